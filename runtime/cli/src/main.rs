@@ -1,0 +1,2 @@
+//! The `cerb` binary.
+fn main() {}
