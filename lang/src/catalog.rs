@@ -1,0 +1,107 @@
+//! What the language asks of the world: operators, listings and other files.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Facts, Misfit, Type, Value};
+
+/// The face of one operator: what a call of it may look like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Name in a pipeline: `instances.nuclei`.
+    pub name: String,
+    /// What it does, in Markdown.
+    pub doc: String,
+    /// A call of it, as text.
+    pub example: Option<String>,
+    /// What it reads, in order; first among the positional arguments.
+    pub inputs: Vec<Port>,
+    /// Its parameters, in order; positional after the inputs.
+    pub params: Vec<Param>,
+    /// What it makes.
+    pub outputs: Vec<Port>,
+    /// Whether it is evaluated while planning.
+    pub plan_time: bool,
+    /// Whether it is a listing that gives `Map<Key, T>`.
+    pub many: bool,
+    /// Raised when equal inputs may give other bytes.
+    pub revision: u32,
+    /// `exact`, `device` or `none`.
+    pub determinism: String,
+}
+
+/// One input or output of an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Name, also of the argument.
+    pub name: String,
+    /// `Optional` when it may be left out, `Map` when it gathers.
+    pub ty: Type,
+    /// What it is.
+    pub doc: String,
+}
+
+/// One parameter of an operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Param {
+    /// Name of the argument.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// What it is.
+    pub doc: String,
+    /// Taken when it is left out; `None` when it must be given.
+    pub default: Option<Value>,
+    /// The words a Str may be; empty when any will do.
+    pub choices: Vec<String>,
+}
+
+/// The operators there are; implemented by the engine's registry.
+pub trait Catalog {
+    /// Returns the face of one operator.
+    fn signature(&self, op: &str) -> Option<&Signature>;
+    /// Lists the names of all operators.
+    fn names(&self) -> Vec<String>;
+    /// Says what is known of the outputs, or why these inputs and arguments cannot go together.
+    ///
+    /// Also checks the ranges of parameters. Called for operators that run, not for listings.
+    ///
+    /// # Errors
+    /// The misfit, in words.
+    fn check(
+        &self,
+        op: &str,
+        args: &BTreeMap<String, Value>,
+        inputs: &Facts,
+    ) -> Result<Facts, Misfit>;
+    /// Evaluates a plan-time operator.
+    ///
+    /// # Errors
+    /// What was not found or cannot be read, in words.
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit>;
+}
+
+/// One entry of a listing: a slide, a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its key among the others.
+    pub key: String,
+    /// Digest of its content, hexadecimal.
+    pub digest: String,
+    /// Its place, as a user reads it.
+    pub path: String,
+    /// What is known of it before a pixel is read.
+    pub facts: BTreeMap<String, Value>,
+    /// What the engine needs to open it; nothing the language looks into.
+    pub handle: serde_json::Value,
+}
+
+/// Other files of the pipeline, for `use`.
+pub trait Sources {
+    /// Reads a module: a path relative to the pipeline, or the bare name of a prelude module.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words.
+    fn read(&self, path: &str) -> Result<String, String>;
+}

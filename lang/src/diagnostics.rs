@@ -1,0 +1,228 @@
+//! Mistakes as a user sees them: code, title, labels, help.
+
+use std::fmt;
+use std::sync::Arc;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use crate::{SourceMap, Span};
+
+/// Most mistakes shown at once.
+pub const MOST: usize = 20;
+
+/// How much a diagnostic weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// There is no plan.
+    Error,
+    /// There is a plan.
+    Warning,
+}
+
+/// One mistake: a fact, where it stands, and what to do next.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    /// Stable code: `lang::unknown_param`.
+    pub code: String,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// A fact, lower case, names in backticks, no period.
+    pub title: String,
+    /// What to look at; the first is the smallest span to edit.
+    pub labels: Vec<(Span, String)>,
+    /// The next action, pasteable, or nothing.
+    pub help: Option<String>,
+    /// The text of the first label's file; filled when a phase ends.
+    source: Option<Arc<NamedSource<Arc<str>>>>,
+    /// Labels that lie in other files, one for each file.
+    related: Vec<Diagnostic>,
+}
+
+impl Diagnostic {
+    /// Makes an error without labels.
+    #[must_use]
+    pub fn new(code: &str, title: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            severity: Severity::Error,
+            title: title.into(),
+            labels: Vec::new(),
+            help: None,
+            source: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// Adds a label.
+    #[must_use]
+    pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push((span, text.into()));
+        self
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Makes it a warning.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Takes in the text its labels point into, so that it can be rendered alone.
+    #[must_use]
+    pub(crate) fn with_sources(mut self, sources: &SourceMap) -> Self {
+        let Some(first) = self.labels.first().map(|(span, _)| span.file) else {
+            return self;
+        };
+        self.source = sources
+            .file(first)
+            .map(|file| Arc::new(NamedSource::new(&file.name, Arc::clone(&file.text))));
+        let (here, elsewhere): (Vec<_>, Vec<_>) = self
+            .labels
+            .drain(..)
+            .partition(|(span, _)| span.file == first);
+        self.labels = here;
+        for (span, text) in elsewhere {
+            let mut other = Diagnostic::new(&self.code, "decided here").at(span, text);
+            other.severity = Severity::Warning;
+            self.related.push(other.with_sources(sources));
+        }
+        self
+    }
+
+    /// Renders it alone.
+    #[must_use]
+    pub fn render(&self, color: bool, width: usize) -> String {
+        let theme = if color {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
+        let mut out = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_width(width)
+            .with_links(false)
+            .with_context_lines(0)
+            .with_cause_chain();
+        match handler.render_report(&mut out, self) {
+            Ok(()) => out,
+            Err(_) => format!("{}\n  {}\n", self.code, self.title),
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source
+            .as_deref()
+            .map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.source.as_ref()?;
+        Some(Box::new(self.labels.iter().enumerate().map(
+            |(i, (span, text))| {
+                let range = span.start as usize..span.end as usize;
+                let text = (!text.is_empty()).then(|| text.clone());
+                if i == 0 {
+                    LabeledSpan::new_primary_with_span(text, range)
+                } else {
+                    LabeledSpan::new_with_span(text, range)
+                }
+            },
+        )))
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        if self.related.is_empty() {
+            return None;
+        }
+        Some(Box::new(
+            self.related.iter().map(|d| d as &dyn miette::Diagnostic),
+        ))
+    }
+}
+
+/// All mistakes of one phase, at most [`MOST`].
+#[derive(Debug, Clone, Default)]
+pub struct Diagnostics {
+    /// The files they lie in.
+    pub sources: SourceMap,
+    /// The mistakes, in the order they stand in the file.
+    pub items: Vec<Diagnostic>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Diagnostics {
+    /// Sorts, keeps the first [`MOST`], and takes in the text.
+    #[must_use]
+    pub fn new(sources: SourceMap, mut items: Vec<Diagnostic>) -> Self {
+        items.sort_by_key(|d| d.labels.first().map(|(span, _)| *span));
+        let more = items.len().saturating_sub(MOST);
+        items.truncate(MOST);
+        let items = items
+            .into_iter()
+            .map(|d| d.with_sources(&sources))
+            .collect();
+        Self {
+            sources,
+            items,
+            more,
+        }
+    }
+
+    /// Renders all of them for a terminal of `width` columns.
+    #[must_use]
+    pub fn render(&self, color: bool, width: usize) -> String {
+        let mut out = self
+            .items
+            .iter()
+            .map(|d| d.render(color, width))
+            .collect::<Vec<_>>()
+            .join("\n");
+        if self.more > 0 {
+            out.push_str(&format!("\n… and {} more\n", self.more));
+        }
+        out
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false, 100))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
