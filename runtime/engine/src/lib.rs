@@ -1,1 +1,29 @@
-//! .
+//! The engine: what an operator is, what a plan comes to on this store, and running it.
+//!
+//! A plan from `cerb-lang` becomes *actions* (one node on one item). [`Engine::preview`]
+//! says of each whether its result is there (`hit`), missing (`run`) or depends on
+//! something that is being remade (`follows`); [`Engine::run`] does what the preview
+//! says; [`Engine::why`] explains one of them in words. The engine knows no pixel: what
+//! an operator computes is its own business, through the [`Operator`] trait.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod ctx;
+mod listing;
+mod operator;
+mod ports;
+mod registry;
+mod schema;
+
+pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
+pub use listing::{Entry, ListEnv, Listing, RootRef};
+pub use operator::{Determinism, Needs, OpError, Operator};
+pub use ports::{Bound, Keyed, PortValue, Ports};
+pub use registry::{Registry, View};
+
+/// What `ports!` needs to name from other crates; not for people.
+#[doc(hidden)]
+pub mod private {
+    pub use crate::ports::doc;
+    pub use cerb_lang::Port;
+    pub use cerb_store::{Store, Stored};
+}

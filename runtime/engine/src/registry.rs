@@ -1,0 +1,393 @@
+//! The registry: every operator, listing and kind that pipelines may name.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use cerb_lang::{Catalog, Facts, Listed, Misfit, Origin, Param, Port, Signature, Type, Value};
+use cerb_store::{Artifact, Store, Stored};
+use serde::de::{DeserializeOwned, value::MapDeserializer};
+use serde_json::Value as Json;
+
+use crate::{
+    Bound, Ctx, Determinism, ListEnv, Listing, Needs, OpError, Operator, Ports,
+    schema::{Described, ParamSchema, describe, to_json},
+};
+
+/// An operator with its parameters, its types forgotten.
+pub(crate) trait AnyOperator: Send + Sync {
+    /// Effective parameters in base units, defaults explicit.
+    fn args(&self) -> Result<Json, String>;
+    fn check(&self, inputs: &Facts) -> Result<Facts, Misfit>;
+    fn needs(&self) -> Needs;
+    fn run(&self, bound: &BTreeMap<String, Bound>, ctx: &mut Ctx) -> Result<BTreeMap<String, Stored>, OpError>;
+}
+
+impl<O: Operator> AnyOperator for O {
+    fn args(&self) -> Result<Json, String> {
+        serde_json::to_value(self).map_err(|error| error.to_string())
+    }
+    fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
+        Operator::check(self, inputs)
+    }
+    fn needs(&self) -> Needs {
+        Operator::needs(self)
+    }
+    fn run(&self, bound: &BTreeMap<String, Bound>, ctx: &mut Ctx) -> Result<BTreeMap<String, Stored>, OpError> {
+        let store: Store = ctx.store().clone();
+        let input = O::In::open(bound, &store)?;
+        Operator::run(self, input, ctx)?.keep(&store)
+    }
+}
+
+/// A listing with its parameters, its type forgotten.
+trait AnyListing {
+    fn list(&self, env: &ListEnv) -> Result<Vec<crate::Entry>, Misfit>;
+}
+
+impl<L: Listing> AnyListing for L {
+    fn list(&self, env: &ListEnv) -> Result<Vec<crate::Entry>, Misfit> {
+        Listing::list(self, env)
+    }
+}
+
+/// Arguments that a struct refuses: at which parameter, and why.
+struct Refused {
+    param: Option<String>,
+    reason: String,
+}
+
+type BuildOperator = fn(BTreeMap<String, Json>) -> Result<Box<dyn AnyOperator>, Refused>;
+type BuildListing = fn(BTreeMap<String, Json>) -> Result<Box<dyn AnyListing>, Refused>;
+
+enum Build {
+    Operator { build: BuildOperator, determinism: Determinism },
+    Listing(BuildListing),
+}
+
+struct Registered {
+    signature: Signature,
+    params: Vec<ParamSchema>,
+    build: Build,
+}
+
+/// A registration that cannot stand: a mistake of whoever wrote the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("operator `{operator}` cannot be registered: {reason}")]
+pub struct RegistryError {
+    /// Its name in pipelines.
+    pub operator: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Every operator, listing and kind that pipelines may name.
+#[derive(Default)]
+pub struct Registry {
+    entries: BTreeMap<String, Registered>,
+    kinds: BTreeSet<&'static str>,
+    errors: Vec<RegistryError>,
+}
+
+impl Registry {
+    /// Returns an empty registry.
+    #[must_use]
+    pub fn new() -> Registry {
+        Registry::default()
+    }
+
+    /// Adds an operator.
+    #[must_use]
+    pub fn with<O: Operator>(mut self) -> Registry {
+        let outputs = O::Out::ports();
+        if let Some(port) = outputs.iter().find(|port| matches!(port.ty, Type::Map(_))) {
+            self.refuse(O::NAME, format!("its output port `{}` is keyed; an action makes one artifact per port", port.name));
+            return self;
+        }
+        let build: BuildOperator = |args| Ok(Box::new(construct::<O>(args)?));
+        let shape = Shape {
+            inputs: O::In::ports(),
+            outputs,
+            plan_time: false,
+            many: false,
+            revision: O::REVISION,
+            determinism: O::DETERMINISM,
+        };
+        self.add(O::NAME, describe::<O>(), shape, Build::Operator { build, determinism: O::DETERMINISM });
+        self
+    }
+
+    /// Adds a plan-time operator.
+    #[must_use]
+    pub fn with_listing<L: Listing>(mut self) -> Registry {
+        let kind = Type::Kind(L::KIND.to_owned());
+        let ty = if L::MANY { Type::Map(Box::new(kind)) } else { kind };
+        let build: BuildListing = |args| Ok(Box::new(construct::<L>(args)?));
+        let shape = Shape {
+            inputs: Vec::new(),
+            outputs: vec![Port { name: L::KIND.to_lowercase(), ty, doc: String::new() }],
+            plan_time: true,
+            many: L::MANY,
+            revision: 1,
+            determinism: Determinism::Exact,
+        };
+        self.add(L::NAME, describe::<L>(), shape, Build::Listing(build));
+        self
+    }
+
+    /// Adds a port type, so that pipelines may write its name.
+    #[must_use]
+    pub fn kind<A: Artifact>(mut self) -> Registry {
+        self.kinds.insert(A::KIND);
+        self
+    }
+
+    /// Adds everything another registry holds; families give one each.
+    #[must_use]
+    pub fn and(mut self, other: Registry) -> Registry {
+        for (name, entry) in other.entries {
+            if self.entries.contains_key(&name) {
+                self.refuse(&name, "another operator has this name".to_owned());
+            } else {
+                self.entries.insert(name, entry);
+            }
+        }
+        self.kinds.extend(other.kinds);
+        self.errors.extend(other.errors);
+        self
+    }
+
+    /// Returns the registry, or everything that is wrong with what was added.
+    pub fn checked(self) -> Result<Registry, Vec<RegistryError>> {
+        if self.errors.is_empty() { Ok(self) } else { Err(self.errors) }
+    }
+
+    /// Returns the names of the port types.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.kinds.iter().copied()
+    }
+
+    /// Returns the signatures by name.
+    pub fn signatures(&self) -> impl Iterator<Item = &Signature> {
+        self.entries.values().map(|entry| &entry.signature)
+    }
+
+    /// Returns the catalogue the language asks, with the roots and the store of this run.
+    #[must_use]
+    pub fn catalog<'a>(&'a self, env: &ListEnv<'a>) -> View<'a> {
+        View { registry: self, env: *env }
+    }
+
+    /// Builds an operator from the effective arguments of a plan.
+    pub(crate) fn operator(
+        &self,
+        name: &str,
+        args: &BTreeMap<String, Value>,
+    ) -> Result<(Box<dyn AnyOperator>, &Signature, Determinism), Misfit> {
+        let entry = self.entry(name)?;
+        match &entry.build {
+            Build::Operator { build, determinism } => {
+                let built = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
+                Ok((built, &entry.signature, *determinism))
+            }
+            Build::Listing(_) => Err(plain("lang::plan_time", format!("`{name}` lists while planning and is no node"))),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&Registered, Misfit> {
+        self.entries.get(name).ok_or_else(|| plain("lang::unknown_operator", format!("there is no operator `{name}`")))
+    }
+
+    fn refuse(&mut self, name: &str, reason: String) {
+        self.errors.push(RegistryError { operator: name.to_owned(), reason });
+    }
+
+    fn add(&mut self, name: &str, described: Result<Described, String>, shape: Shape, build: Build) {
+        let Described { doc, example, params } = match described {
+            Ok(described) => described,
+            Err(reason) => return self.refuse(name, reason),
+        };
+        if self.entries.contains_key(name) {
+            return self.refuse(name, "another operator has this name".to_owned());
+        }
+        if let Some(port) = shape.inputs.iter().find(|port| params.iter().any(|one| one.param.name == port.name)) {
+            let reason = format!("`{}` is both a port and a parameter", port.name);
+            return self.refuse(name, reason);
+        }
+        let signature = Signature {
+            name: name.to_owned(),
+            doc,
+            example,
+            inputs: shape.inputs,
+            params: params.iter().map(|one| one.param.clone()).collect::<Vec<Param>>(),
+            outputs: shape.outputs,
+            plan_time: shape.plan_time,
+            many: shape.many,
+            revision: shape.revision,
+            determinism: shape.determinism.word().to_owned(),
+        };
+        self.entries.insert(name.to_owned(), Registered { signature, params, build });
+    }
+}
+
+/// What a registration says beside the schema.
+struct Shape {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    plan_time: bool,
+    many: bool,
+    revision: u32,
+    determinism: Determinism,
+}
+
+/// Reads a parameter struct and names the parameter it stumbles over.
+fn construct<T: DeserializeOwned>(args: BTreeMap<String, Json>) -> Result<T, Refused> {
+    let current = RefCell::new(None);
+    let entries = args.into_iter().map(|(name, value)| {
+        *current.borrow_mut() = Some(name.clone());
+        (name, value)
+    });
+    T::deserialize(MapDeserializer::<_, serde_json::Error>::new(entries)).map_err(|error| {
+        let reason = error.to_string();
+        // A missing parameter is noticed after the last one was read.
+        let param = if reason.starts_with("missing field") { None } else { current.take() };
+        Refused { param, reason }
+    })
+}
+
+impl Registered {
+    /// Turns arguments into JSON in base units and compares them with their ranges.
+    fn json(&self, args: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Json>, Misfit> {
+        let mut json = BTreeMap::new();
+        for (name, value) in args {
+            let Some(schema) = self.params.iter().find(|one| one.param.name == *name) else {
+                return Err(at(
+                    name,
+                    "lang::unknown_param",
+                    format!("`{}` has no parameter `{name}`", self.signature.name),
+                    "not one of its parameters".to_owned(),
+                ));
+            };
+            if matches!(value, Value::None) && !matches!(schema.param.ty, Type::Optional(_)) && schema.param.default == Some(Value::None) {
+                continue;
+            }
+            schema.in_range(value, &self.signature.name)?;
+            let converted = to_json(value, schema.whole).map_err(|reason| {
+                at(name, "lang::bad_value", format!("`{}` cannot take this `{name}`", self.signature.name), reason)
+            })?;
+            json.insert(name.clone(), converted);
+        }
+        Ok(json)
+    }
+
+    fn misfit(&self, refused: Refused) -> Misfit {
+        let operator = &self.signature.name;
+        match refused.param {
+            Some(param) => {
+                let mut misfit =
+                    at(&param, "lang::bad_value", format!("`{operator}` cannot take this `{param}`"), refused.reason);
+                if let Some(known) = self.params.iter().find(|one| one.param.name == param)
+                    && !known.param.choices.is_empty()
+                {
+                    misfit.help = Some(format!("it is one of {}", quoted(&known.param.choices)));
+                }
+                misfit
+            }
+            None => plain("lang::missing_param", format!("`{operator}` lacks a parameter: {}", refused.reason)),
+        }
+    }
+}
+
+impl ParamSchema {
+    /// Compares a number, or each of a list, with the range the schema states.
+    fn in_range(&self, value: &Value, operator: &str) -> Result<(), Misfit> {
+        if let Value::List(all) = value {
+            return all.iter().try_for_each(|one| self.in_range(one, operator));
+        }
+        let Some(number) = value.number() else { return Ok(()) };
+        let write = |number: f64| match value {
+            Value::Quantity(_, unit) => Value::Quantity(number, *unit).to_string(),
+            _ => number.to_string(),
+        };
+        let name = &self.param.name;
+        let complain = |limit: String| {
+            at(
+                name,
+                "lang::out_of_range",
+                format!("`{name}` of `{operator}` is out of range"),
+                format!("{} is not {limit}", write(number)),
+            )
+        };
+        match (self.low, self.high) {
+            (Some((low, true)), _) if number < low => Err(complain(format!("at least {}", write(low)))),
+            (Some((low, false)), _) if number <= low => Err(complain(format!("more than {}", write(low)))),
+            (_, Some((high, true))) if number > high => Err(complain(format!("at most {}", write(high)))),
+            (_, Some((high, false))) if number >= high => Err(complain(format!("less than {}", write(high)))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn plain(code: &'static str, title: String) -> Misfit {
+    Misfit { code, title, labels: Vec::new(), help: None }
+}
+
+fn at(param: &str, code: &'static str, title: String, label: String) -> Misfit {
+    Misfit { code, title, labels: vec![(Origin::Param(param.to_owned()), label)], help: None }
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The registry as the language asks it, with the roots and the store of one run.
+pub struct View<'a> {
+    registry: &'a Registry,
+    env: ListEnv<'a>,
+}
+
+impl Catalog for View<'_> {
+    fn signature(&self, op: &str) -> Option<&Signature> {
+        self.registry.entries.get(op).map(|entry| &entry.signature)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.registry.entries.keys().cloned().collect()
+    }
+
+    fn check(&self, op: &str, args: &BTreeMap<String, Value>, inputs: &Facts) -> Result<Facts, Misfit> {
+        let entry = self.registry.entry(op)?;
+        let json = entry.json(args)?;
+        match &entry.build {
+            Build::Operator { build, .. } => build(json).map_err(|refused| entry.misfit(refused))?.check(inputs),
+            Build::Listing(build) => {
+                build(json).map_err(|refused| entry.misfit(refused))?;
+                Ok(Facts::default())
+            }
+        }
+    }
+
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+        let entry = self.registry.entry(op)?;
+        let Build::Listing(build) = &entry.build else {
+            return Err(plain("lang::not_plan_time", format!("`{op}` runs; it does not list while planning")));
+        };
+        let listing = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
+        let mut entries = listing.list(&self.env)?;
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        entries.into_iter().map(listed).collect()
+    }
+}
+
+fn listed(entry: crate::Entry) -> Result<Listed, Misfit> {
+    let handle = serde_json::to_value(&entry.stored)
+        .map_err(|error| plain("engine::unwritable_handle", format!("`{}` cannot be handed on: {error}", entry.shown)))?;
+    Ok(Listed {
+        key: entry.key,
+        digest: entry.stored.digest.to_string(),
+        path: entry.shown,
+        facts: entry.facts,
+        handle,
+    })
+}
