@@ -1,1 +1,21 @@
-//! .
+//! Pixels and geometry: masks, labels, morphology, watershed, contours, resizes,
+//! and the artifacts that carry them between operators.
+//!
+//! Coordinates are XY, boxes half-open `[x0, y0, x1, y1]`, arrays row-major. The
+//! binary operations agree to the pixel with OpenCV, SciPy and scikit-image where
+//! those are named; `tests/` compares them on random input.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod grid;
+mod instances;
+mod maps;
+mod mask;
+mod pack;
+mod patches;
+pub mod units;
+
+pub use grid::{Grid, Rect, Rgb8};
+pub use instances::{ClassName, Instance, Instances, InstancesHeader, InstancesIter, InstancesWriter, SlideFrame};
+pub use maps::{Maps, MapsHeader, MapsWriter, Square, Tiles, Window};
+pub use mask::{Mask, MaskGeometry};
+pub use patches::{Cell, GridHeader, PatchGrid};
