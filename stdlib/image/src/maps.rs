@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cerb_store::{Artifact, Blob, Digest, Store, StoreError, Stored, Tree};
 use serde::{Deserialize, Serialize};
 
-use crate::{Grid, Rect};
+use crate::{Grid, Rect, SlideFrame};
 
 const META: &str = "meta.json";
 /// Decoded tiles kept by a reader: 64 MiB hold a row of 4096-px windows at 144-px tiles.
@@ -35,6 +35,8 @@ pub struct MapsHeader {
     pub tile: u32,
     /// Channels of each head, by its name.
     pub heads: BTreeMap<String, u32>,
+    /// The slide they were computed from.
+    pub slide: SlideFrame,
 }
 
 impl MapsHeader {
@@ -433,7 +435,8 @@ mod tests {
 
     fn header() -> MapsHeader {
         let heads = BTreeMap::from([("Nuclei-INST".into(), 2), ("Nuclei-TYPE".into(), 1)]);
-        MapsHeader { mpp: 0.5, scale: [1.002, 1.002], width: 50, height: 37, tile: 16, heads }
+        let slide = SlideFrame { width: 50, height: 37, digest: Digest::of(b"slide"), mpp: 0.499 };
+        MapsHeader { mpp: 0.5, scale: [1.002, 1.002], width: 50, height: 37, tile: 16, heads, slide }
     }
 
     /// Value of channel `c` at column `x`, row `y` in the maps of these tests.
