@@ -1,0 +1,395 @@
+//! Blobs: bytes that are written once, named by their digest, and checked when they are read whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{At, StoreError};
+use crate::system::{self, Stat};
+use crate::{Blob, Digest, Hasher, Store, failpoint};
+
+/// Bytes read at once while hashing or copying.
+const CHUNK: usize = 1 << 20;
+
+/// Tells blobs and trees apart where the same steps serve both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Blob,
+    Tree,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blob => "blob",
+            Self::Tree => "tree",
+        }
+    }
+
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Blob => "blobs",
+            Self::Tree => "trees",
+        }
+    }
+
+    /// Digests a file as this class does.
+    pub fn digest_file(self, file: &mut File) -> io::Result<Digest> {
+        match self {
+            Self::Blob => hash_all(file).map(|blob| blob.digest),
+            Self::Tree => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(crate::tree::digest_listing(&bytes))
+            }
+        }
+    }
+}
+
+/// Hashes what is left of a reader.
+pub(crate) fn hash_all(from: &mut impl Read) -> io::Result<Blob> {
+    copy_hashing(from, &mut io::sink())
+}
+
+/// Copies what is left of a reader and hashes it on the way.
+pub(crate) fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Result<Blob> {
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = match from.read(&mut chunk) {
+            Ok(0) => return Ok(Blob { digest: hasher.finish(), size }),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&chunk[..count]);
+        to.write_all(&chunk[..count])?;
+        size += count as u64;
+    }
+}
+
+impl Store {
+    /// Stores bytes.
+    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob, StoreError> {
+        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        if self.is_known(&blob.digest) && self.has_size(&blob) {
+            return Ok(blob);
+        }
+        let mut staged = self.stage(Class::Blob)?;
+        staged.write(bytes)?;
+        staged.install(blob.digest)?;
+        Ok(blob)
+    }
+
+    /// Stores a file's bytes: moves the file when it lies in this store's scratch space, and copies it otherwise.
+    pub fn put_file(&self, path: &Path) -> Result<Blob, StoreError> {
+        let meta = fs::symlink_metadata(path).at("read", path)?;
+        if is_own(path, self.staging()) && meta.is_file() && system::has_one_name(&meta) {
+            return self.adopt(path);
+        }
+        let mut from = File::open(path).at("read", path)?;
+        let before = Stat::of(&from.metadata().at("read", path)?);
+        let staged = self.stage(Class::Blob)?;
+        let blob = match system::reflink(&from, &staged.file) {
+            Ok(()) => {
+                let mut copy = File::open(&staged.path).at("read", self.root())?;
+                hash_all(&mut copy).at("read", path)?
+            }
+            Err(_) => {
+                let mut to = Told { file: &staged.file, fault: None };
+                let copied = copy_hashing(&mut from, &mut to);
+                if let Some(fault) = to.fault {
+                    return Err(StoreError::io("write", self.root(), fault));
+                }
+                copied.at("read", path)?
+            }
+        };
+        if Stat::of(&from.metadata().at("read", path)?) != before {
+            return Err(StoreError::Changed { path: path.to_path_buf(), reason: "it was written to while being read".into() });
+        }
+        staged.written()?;
+        staged.install(blob.digest)?;
+        Ok(blob)
+    }
+
+    /// Takes over a file in scratch space as it is.
+    fn adopt(&self, path: &Path) -> Result<Blob, StoreError> {
+        let mut file = File::open(path).at("read", path)?;
+        let blob = hash_all(&mut file).at("read", path)?;
+        let staged = Staged { store: self, class: Class::Blob, path: path.to_path_buf(), file, done: false };
+        staged.written()?;
+        staged.install(blob.digest)?;
+        Ok(blob)
+    }
+
+    /// Starts a blob whose bytes come bit by bit.
+    pub fn writer(&self) -> Result<BlobWriter, StoreError> {
+        let mut staged = self.stage(Class::Blob)?;
+        staged.done = true; // The writer removes it.
+        let (path, file) = (std::mem::take(&mut staged.path), staged.file.try_clone().at("write", self.root())?);
+        Ok(BlobWriter { store: self.clone(), file: io::BufWriter::with_capacity(1 << 16, file), path, hasher: Hasher::new(), size: 0 })
+    }
+
+    /// Opens a blob for reading, without checking its bytes; see [`Store::read_blob`] and [`Store::verify_blob`].
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, StoreError> {
+        self.open_place(Class::Blob, digest)
+    }
+
+    /// Opens a blob for reading after hashing all of it; what is damaged is set aside and an error.
+    pub fn open_blob_verified(&self, digest: &Digest) -> Result<File, StoreError> {
+        let mut file = self.open_place(Class::Blob, digest)?;
+        self.check_open(Class::Blob, digest, &mut file)?;
+        io::Seek::rewind(&mut file).at("read", &self.blob_path(digest))?;
+        Ok(file)
+    }
+
+    /// Reads a blob whole and checks its bytes; what is damaged is set aside and an error.
+    pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let mut file = self.open_place(Class::Blob, digest)?;
+        let path = self.blob_path(digest);
+        let meta = file.metadata().at("read", &path)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
+        file.read_to_end(&mut bytes).at("read", &path)?;
+        if Digest::of(&bytes) == *digest {
+            return Ok(bytes);
+        }
+        Err(self.corrupt(Class::Blob, digest, &meta)?)
+    }
+
+    /// Gives the place of a blob, whether it is there or not.
+    #[must_use]
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.place(Class::Blob.folder(), digest)
+    }
+
+    /// Says whether a blob is there; its bytes are not looked at.
+    #[must_use]
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_file()
+    }
+
+    /// Hashes a blob and says whether it is there and whole; what is damaged is set aside.
+    pub fn verify_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.verify_place(Class::Blob, digest)
+    }
+
+    /// Makes a folder to work in, removed when it is dropped.
+    pub fn scratch(&self) -> Result<Scratch, StoreError> {
+        let path = self.staged();
+        fs::create_dir(&path).at("make", &path)?;
+        Ok(Scratch { path, _store: self.clone() })
+    }
+
+    pub(crate) fn has_size(&self, blob: &Blob) -> bool {
+        fs::metadata(self.blob_path(&blob.digest)).is_ok_and(|meta| meta.len() == blob.size)
+    }
+
+    pub(crate) fn open_place(&self, class: Class, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.place(class.folder(), digest);
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { what: class.name(), digest: *digest },
+            _ => StoreError::io("read", &path, error),
+        })
+    }
+
+    /// Hashes an open file of the store; what is damaged is set aside and an error.
+    fn check_open(&self, class: Class, digest: &Digest, file: &mut File) -> Result<(), StoreError> {
+        let path = self.place(class.folder(), digest);
+        let meta = file.metadata().at("read", &path)?;
+        if class.digest_file(file).at("read", &path)? == *digest {
+            self.know(*digest);
+            return Ok(());
+        }
+        Err(self.corrupt(class, digest, &meta)?)
+    }
+
+    /// Says whether a place holds what its name says: `false` when it is empty or was damaged.
+    pub(crate) fn verify_place(&self, class: Class, digest: &Digest) -> Result<bool, StoreError> {
+        let checked = self.open_place(class, digest).and_then(|mut file| self.check_open(class, digest, &mut file));
+        match checked {
+            Ok(()) => Ok(true),
+            Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets a damaged file aside and makes the error that says so.
+    pub(crate) fn corrupt(&self, class: Class, digest: &Digest, meta: &fs::Metadata) -> Result<StoreError, StoreError> {
+        let path = self.place(class.folder(), digest);
+        let quarantined = self.quarantine(class.name(), digest, &path, Some(Stat::of(meta)))?;
+        Ok(StoreError::Corrupt { what: class.name(), digest: *digest, quarantined })
+    }
+
+    /// Starts a file in staging.
+    pub(crate) fn stage(&self, class: Class) -> Result<Staged<'_>, StoreError> {
+        let path = self.staged();
+        let file = OpenOptions::new().write(true).read(true).create_new(true).open(&path).at("write", self.root())?;
+        failpoint::reach(class.name(), "created").at("write", self.root())?;
+        Ok(Staged { store: self, class, path, file, done: false })
+    }
+}
+
+/// A file in staging on its way to its place; removed when it does not get there.
+pub(crate) struct Staged<'a> {
+    store: &'a Store,
+    class: Class,
+    path: PathBuf,
+    file: File,
+    done: bool,
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Staged<'_> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_all(bytes).at("write", self.store.root())?;
+        self.written()
+    }
+
+    fn written(&self) -> Result<(), StoreError> {
+        failpoint::reach(self.class.name(), "written").at("write", self.store.root())
+    }
+
+    /// Seals the file and renames it to its digest, unless a good one is there already.
+    pub fn install(mut self, digest: Digest) -> Result<(), StoreError> {
+        let (store, class) = (self.store, self.class);
+        let place = store.place(class.folder(), &digest);
+        let size = self.file.metadata().at("read", store.root())?.len();
+        system::seal(&self.file).at("write", store.root())?;
+        failpoint::reach(class.name(), "sealed").at("write", store.root())?;
+        // Each turn either ends or takes away the reason for the next one; others may interfere now and then.
+        for _ in 0..100 {
+            match system::rename_new(&self.path, &place) {
+                Ok(()) => {
+                    self.done = true;
+                    failpoint::reach(class.name(), "installed").at("write", store.root())?;
+                    store.know(digest);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => make_parent(&place)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if good_already(store, class, &digest, &place, size)? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(StoreError::io("write", store.root(), error)),
+            }
+        }
+        Err(StoreError::Occupied { path: place, reason: "it comes and goes; is another program changing the store?" })
+    }
+}
+
+/// Says whether the file that was there first is whole; if not, it is out of the way now.
+fn good_already(store: &Store, class: Class, digest: &Digest, place: &Path, size: u64) -> Result<bool, StoreError> {
+    let whole = fs::metadata(place).is_ok_and(|meta| meta.len() == size);
+    if whole && store.is_known(digest) {
+        return Ok(true);
+    }
+    store.verify_place(class, digest)
+}
+
+/// Makes the folder that a file goes into.
+pub(crate) fn make_parent(place: &Path) -> Result<(), StoreError> {
+    place.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).at("make", folder))
+}
+
+/// Says whether a path, all links followed, lies below a folder.
+fn is_own(path: &Path, folder: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|path| path.starts_with(folder))
+}
+
+/// Writes to a file and keeps the fault apart from those of the reader.
+struct Told<'a> {
+    file: &'a File,
+    fault: Option<io::Error>,
+}
+
+impl Write for Told<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes).map_err(|fault| {
+            let kind = fault.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.fault = Some(fault);
+            }
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Takes a blob's bytes bit by bit; nothing is stored until [`BlobWriter::finish`].
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: Store,
+    file: io::BufWriter<File>,
+    path: PathBuf,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl BlobWriter {
+    /// Stores what was written.
+    pub fn finish(mut self) -> Result<Blob, StoreError> {
+        self.file.flush().at("write", self.store.root())?;
+        let blob = Blob { digest: self.hasher.finish(), size: self.size };
+        let file = self.file.get_ref().try_clone().at("write", self.store.root())?;
+        let path = std::mem::take(&mut self.path);
+        let staged = Staged { store: &self.store, class: Class::Blob, path, file, done: false };
+        staged.written()?;
+        staged.install(blob.digest)?;
+        Ok(blob)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A folder to work in; it and what is in it go when it is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    /// Keeps the staging folder's lock.
+    _store: Store,
+}
+
+impl Scratch {
+    /// Gives the folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,46 @@
+//! Points at which a test may end the process or fail a write, to prove the crash rules on the real program.
+//!
+//! `CERB_FAILPOINT=blob.sealed` ends the process as `kill -9` would when it gets there,
+//! `blob.sealed#3` the third time, and `blob.sealed=full` makes the step fail as on a full disk.
+//! Without the variable a point costs one atomic load, so the program that is shipped is the one tested.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Armed {
+    name: String,
+    at: u64,
+    full: bool,
+    seen: AtomicU64,
+}
+
+static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+
+fn parse(text: &str) -> Option<Armed> {
+    let (text, full) = match text.strip_suffix("=full") {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let (name, at) = match text.split_once('#') {
+        Some((name, at)) => (name, at.parse().ok()?),
+        None => (text, 1),
+    };
+    (!name.is_empty()).then(|| Armed { name: name.to_string(), at, full, seen: AtomicU64::new(0) })
+}
+
+/// Passes a point; `class` and `step` together are its name.
+pub fn reach(class: &str, step: &str) -> io::Result<()> {
+    let armed = ARMED.get_or_init(|| std::env::var("CERB_FAILPOINT").ok().as_deref().and_then(parse));
+    let Some(armed) = armed else { return Ok(()) };
+    if armed.name.split_once('.') != Some((class, step)) {
+        return Ok(());
+    }
+    if armed.seen.fetch_add(1, Ordering::SeqCst) + 1 != armed.at {
+        return Ok(());
+    }
+    if armed.full {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    crate::system::die()
+}

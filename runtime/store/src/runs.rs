@@ -1,0 +1,260 @@
+//! Runs: what was asked for, what happened, and what every key was made of.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use ulid::Ulid;
+
+use crate::error::{At, StoreError};
+use crate::store::hold;
+use crate::tree::check_name;
+use crate::{Digest, Store};
+
+const EVENTS: &str = "events.jsonl";
+const PREIMAGES: &str = "preimages.jsonl";
+
+/// Says what an action's key was made of, so that two runs can be compared field by field.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preimage {
+    /// The action as people name it: `nuclei@slide-1`.
+    pub action: String,
+    /// Its key.
+    pub key: Digest,
+    /// What the key is the digest of.
+    pub preimage: Value,
+}
+
+/// Writes down a run while it goes on. Shared by threads.
+#[derive(Debug)]
+pub struct Run {
+    store: Store,
+    files: RunFiles,
+    events: Mutex<File>,
+    preimages: Mutex<File>,
+}
+
+impl Run {
+    /// Gives the run's id; ids sort by time.
+    #[must_use]
+    pub fn id(&self) -> Ulid {
+        self.files.id
+    }
+
+    /// Gives the run's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.files.dir
+    }
+
+    /// Gives what has been written so far, for reading.
+    #[must_use]
+    pub fn files(&self) -> &RunFiles {
+        &self.files
+    }
+
+    /// Writes a JSON file into the run's folder, replacing it whole or not at all.
+    pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let path = self.files.path(name)?;
+        let mut bytes = serde_json::to_vec_pretty(value)
+            .map_err(|source| StoreError::Json { action: "write", path: path.clone(), source })?;
+        bytes.push(b'\n');
+        let staged = self.store.staged();
+        let written = fs::write(&staged, &bytes).and_then(|()| fs::rename(&staged, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&staged);
+        }
+        written.at("write", &path)
+    }
+
+    /// Adds a line to `events.jsonl`.
+    pub fn append_event(&self, event: &impl Serialize) -> Result<(), StoreError> {
+        append(&self.events, &self.files.dir.join(EVENTS), event)
+    }
+
+    /// Adds a line to `preimages.jsonl`: what the key of an action is made of.
+    pub fn append_preimage(&self, action: &str, key: &Digest, preimage: &Value) -> Result<(), StoreError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            action: &'a str,
+            key: &'a Digest,
+            preimage: &'a Value,
+        }
+        append(&self.preimages, &self.files.dir.join(PREIMAGES), &Line { action, key, preimage })
+    }
+}
+
+/// Adds a line in one write, so that a kill tears the last line at most.
+fn append(file: &Mutex<File>, path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let mut line = serde_json::to_vec(value)
+        .map_err(|source| StoreError::Json { action: "write", path: path.to_path_buf(), source })?;
+    line.push(b'\n');
+    hold(file).write_all(&line).at("write", path)
+}
+
+/// Reads what a run wrote down, finished or not.
+#[derive(Debug, Clone)]
+pub struct RunFiles {
+    id: Ulid,
+    dir: PathBuf,
+}
+
+impl RunFiles {
+    /// Gives the run's id.
+    #[must_use]
+    pub fn id(&self) -> Ulid {
+        self.id
+    }
+
+    /// Gives the run's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads a JSON file, if the run got as far as writing it.
+    pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let path = self.path(name)?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Json { action: "read", path, source })
+    }
+
+    /// Reads the events; a last line that a kill tore is left out.
+    pub fn events<T: DeserializeOwned>(&self) -> Result<Vec<T>, StoreError> {
+        self.lines(EVENTS)
+    }
+
+    /// Reads what the keys were made of; a last line that a kill tore is left out.
+    pub fn preimages(&self) -> Result<Vec<Preimage>, StoreError> {
+        self.lines(PREIMAGES)
+    }
+
+    fn lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, StoreError> {
+        let path = self.dir.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let mut file = BufReader::new(file);
+        let (mut values, mut line) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            file.read_until(b'\n', &mut line).at("read", &path)?;
+            if line.last() != Some(&b'\n') {
+                return Ok(values);
+            }
+            let value = serde_json::from_slice(&line)
+                .map_err(|source| StoreError::Json { action: "read", path: path.clone(), source })?;
+            values.push(value);
+        }
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
+        check_name(name)?;
+        Ok(self.dir.join(name))
+    }
+}
+
+impl Store {
+    /// Starts writing down a run.
+    pub fn begin_run(&self) -> Result<Run, StoreError> {
+        let (id, dir) = loop {
+            let id = Ulid::generate();
+            let dir = self.root().join("runs").join(id.to_string());
+            match fs::create_dir(&dir) {
+                Ok(()) => break (id, dir),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(StoreError::io("make", &dir, error)),
+            }
+        };
+        let open = |name: &str| {
+            let path = dir.join(name);
+            OpenOptions::new().create(true).append(true).open(&path).at("write", &path).map(Mutex::new)
+        };
+        let (events, preimages) = (open(EVENTS)?, open(PREIMAGES)?);
+        Ok(Run { store: self.clone(), files: RunFiles { id, dir }, events, preimages })
+    }
+
+    /// Lists the runs, newest first.
+    pub fn runs(&self) -> Result<Vec<Ulid>, StoreError> {
+        let folder = self.root().join("runs");
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&folder).at("read", &folder)? {
+            let name = entry.at("read", &folder)?.file_name();
+            ids.extend(name.to_str().and_then(|name| Ulid::from_string(name).ok()));
+        }
+        ids.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(ids)
+    }
+
+    /// Opens the run whose id begins so, in either case; an error when there is none or more than one.
+    pub fn open_run(&self, id_prefix: &str) -> Result<RunFiles, StoreError> {
+        let wanted = id_prefix.to_ascii_uppercase();
+        let ids = self.runs()?;
+        let matches: Vec<Ulid> = ids.iter().copied().filter(|id| id.to_string().starts_with(&wanted)).collect();
+        match matches[..] {
+            [id] => Ok(RunFiles { id, dir: self.root().join("runs").join(id.to_string()) }),
+            [] => Err(StoreError::NoRun { prefix: id_prefix.to_string(), known: ids.len() }),
+            _ => Err(StoreError::ManyRuns {
+                prefix: id_prefix.to_string(),
+                matches: matches.iter().map(Ulid::to_string).collect(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_run_is_read_back_by_the_beginning_of_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(matches!(store.open_run("01"), Err(StoreError::NoRun { known: 0, .. })));
+        let run = store.begin_run().unwrap();
+        run.write_json("run.json", &json!({"n": 1})).unwrap();
+        run.write_json("run.json", &json!({"n": 2})).unwrap();
+        run.append_event(&json!({"started": true})).unwrap();
+        run.append_preimage("nuclei@a", &Digest::of(b"k"), &json!({"operator": "x"})).unwrap();
+        let files = store.open_run(&run.id().to_string().to_lowercase()).unwrap();
+        assert_eq!(files.read_json::<Value>("run.json").unwrap(), Some(json!({"n": 2})));
+        assert_eq!(files.read_json::<Value>("other.json").unwrap(), None);
+        assert_eq!(files.events::<Value>().unwrap(), [json!({"started": true})]);
+        assert_eq!(files.preimages().unwrap()[0].key, Digest::of(b"k"));
+        assert!(matches!(run.write_json("../x", &1), Err(StoreError::BadName { .. })));
+    }
+
+    #[test]
+    fn runs_are_listed_newest_first_and_an_unclear_prefix_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.insert(0, store.begin_run().unwrap().id());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert_eq!(store.runs().unwrap(), ids);
+        assert!(matches!(store.open_run("0"), Err(StoreError::ManyRuns { .. })));
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let run = store.begin_run().unwrap();
+        run.append_event(&1).unwrap();
+        OpenOptions::new().append(true).open(run.dir().join(EVENTS)).unwrap().write_all(b"{\"hal").unwrap();
+        assert_eq!(run.files().events::<u32>().unwrap(), [1]);
+    }
+}

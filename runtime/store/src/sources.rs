@@ -1,0 +1,199 @@
+//! The user's own files: their digests, remembered by the stat memo, and whether they still are what they were.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::blobs::hash_all;
+use crate::error::{At, StoreError, human};
+use crate::system::Stat;
+use crate::{Blob, Digest, Form, Store, Stored, Tree};
+
+/// How often a file that is being written is tried before giving up.
+const TRIES: u32 = 2;
+
+impl Store {
+    /// Digests a file or a folder of the user's.
+    ///
+    /// A file that looks exactly as when it was last hashed (device, inode, size, times) is not read again;
+    /// `rehash` reads it anyway. A folder has the digest of the tree of its files, links followed: it
+    /// depends on names and bytes, and not on times, owners, order or empty folders.
+    pub fn digest_of(&self, path: &Path, rehash: bool) -> Result<Blob, StoreError> {
+        let meta = fs::metadata(path).at("read", path)?;
+        if meta.is_dir() {
+            let mut tree = Tree::default();
+            self.list(path, "", rehash, &mut vec![Stat::of(&meta)], &mut tree.entries)?;
+            return Ok(tree.blob());
+        }
+        if !meta.is_file() {
+            return Err(StoreError::Occupied { path: path.to_path_buf(), reason: "a file or a folder is needed, and it is neither" });
+        }
+        self.digest_file(path, rehash)
+    }
+
+    fn digest_file(&self, path: &Path, rehash: bool) -> Result<Blob, StoreError> {
+        for _ in 0..TRIES {
+            let mut file = File::open(path).at("read", path)?;
+            let before = Stat::of(&file.metadata().at("read", path)?);
+            if !rehash && let Some(digest) = self.inner.index.digest(&before) {
+                return Ok(Blob { digest, size: before.size });
+            }
+            let blob = hash_all(&mut file).at("read", path)?;
+            let after = Stat::of(&file.metadata().at("read", path)?);
+            if after == before && blob.size == after.size {
+                self.inner.index.remember(&after, &blob.digest);
+                return Ok(blob);
+            }
+        }
+        Err(StoreError::Changed { path: path.to_path_buf(), reason: "it was written to while being read".into() })
+    }
+
+    /// Adds the files below a folder; `above` are the folders on the way, so that a link cannot lead round in circles.
+    fn list(
+        &self,
+        folder: &Path,
+        prefix: &str,
+        rehash: bool,
+        above: &mut Vec<Stat>,
+        entries: &mut BTreeMap<String, Blob>,
+    ) -> Result<(), StoreError> {
+        for entry in fs::read_dir(folder).at("read", folder)? {
+            let entry = entry.at("read", folder)?;
+            let path = entry.path();
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                return Err(StoreError::BadName { name, reason: "it is not UTF-8; rename the file" });
+            };
+            let meta = fs::metadata(&path).at("read", &path)?;
+            if !meta.is_dir() {
+                entries.insert(name, self.digest_of(&path, rehash)?);
+                continue;
+            }
+            let stat = Stat::of(&meta);
+            if above.iter().any(|folder| folder.same_file(&stat)) {
+                return Err(StoreError::Occupied { path, reason: "this link leads back to a folder it lies in; remove it" });
+            }
+            above.push(stat);
+            self.list(&path, &format!("{name}/"), rehash, above, entries)?;
+            above.pop();
+        }
+        Ok(())
+    }
+
+    /// Gives the path of a source after checking that the file is still the one that was digested.
+    ///
+    /// Looks at its size and, through the stat memo, its digest.
+    pub fn source(&self, stored: &Stored) -> Result<PathBuf, StoreError> {
+        let Form::Source { path } = &stored.form else {
+            return Err(StoreError::artifact(&stored.kind, "it lies in the store and is no file of its own"));
+        };
+        let meta = fs::metadata(path).at("read", path)?;
+        if meta.is_file() && meta.len() != stored.size {
+            let reason = format!("it had {} and now has {}", human(stored.size), human(meta.len()));
+            return Err(StoreError::Changed { path: path.clone(), reason });
+        }
+        let Some(content) = stored.content() else { return Ok(path.clone()) };
+        let now: Digest = self.digest_of(path, false)?.digest;
+        if now != content {
+            let reason = format!("it was {} and now is {}", content.short(), now.short());
+            return Err(StoreError::Changed { path: path.clone(), reason });
+        }
+        Ok(path.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::{Duration, SystemTime};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn a_folder_is_its_names_and_bytes() {
+        let (dir, store) = store();
+        let make = |name: &str, files: &[(&str, &str)]| {
+            let folder = dir.path().join(name);
+            for (file, text) in files {
+                let path = folder.join(file);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            folder
+        };
+        let one = make("one", &[("a", "1"), ("b/c", "2"), ("b.d", "3")]);
+        let two = make("two", &[("b.d", "3"), ("b/c", "2"), ("a", "1")]);
+        let old = SystemTime::now() - Duration::from_secs(1_000_000);
+        File::options().write(true).open(two.join("a")).unwrap().set_modified(old).unwrap();
+        fs::create_dir(two.join("empty")).unwrap();
+        let digest = |path: &Path| store.digest_of(path, false).unwrap();
+        assert_eq!(digest(&one), digest(&two));
+        assert_eq!(digest(&one).size, 3);
+        assert_ne!(digest(&one), digest(&make("three", &[("a", "1"), ("b/c", "2"), ("b.e", "3")])));
+        assert_ne!(digest(&one), digest(&make("four", &[("a", "1"), ("b/c", "2"), ("b.d", "4")])));
+        assert_ne!(digest(&make("five", &[("ab/c", "1")])), digest(&make("six", &[("a/bc", "1")])));
+    }
+
+    #[test]
+    fn a_folder_and_its_tree_have_one_digest() {
+        let (dir, store) = store();
+        fs::create_dir_all(dir.path().join("data/x")).unwrap();
+        fs::write(dir.path().join("data/x/y"), "z").unwrap();
+        let tree: Tree = [("x/y".to_string(), store.put_bytes(b"z").unwrap())].into_iter().collect();
+        assert_eq!(store.digest_of(&dir.path().join("data"), false).unwrap(), store.put_tree(&tree).unwrap());
+    }
+
+    #[test]
+    fn a_link_in_a_circle_is_an_error_and_a_link_to_a_file_is_its_file() {
+        let (dir, store) = store();
+        let data = dir.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(dir.path().join("slide"), "s").unwrap();
+        std::os::unix::fs::symlink("../slide", data.join("a")).unwrap();
+        assert_eq!(store.digest_of(&data.join("a"), false).unwrap().digest, Digest::of(b"s"));
+        std::os::unix::fs::symlink(".", data.join("round")).unwrap();
+        assert!(matches!(store.digest_of(&data, false), Err(StoreError::Occupied { .. })));
+    }
+
+    #[test]
+    fn the_memo_is_believed_only_without_rehash_and_only_for_old_files() {
+        let (dir, store) = store();
+        let path = dir.path().join("slide");
+        fs::write(&path, "abc").unwrap();
+        let young = Stat::of(&fs::metadata(&path).unwrap());
+        assert_eq!(store.digest_of(&path, false).unwrap().digest, Digest::of(b"abc"));
+        assert_eq!(store.inner.index.digest(&young), None);
+        std::thread::sleep(Duration::from_millis(2100));
+        store.digest_of(&path, false).unwrap();
+        assert_eq!(store.inner.index.digest(&young), Some(Digest::of(b"abc")));
+        // A lie in the memo shows who believes it.
+        store.inner.index.remember(&young, &Digest::of(b"lie"));
+        assert_eq!(store.digest_of(&path, false).unwrap().digest, Digest::of(b"lie"));
+        assert_eq!(store.digest_of(&path, true).unwrap().digest, Digest::of(b"abc"));
+    }
+
+    #[test]
+    fn a_source_that_changed_is_told() {
+        let (dir, store) = store();
+        let path = dir.path().join("slide.svs");
+        fs::write(&path, "abc").unwrap();
+        let content = store.digest_of(&path, false).unwrap();
+        let fields = BTreeMap::from([("content".to_string(), json!(content.digest))]);
+        let stored = Stored::source("Slide", path.clone(), content.size, fields);
+        assert_eq!(store.source(&stored).unwrap(), path);
+        assert!(store.complete(&stored).unwrap());
+        for text in ["abd", "longer"] {
+            fs::write(&path, text).unwrap();
+            assert!(matches!(store.source(&stored), Err(StoreError::Changed { .. })));
+            assert!(!store.complete(&stored).unwrap());
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(store.source(&stored), Err(StoreError::NotFound { .. })));
+        assert!(!store.complete(&stored).unwrap());
+    }
+}

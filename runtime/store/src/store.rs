@@ -1,0 +1,335 @@
+//! The store as a whole: opening, layout, staging, quarantine, and waiting for the disk.
+//!
+//! # Layout
+//! ```text
+//! version              the layout's number: a later one is refused
+//! lock                 shared flock of every open store; collection takes it exclusively
+//! blobs/ab/cdef…       bytes, 0444, named by their digest
+//! trees/ab/cdef…       canonical listings of blobs, 0444, named by their digest
+//! actions/ab/cdef…     records, 0444, named by their key: the commit point
+//! runs/ULID/           run.json, events.jsonl, preimages.jsonl
+//! locks/KEY            flock of an action at work; removed when let go
+//! tmp/BOOT-PID-RAND/   staging of one open store; its `lock` is held as long as the process lives
+//! quarantine/          damaged files, kept for a look; nothing reads them
+//! index.sqlite         stat memo and verified records; may be deleted at any time
+//! ```
+//!
+//! # Why a kill at any moment is harmless
+//! - Bytes are written below `tmp/` and hashed on the way, sealed (0444), then renamed to their digest
+//!   without replacing. Before the rename they are garbage; after it they are whole.
+//! - A blob that exists already wins, but only after its bytes have been checked once by this process:
+//!   otherwise a blob damaged by a power cut would be taken over by a new record.
+//! - A record is written last, by the same steps, and only a record makes blobs count. So a killed action
+//!   is an action without a record, and its blobs, if any, are reused by digest when it runs again.
+//! - Nothing says "in progress". Who works on an action holds a kernel lock, which dies with its process,
+//!   and staging folders whose lock is free belong to nobody and are removed at the next opening.
+//!
+//! # Why a power cut is harmless
+//! A rename may reach the disk before the bytes do. Bytes are forced out in groups ([`Store::commit`],
+//! [`Store::flush`]), and a record from before the last start of the machine is believed only after
+//! its outputs have been hashed again, once; what fails is set aside and remade.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ulid::Ulid;
+
+use crate::digest::Digest;
+use crate::error::{At, StoreError};
+use crate::index::Index;
+use crate::locks;
+use crate::system;
+
+/// Number of the layout that this program writes.
+const LAYOUT: u32 = 1;
+/// Folders of the layout.
+const FOLDERS: [&str; 7] = ["blobs", "trees", "actions", "runs", "locks", "tmp", "quarantine"];
+/// Commits after which the disk is waited for, in the background (`design.md` §3).
+const GROUP: u32 = 64;
+/// Time after which it is, when something was committed.
+const GROUP_TIME: Duration = Duration::from_secs(2);
+/// Digests known to be good are forgotten beyond this number (32 MiB of them).
+const KNOWN_LIMIT: usize = 1 << 20;
+
+/// Keeps artifacts by content and remembers which action made which.
+///
+/// Cheap to clone; every clone is the same open store. It holds a shared lock on the store, so
+/// that collection waits until the last clone is gone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub root: PathBuf,
+    pub boot: String,
+    pub host: String,
+    pub index: Index,
+    staging: PathBuf,
+    next: AtomicU64,
+    /// Blobs and trees that this process wrote or checked.
+    known: Mutex<HashSet<Digest>>,
+    set_aside: Mutex<Vec<SetAside>>,
+    group: Arc<Group>,
+    /// Held until the last clone is dropped.
+    _locks: (File, File),
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Whatever cannot be removed now is swept by a later opening.
+        let _ = fs::remove_dir_all(&self.staging);
+    }
+}
+
+/// Tells of a file that was damaged and has been moved out of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// `blob`, `tree` or `record`.
+    pub what: &'static str,
+    /// The digest, or the record's key.
+    pub digest: Digest,
+    /// Where the file lies now.
+    pub path: PathBuf,
+}
+
+/// Locks without minding a thread that panicked while holding it: the data are plain sets.
+pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("root", &self.inner.root).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a store, laying it out when the folder is new or empty.
+    ///
+    /// Removes what killed processes left in staging. Waits while a collection is going on.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_as(root, &system::boot_id())
+    }
+
+    /// Opens as if the machine had been started under another id.
+    pub(crate) fn open_as(root: &Path, boot: &str) -> Result<Self, StoreError> {
+        fs::create_dir_all(root).at("make", root)?;
+        let root = fs::canonicalize(root).at("open", root)?;
+        check_version(&root)?;
+        for folder in FOLDERS {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).at("make", &folder)?;
+        }
+        let lock_path = root.join("lock");
+        let lock = locks::open(&lock_path).at("write", &lock_path)?;
+        locks::or_none(lock.lock_shared()).at("lock", &lock_path)?;
+        let (staging, staging_lock) = locks::claim_staging(&root.join("tmp"), boot)?;
+        let folder = File::open(&root).at("open", &root)?;
+        let inner = Inner {
+            index: Index::at(root.join("index.sqlite")),
+            boot: boot.to_string(),
+            host: system::host_name(),
+            staging,
+            next: AtomicU64::new(0),
+            known: Mutex::default(),
+            set_aside: Mutex::default(),
+            group: Arc::new(Group::new(folder)),
+            _locks: (lock, staging_lock),
+            root,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Gives the store's folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// Gives the id of this start of the machine, as records carry it.
+    #[must_use]
+    pub fn boot(&self) -> &str {
+        &self.inner.boot
+    }
+
+    /// Gives the name of this machine, as records carry it.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.inner.host
+    }
+
+    /// Waits until everything written so far is on the disk.
+    ///
+    /// A fault of an earlier wait in the background is told here, once.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.inner.group.wait().at("write", &self.inner.root)
+    }
+
+    /// Tells which damaged files were set aside since this was last asked.
+    #[must_use]
+    pub fn take_set_aside(&self) -> Vec<SetAside> {
+        std::mem::take(&mut hold(&self.inner.set_aside))
+    }
+
+    /// Counts a commit, and starts waiting for the disk in the background when it is time.
+    pub(crate) fn committed(&self) {
+        Group::count(&self.inner.group);
+    }
+
+    /// Makes a name in staging that nobody else has.
+    pub(crate) fn staged(&self) -> PathBuf {
+        let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        self.inner.staging.join(number.to_string())
+    }
+
+    /// Gives this opening's folder in `tmp`.
+    pub(crate) fn staging(&self) -> &Path {
+        &self.inner.staging
+    }
+
+    /// Gives the place of a digest below a folder of the layout.
+    pub(crate) fn place(&self, folder: &str, digest: &Digest) -> PathBuf {
+        let hex = digest.to_string();
+        self.inner.root.join(folder).join(&hex[..2]).join(&hex[2..])
+    }
+
+    pub(crate) fn is_known(&self, digest: &Digest) -> bool {
+        hold(&self.inner.known).contains(digest)
+    }
+
+    pub(crate) fn know(&self, digest: Digest) {
+        let mut known = hold(&self.inner.known);
+        if known.len() >= KNOWN_LIMIT {
+            known.clear();
+        }
+        known.insert(digest);
+    }
+
+    /// Moves a damaged file out of the way and says where it is now.
+    ///
+    /// `seen` is the file that was found damaged: when another process has put a good one
+    /// in its place meanwhile, that one stays.
+    pub(crate) fn quarantine(
+        &self,
+        what: &'static str,
+        digest: &Digest,
+        path: &Path,
+        seen: Option<system::Stat>,
+    ) -> Result<PathBuf, StoreError> {
+        hold(&self.inner.known).remove(digest);
+        let to = self.inner.root.join("quarantine").join(format!("{what}-{digest}-{}", Ulid::generate()));
+        let now = fs::symlink_metadata(path).map(|meta| system::Stat::of(&meta));
+        if let (Some(seen), Ok(now)) = (seen, now)
+            && !seen.same_file(&now)
+        {
+            return Ok(to);
+        }
+        match fs::rename(path, &to) {
+            Ok(()) => {
+                hold(&self.inner.set_aside).push(SetAside { what, digest: *digest, path: to.clone() });
+                Ok(to)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
+            Err(error) => Err(StoreError::io("move away", path, error)),
+        }
+    }
+}
+
+/// Refuses a store of a later layout and a folder that holds something else; lays out an empty one.
+fn check_version(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("version");
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let found = text.trim();
+            match found.parse::<u32>() {
+                Ok(version) if version <= LAYOUT => Ok(()),
+                _ => Err(StoreError::FutureVersion { path: root.to_path_buf(), found: format!("`{found}`"), known: LAYOUT }),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => lay_out(root, &path),
+        Err(error) => Err(StoreError::io("read", &path, error)),
+    }
+}
+
+/// Writes the version file of a new store, whole or not at all.
+fn lay_out(root: &Path, version: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(root).at("read", root)? {
+        let name = entry.at("read", root)?.file_name();
+        let name = name.to_string_lossy();
+        // Hidden files and what a killed first opening leaves are no hindrance.
+        let ours = FOLDERS.contains(&&*name) || name == "lock" || name == "version" || name.starts_with("index.sqlite");
+        if !ours && !name.starts_with('.') {
+            return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name.into_owned() });
+        }
+    }
+    // A store inside a repository is nobody's source.
+    let ignore = root.join(".gitignore");
+    if !ignore.exists() {
+        fs::write(&ignore, "*\n").at("write", &ignore)?;
+    }
+    let staged = root.join(format!(".version-{}", Ulid::generate()));
+    let mut file = File::create_new(&staged).at("write", root)?;
+    file.write_all(format!("{LAYOUT}\n").as_bytes()).at("write", root)?;
+    file.sync_all().at("write", root)?;
+    fs::rename(&staged, version).at("write", version)
+}
+
+/// Collects commits, so that the disk is waited for once for many of them.
+struct Group {
+    folder: File,
+    state: Mutex<GroupState>,
+}
+
+struct GroupState {
+    waiting: u32,
+    since: Instant,
+    busy: bool,
+    fault: Option<io::Error>,
+}
+
+impl Group {
+    fn new(folder: File) -> Self {
+        let state = GroupState { waiting: 0, since: Instant::now(), busy: false, fault: None };
+        Self { folder, state: Mutex::new(state) }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let earlier = {
+            let mut state = hold(&self.state);
+            state.waiting = 0;
+            state.since = Instant::now();
+            state.fault.take()
+        };
+        system::sync_filesystem(&self.folder)?;
+        earlier.map_or(Ok(()), Err)
+    }
+
+    fn count(group: &Arc<Self>) {
+        let mut state = hold(&group.state);
+        state.waiting += 1;
+        if state.busy || (state.waiting < GROUP && state.since.elapsed() < GROUP_TIME) {
+            return;
+        }
+        (state.waiting, state.busy) = (0, true);
+        let shared = Arc::clone(group);
+        let thread = std::thread::Builder::new().name("store sync".to_string());
+        let started = thread.spawn(move || {
+            let outcome = system::sync_filesystem(&shared.folder);
+            let mut state = hold(&shared.state);
+            (state.busy, state.since) = (false, Instant::now());
+            if let Err(fault) = outcome {
+                state.fault = Some(fault);
+            }
+        });
+        if started.is_err() {
+            // Without a thread the wait is left to `flush`.
+            state.busy = false;
+        }
+    }
+}
