@@ -7,13 +7,16 @@ mod diagnostics;
 mod facts;
 mod plan;
 mod span;
+mod syntax;
 mod types;
+mod words;
 
 pub use catalog::{Catalog, Listed, Param, Port, Signature, Sources};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use facts::{Fact, Facts, Misfit, Origin};
 pub use plan::{Attrs, Cohort, Item, Node, Output, Plan, PlanOptions, Wire, Work};
 pub use span::{FileId, SourceFile, SourceMap, Span};
+pub use syntax::{Kind, LexError, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};
 
 /// The graph library of [`Plan::graph`], so that nobody needs another version of it.

@@ -1,0 +1,12 @@
+//! Text to document: lexer, layout and parser.
+
+pub(crate) mod ast;
+mod layout;
+mod lex;
+mod parse;
+mod parse_expr;
+mod parse_item;
+mod tokens;
+
+pub use lex::{Kind, LexError, Token, lex};
+pub(crate) use parse::{parse_document, parse_expression};
