@@ -6,13 +6,25 @@
 //! those are named; `tests/` compares them on random input.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod blur;
+pub mod contour;
+pub mod glands;
 mod grid;
+pub mod info;
 mod instances;
+pub mod label;
 mod maps;
 mod mask;
+pub mod math;
+pub mod morphology;
+pub mod nuclei;
+pub mod otsu;
 mod pack;
 mod patches;
+pub mod resize;
+pub mod stain;
 pub mod units;
+pub mod watershed;
 
 pub use grid::{Grid, Rect, Rgb8};
 pub use instances::{ClassName, Instance, Instances, InstancesHeader, InstancesIter, InstancesWriter, SlideFrame};

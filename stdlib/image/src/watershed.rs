@@ -1,0 +1,122 @@
+//! Marker-controlled watershed that agrees with scikit-image to the pixel.
+
+use crate::Grid;
+
+/// An entry of the queue: smaller values first, then older ones.
+#[derive(Clone, Copy)]
+struct Entry {
+    value: f64,
+    age: u32,
+    index: u32,
+}
+
+impl Entry {
+    /// Says whether this entry leaves the queue before `other`, whatever the heap does.
+    fn before(&self, other: &Self) -> bool {
+        self.value < other.value || (self.value == other.value && self.age < other.age)
+    }
+}
+
+/// The reference's binary heap.
+///
+/// Markers all have age 0, so equal ones leave in whatever order this heap yields: its
+/// rules are copied, not only its contract, and the standard library's heap would not do.
+struct Queue(Vec<Entry>);
+
+impl Queue {
+    fn push(&mut self, entry: Entry) {
+        let heap = &mut self.0;
+        let mut child = heap.len();
+        heap.push(entry);
+        while child > 0 {
+            let parent = (child - 1) / 2;
+            if !heap[child].before(&heap[parent]) {
+                break;
+            }
+            heap.swap(child, parent);
+            child = parent;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let heap = &mut self.0;
+        if heap.is_empty() {
+            return None;
+        }
+        let top = heap.swap_remove(0);
+        let mut node = 0;
+        loop {
+            let mut smallest = node;
+            for child in [2 * node + 1, 2 * node + 2] {
+                if child < heap.len() && heap[child].before(&heap[smallest]) {
+                    smallest = child;
+                }
+            }
+            if smallest == node {
+                return Some(top);
+            }
+            heap.swap(node, smallest);
+            node = smallest;
+        }
+    }
+}
+
+/// Grows `markers` over `mask`, lowest `image` values first (4-connected).
+///
+/// Markers outside the mask are dropped; parts of the mask that no marker reaches stay 0.
+/// A pixel takes its label when it is queued, so flat zones are shared by arrival.
+/// All three arrays have the same shape.
+pub fn watershed(image: &Grid<f32>, markers: &Grid<i32>, mask: &Grid<u8>) -> Grid<i32> {
+    let (width, height) = (image.width, image.height);
+    debug_assert_eq!((width, height), (markers.width, markers.height));
+    debug_assert_eq!((width, height), (mask.width, mask.height));
+    let mut labels = Grid::filled(width, height, 0i32);
+    let mut queue = Queue(Vec::new());
+    for (index, (&marker, &inside)) in markers.data.iter().zip(&mask.data).enumerate() {
+        if marker != 0 && inside != 0 {
+            labels.data[index] = marker;
+            queue.push(Entry { value: f64::from(image.data[index]), age: 0, index: index as u32 });
+        }
+    }
+    let mut age = 1;
+    while let Some(Entry { index, .. }) = queue.pop() {
+        let index = index as usize;
+        let (x, y) = (index % width, index / width);
+        let neighbours = [
+            (y > 0).then(|| index - width),
+            (x > 0).then(|| index - 1),
+            (x + 1 < width).then_some(index + 1),
+            (y + 1 < height).then_some(index + width),
+        ];
+        for neighbour in neighbours.into_iter().flatten() {
+            if mask.data[neighbour] == 0 || labels.data[neighbour] != 0 {
+                continue;
+            }
+            age += 1;
+            labels.data[neighbour] = labels.data[index];
+            queue.push(Entry { value: f64::from(image.data[neighbour]), age, index: neighbour as u32 });
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ridge_parts_two_markers() {
+        let image = Grid::from_vec(5, 1, vec![0.0, 1.0, 9.0, 1.0, 0.0]).unwrap();
+        let markers = Grid::from_vec(5, 1, vec![1, 0, 0, 0, 2]).unwrap();
+        let labels = watershed(&image, &markers, &Grid::filled(5, 1, 1));
+        assert_eq!(labels.data, [1, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn what_no_marker_reaches_stays_empty() {
+        let image = Grid::filled(5, 1, 0.0);
+        let markers = Grid::from_vec(5, 1, vec![7, 0, 3, 0, 0]).unwrap();
+        let mask = Grid::from_vec(5, 1, vec![1, 1, 0, 1, 1]).unwrap();
+        assert_eq!(watershed(&image, &markers, &mask).data, [7, 7, 0, 0, 0]);
+    }
+}
