@@ -68,15 +68,17 @@ mod tests {
 
     #[test]
     fn a_small_piece_is_dropped_and_a_ring_is_filled() {
-        let mut inner = Grid::filled(60, 60, 0.0);
-        for y in 10..50 {
-            for x in 10..50 {
-                let hole = (25..35).contains(&x) && (25..35).contains(&y);
+        let mut inner = Grid::filled(100, 100, 0.0);
+        for y in 30..70 {
+            for x in 30..70 {
+                let hole = (45..55).contains(&x) && (45..55).contains(&y);
                 inner.set(x, y, if hole { 0.0 } else { 0.9 });
             }
         }
         inner.set(2, 2, 0.9);
-        let labels = split(&inner, &Grid::filled(60, 60, 0.0), &Options::gland(1.0));
-        assert_eq!((labels.at(30, 30), labels.at(2, 2), labels.at(8, 30)), (1, 0, 1));
+        let labels = split(&inner, &Grid::filled(100, 100, 0.0), &Options::gland(1.0));
+        assert_eq!((labels.at(50, 50), labels.at(2, 2)), (1, 0));
+        // The even ellipse grows one pixel further to the right than to the left.
+        assert_eq!([25, 26, 74, 75].map(|x| labels.at(x, 50)), [0, 1, 1, 0]);
     }
 }

@@ -197,8 +197,8 @@ mod tests {
 
     #[test]
     fn holes_leak_through_edges_and_not_through_corners() {
-        let ring = image(&[".#...", "#.#..", ".#.##", "..##.", ".###."]);
-        let full = image(&[".#...", "###..", ".#.##", "..##.", ".###."]);
+        let ring = image(&[".#...", "#.#..", ".#.##", "...#.", "..###"]);
+        let full = image(&[".#...", "###..", ".#.##", "...#.", "..###"]);
         assert_eq!(fill_holes(&ring), full);
         assert_eq!(fill_holes_below(&ring, 1), ring);
     }
