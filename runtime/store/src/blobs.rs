@@ -393,3 +393,117 @@ impl Drop for Scratch {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        (dir, store)
+    }
+
+    fn flip(path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[0] ^= 1;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn every_way_in_gives_the_same_sealed_blob() {
+        let (dir, store) = store();
+        let bytes = vec![3; 3 << 20];
+        let expected = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+        let mut writer = store.writer().unwrap();
+        bytes.chunks(70_001).for_each(|chunk| writer.write_all(chunk).unwrap());
+        assert_eq!(writer.finish().unwrap(), expected);
+        assert_eq!(store.put_bytes(&bytes).unwrap(), expected);
+        let elsewhere = dir.path().join("file");
+        fs::write(&elsewhere, &bytes).unwrap();
+        assert_eq!(store.put_file(&elsewhere).unwrap(), expected);
+        assert!(elsewhere.exists());
+        let scratch = store.scratch().unwrap();
+        let made = scratch.path().join("file");
+        fs::write(&made, &bytes).unwrap();
+        assert_eq!(store.put_file(&made).unwrap(), expected);
+        assert_eq!(store.read_blob(&expected.digest).unwrap(), bytes);
+        let mode = fs::metadata(store.blob_path(&expected.digest)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o444);
+        drop(scratch);
+        assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 1, "the lock alone is left");
+    }
+
+    #[test]
+    fn a_scratch_file_is_moved_and_a_link_in_scratch_is_copied() {
+        let (dir, store) = store();
+        let scratch = store.scratch().unwrap();
+        let (made, link, mine) = (scratch.path().join("made"), scratch.path().join("link"), dir.path().join("mine"));
+        fs::write(&made, "made").unwrap();
+        fs::write(&mine, "mine").unwrap();
+        std::os::unix::fs::symlink(&mine, &link).unwrap();
+        store.put_file(&made).unwrap();
+        assert!(!made.exists());
+        let blob = store.put_file(&link).unwrap();
+        assert!(mine.exists());
+        fs::write(&mine, "changed").unwrap();
+        assert_eq!(store.read_blob(&blob.digest).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn an_unfinished_writer_leaves_nothing() {
+        let (_dir, store) = store();
+        let mut writer = store.writer().unwrap();
+        writer.write_all(b"half").unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 1);
+        assert!(!store.has_blob(&Digest::of(b"half")));
+    }
+
+    #[test]
+    fn a_flipped_byte_is_found_set_aside_and_healed() {
+        let (_dir, store) = store();
+        let opens: [fn(&Store, &Digest) -> Result<(), StoreError>; 2] =
+            [|store, digest| store.read_blob(digest).map(drop), |store, digest| store.open_blob_verified(digest).map(drop)];
+        for open in opens {
+            let blob = store.put_bytes(b"a tile").unwrap();
+            open(&store, &blob.digest).unwrap();
+            flip(&store.blob_path(&blob.digest));
+            assert!(matches!(open(&store, &blob.digest), Err(StoreError::Corrupt { .. })));
+            assert!(matches!(open(&store, &blob.digest), Err(StoreError::Missing { .. })));
+            assert_eq!(store.take_set_aside().len(), 1);
+            store.put_bytes(b"a tile").unwrap();
+            open(&store, &blob.digest).unwrap();
+        }
+    }
+
+    #[test]
+    fn eight_threads_store_the_same_blob() {
+        let (_dir, store) = store();
+        let bytes = vec![9; 100_000];
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let mut writer = store.writer().unwrap();
+                        writer.write_all(&bytes).unwrap();
+                        assert_eq!(writer.finish().unwrap().digest, Digest::of(&bytes));
+                    }
+                });
+            }
+        });
+        assert_eq!(store.read_blob(&Digest::of(&bytes)).unwrap(), bytes);
+        assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_stores_of_one_folder_share_their_blobs() {
+        let (_dir, store) = store();
+        let other = Store::open(store.root()).unwrap();
+        let blob = store.put_bytes(b"shared").unwrap();
+        assert_eq!(other.read_blob(&blob.digest).unwrap(), b"shared");
+        assert_eq!(other.put_bytes(b"shared").unwrap(), blob);
+    }
+}

@@ -36,7 +36,8 @@ pub struct Index {
 }
 
 enum State {
-    Unopened,
+    /// With the number of openings that waited for another process in vain.
+    Unopened(u32),
     Open { db: Connection, strikes: u32, remade: bool },
     Without,
 }
@@ -44,7 +45,7 @@ enum State {
 impl Index {
     /// Names the file; it is opened when first needed.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, state: Mutex::new(State::Unopened) }
+        Self { path, state: Mutex::new(State::Unopened(0)) }
     }
 
     /// Gives the digest of a file that looks exactly as it did when it was hashed.
@@ -105,8 +106,8 @@ impl Index {
     fn with<T>(&self, ask: impl Fn(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let mut state = hold(&self.state);
         loop {
-            if matches!(*state, State::Unopened) {
-                *state = open(&self.path, false);
+            if let State::Unopened(strikes) = *state {
+                *state = open(&self.path, strikes, false);
             }
             let State::Open { db, strikes, remade } = &mut *state else { return None };
             let error = match ask(db) {
@@ -130,10 +131,11 @@ impl Index {
     }
 }
 
-fn open(path: &Path, remade: bool) -> State {
+fn open(path: &Path, strikes: u32, remade: bool) -> State {
     match connect(path) {
         Ok(db) => State::Open { db, strikes: 0, remade },
         Err(error) if is_damage(&error) && !remade => remake(path),
+        Err(error) if is_busy(&error) && strikes + 1 < STRIKES => State::Unopened(strikes + 1),
         Err(_) => State::Without,
     }
 }
@@ -146,7 +148,7 @@ fn remake(path: &Path) -> State {
         // What is not there need not go, and what cannot go fails the next opening.
         let _ = fs::remove_file(PathBuf::from(name));
     }
-    open(path, true)
+    open(path, 0, true)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

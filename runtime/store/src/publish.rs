@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::blobs::{Class, copy_hashing, make_parent};
 use crate::error::{At, StoreError};
 use crate::system;
-use crate::{Blob, Digest, Form, Store, Stored, failpoint};
+use crate::{Blob, Digest, Form, Store, Stored, Tree, failpoint};
 
 /// Says how bytes came to where they were published, the cheapest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -77,32 +77,34 @@ impl Store {
 
     fn publish_tree(&self, digest: &Digest, to: &Path) -> Result<Published, StoreError> {
         let tree = self.tree(digest)?;
-        let mut published = Published { bytes: tree.size(), method: Method::Unchanged };
-        let exists = match fs::symlink_metadata(to) {
-            Ok(meta) if meta.is_dir() => true,
+        match fs::symlink_metadata(to) {
+            Ok(meta) if meta.is_dir() => return self.fill(&tree, to),
             Ok(_) => {
-                return Err(StoreError::Occupied { path: to.to_path_buf(), reason: "a folder is to be written here, and this is none; move it away" });
+                let reason = "a folder is to be written here, and this is none; move it away";
+                return Err(StoreError::Occupied { path: to.to_path_buf(), reason });
             }
-            Err(_) => false,
-        };
+            Err(_) => {}
+        }
         // A new folder is filled beside its place; one that is there is brought up to date file by file.
-        let into = if exists { to.to_path_buf() } else { beside(to) };
-        if !exists {
-            remove_leftover(&into)?;
-            fs::create_dir(&into).at("write", &into)?;
-        }
-        for (name, blob) in &tree.entries {
-            let place = into.join(name);
-            make_folders(&into, name)?;
-            let outcome = self.publish_blob(*blob, &place);
-            if outcome.is_err() && !exists {
-                let _ = fs::remove_dir_all(&into);
-            }
-            published.method = published.method.max(outcome?.method);
-        }
-        if !exists {
+        let part = beside(to);
+        remove_leftover(&part)?;
+        fs::create_dir(&part).at("write", &part)?;
+        let outcome = self.fill(&tree, &part).and_then(|published| {
             failpoint::reach("publish", "staged").at("write", to)?;
-            system::rename_new(&into, to).at("write", to)?;
+            system::rename_new(&part, to).at("write", to)?;
+            Ok(published)
+        });
+        if outcome.is_err() {
+            let _ = fs::remove_dir_all(&part);
+        }
+        outcome
+    }
+
+    fn fill(&self, tree: &Tree, folder: &Path) -> Result<Published, StoreError> {
+        let mut published = Published { bytes: tree.size(), method: Method::Unchanged };
+        for (name, blob) in &tree.entries {
+            make_folders(folder, name)?;
+            published.method = published.method.max(self.publish_blob(*blob, &folder.join(name))?.method);
         }
         Ok(published)
     }
@@ -219,7 +221,6 @@ impl Bytes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Tree;
     use std::collections::BTreeMap;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

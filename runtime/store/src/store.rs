@@ -333,3 +333,64 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_layout_is_refused_and_an_own_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        drop(Store::open(dir.path()).unwrap());
+        for found in ["2", "999", "what?", ""] {
+            fs::write(dir.path().join("version"), found).unwrap();
+            let error = Store::open(dir.path()).unwrap_err();
+            assert!(matches!(error, StoreError::FutureVersion { .. }), "{found}");
+            assert!(error.to_string().contains("--store DIR"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_with_other_things_is_refused_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("thesis.tex"), "").unwrap();
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("thesis.tex"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_store_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("store");
+        fs::write(&file, "").unwrap();
+        assert!(Store::open(&file).is_err());
+        assert!(Store::open(&file.join("below")).is_err());
+    }
+
+    #[test]
+    fn commits_are_waited_for_in_the_background() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        for _ in 0..3 * GROUP {
+            store.committed();
+        }
+        store.flush().unwrap();
+        hold(&store.inner.group.state).fault = Some(io::ErrorKind::StorageFull.into());
+        assert!(store.flush().unwrap_err().is_full());
+        store.flush().unwrap();
+    }
+
+    #[test]
+    fn staging_goes_with_the_last_clone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let staging = store.staging().to_path_buf();
+        let scratch = store.scratch().unwrap();
+        drop(store);
+        assert!(staging.exists());
+        drop(scratch);
+        assert!(!staging.exists());
+    }
+}
