@@ -4,6 +4,7 @@
 
 mod catalog;
 mod diagnostics;
+mod eval;
 mod facts;
 mod plan;
 mod span;
@@ -13,6 +14,7 @@ mod words;
 
 pub use catalog::{Catalog, Listed, Param, Port, Signature, Sources};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
+pub use eval::plan;
 pub use facts::{Fact, Facts, Misfit, Origin};
 pub use plan::{Attrs, Cohort, Item, Node, Output, Plan, PlanOptions, Wire, Work};
 pub use span::{FileId, SourceFile, SourceMap, Span};
@@ -21,21 +23,3 @@ pub use types::{Type, UNITS, Unit, Value};
 
 /// The graph library of [`Plan::graph`], so that nobody needs another version of it.
 pub use petgraph;
-
-/// Reads, resolves, types and checks a pipeline, and returns its plan.
-///
-/// # Errors
-/// All mistakes of the first phase that has any.
-pub fn plan(
-    text: &str,
-    name: &str,
-    _options: &PlanOptions,
-    _catalog: &dyn Catalog,
-    _sources: &dyn Sources,
-) -> Result<Plan, Diagnostics> {
-    let mut sources = SourceMap::default();
-    let file = sources.add(name, text);
-    let error =
-        Diagnostic::new("lang::not_built", "plans are not built yet").at(Span::new(file, 0, 0), "");
-    Err(Diagnostics::new(sources, vec![error]))
-}

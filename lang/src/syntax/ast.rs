@@ -1,5 +1,7 @@
 //! The document: what the text says, with the span of every part.
 
+use std::rc::Rc;
+
 use crate::{Span, Unit};
 
 /// A word that names something.
@@ -60,7 +62,7 @@ pub(crate) enum ItemKind {
         result: TypeExpr,
         body: Option<Vec<(Name, Expr)>>,
     },
-    Def(Def),
+    Def(Rc<Def>),
     Let(Let),
     Expect {
         claim: Expr,

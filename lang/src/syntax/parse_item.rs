@@ -1,5 +1,7 @@
 //! The items of a document: `let`, `param`, `output` and the others.
 
+use std::rc::Rc;
+
 use nom::Parser;
 use nom::combinator::{cut, opt};
 use nom::sequence::preceded;
@@ -169,12 +171,12 @@ fn def(i: Tokens<'_>) -> Parsed<'_, ItemKind> {
     let (i, body) = block(i)?;
     Ok((
         i,
-        ItemKind::Def(Def {
+        ItemKind::Def(Rc::new(Def {
             name,
             ports,
             result,
             body,
-        }),
+        })),
     ))
 }
 

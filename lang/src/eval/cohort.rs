@@ -1,0 +1,332 @@
+//! Keyed collections: listings, `for` and its join by key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::scope::{Entry, Scope};
+use super::value::{Val, a};
+use super::{Known, Planner};
+use crate::syntax::ast::{Expr, For};
+use crate::words::listed;
+use crate::{
+    Attrs, Cohort, Diagnostic, Facts, Item, Listed, Node, Origin, Signature, Span, Type, Value,
+    Work,
+};
+
+impl Planner<'_> {
+    /// Evaluates a plan-time operator: one entry, or a collection of them.
+    pub(super) fn listing(
+        &mut self,
+        signature: &Signature,
+        args: BTreeMap<String, Value>,
+        spans: &BTreeMap<String, Span>,
+        at: Span,
+        name: &str,
+    ) -> Val {
+        let key = format!("{} {args:?}", signature.name);
+        if let Some(known) = self.listings.get(&key) {
+            return known.clone();
+        }
+        if self.dead {
+            return Val::Poison;
+        }
+        let mut entries = match self.catalog.list(&signature.name, &args) {
+            Ok(entries) => entries,
+            Err(misfit) => {
+                let found = self.misfit(misfit, &Facts::default(), spans, at);
+                self.mistake(found);
+                self.listings.insert(key, Val::Poison);
+                return Val::Poison;
+            }
+        };
+        entries.sort_by(|x, y| x.key.cmp(&y.key));
+        let value = self.listed(signature, entries, at, name);
+        self.listings.insert(key, value.clone());
+        value
+    }
+
+    fn listed(&mut self, signature: &Signature, entries: Vec<Listed>, at: Span, name: &str) -> Val {
+        let mut ports = signature.outputs.clone();
+        let gathers = signature.many || ports.iter().any(|port| matches!(port.ty, Type::Map(_)));
+        for port in &mut ports {
+            if let Type::Map(item) = &port.ty {
+                port.ty = Type::clone(item);
+            }
+        }
+        let twice: Vec<&[Listed]> = entries
+            .windows(2)
+            .filter(|pair| pair[0].key == pair[1].key)
+            .collect();
+        if let Some([first, second]) = twice.first() {
+            let title = match twice.len() {
+                1 => format!("two entries have the key `{}`", first.key),
+                n => format!("{n} keys are used twice, `{}` first", first.key),
+            };
+            self.mistake(
+                Diagnostic::new("lang::duplicate_key", title)
+                    .at(at, format!("`{}` and `{}`", first.path, second.path))
+                    .help("rename one of them, or narrow the pattern"),
+            );
+            return Val::Poison;
+        }
+        if entries.is_empty() {
+            self.mistake(
+                Diagnostic::new(
+                    "lang::nothing_listed",
+                    format!("`{}` finds nothing", signature.name),
+                )
+                .at(at, "here"),
+            );
+            return Val::Poison;
+        }
+        let first_port = ports
+            .first()
+            .map_or("", |port| port.name.as_str())
+            .to_owned();
+        let known: Vec<Known> = entries
+            .iter()
+            .map(|entry| Some(Rc::new(facts_of(entry, &first_port))))
+            .collect();
+        let facts = known
+            .iter()
+            .flatten()
+            .next()
+            .map_or_else(Facts::default, |facts| Facts::clone(facts));
+        let name = self.unique(name);
+        let node = |over, work| Node {
+            name: name.clone(),
+            over,
+            work,
+            outputs: ports.clone(),
+            attrs: Attrs::default(),
+            span: at,
+            facts: facts.clone(),
+        };
+        if !gathers {
+            let Some(entry) = entries.into_iter().next() else {
+                return Val::Poison;
+            };
+            let node = node(None, Work::Listed(entry));
+            let index = self.add(node, known);
+            return self.outputs_of(index, &ports);
+        }
+        let cohort = self.cohorts.len();
+        let node = node(
+            Some(cohort),
+            Work::Element {
+                cohort,
+                variable: 0,
+            },
+        );
+        let items = entries
+            .into_iter()
+            .map(|entry| Item {
+                key: entry.key.clone(),
+                listed: vec![entry],
+            })
+            .collect();
+        self.cohorts.push(Cohort {
+            name,
+            items,
+            tolerate: None,
+        });
+        let index = self.add(node, known);
+        Val::Map {
+            cohort,
+            item: Rc::new(self.outputs_of(index, &ports)),
+        }
+    }
+
+    /// Evaluates a `for`: joins its collections by key, then the body once, for all items.
+    pub(super) fn for_each(&mut self, each: &For, scope: &Rc<Scope>, name: &str) -> Val {
+        if self.loops > 0 {
+            self.not_built(
+                "a `for` inside a `for` is",
+                each.word,
+                Some("end the first, and go over what it gave in a second"),
+            );
+            return Val::Poison;
+        }
+        if let Some(filter) = &each.filter {
+            self.not_built("`where` is", filter.span, None);
+        }
+        let inner = Scope::inside(scope);
+        let mut found: Vec<(usize, &Expr)> = Vec::new();
+        let mut items = Vec::new();
+        let mut lost = false;
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for (variable, collection) in &each.over {
+            if let Some(first) = seen.insert(&variable.text, variable.span) {
+                let title = format!("`{}` is bound twice", variable.text);
+                self.mistake(
+                    Diagnostic::new("lang::duplicate_name", title)
+                        .at(variable.span, "again here")
+                        .at(first, "first here"),
+                );
+            }
+            let value = match self.eval(collection, scope, &format!("{name}.{}", variable.text)) {
+                Val::Map { cohort, item } => {
+                    found.push((self.cohort_of(cohort), collection));
+                    Val::clone(&item)
+                }
+                other => {
+                    lost = true;
+                    self.no_collection(&other, collection.span);
+                    Val::Poison
+                }
+            };
+            items.push((variable, value));
+        }
+        let cohort = if lost { None } else { self.join(&found) };
+        for (variable, value) in items {
+            let value = if cohort.is_some() { value } else { Val::Poison };
+            inner.bind(&variable.text, Entry::Value(value), variable.span);
+        }
+        let tolerate = self.tolerance(&each.attrs);
+        if let (Some(cohort), Some(share)) = (cohort, tolerate) {
+            let stated = &mut self.cohorts[cohort].tolerate;
+            // Of several `for`s over the same items the strictest counts.
+            *stated = Some(stated.map_or(share, |before| before.min(share)));
+        }
+        let around = std::mem::replace(&mut self.tolerate, tolerate);
+        self.loops += 1;
+        let value = self.block(&each.body, &inner, name);
+        self.loops -= 1;
+        self.tolerate = around;
+        let Some(cohort) = cohort else {
+            return Val::Poison;
+        };
+        if value.has_map() {
+            self.not_built(
+                "a collection inside a collection is",
+                each.body.result.span,
+                Some("give it its own `let` outside of the `for`"),
+            );
+            return Val::Poison;
+        }
+        match value {
+            Val::Poison => Val::Poison,
+            value => Val::Map {
+                cohort,
+                item: Rc::new(value),
+            },
+        }
+    }
+
+    fn no_collection(&mut self, value: &Val, at: Span) {
+        let Some(ty) = value.type_of() else { return };
+        let mut found = Diagnostic::new(
+            "lang::type_mismatch",
+            format!("`for` goes over a keyed collection, not {}", a(&ty)),
+        )
+        .at(at, format!("this is {}", a(&ty)));
+        if let Val::Port { .. } = value {
+            found = found.help("read it directly; there is one");
+        }
+        self.mistake(found);
+    }
+
+    /// Joins collections by key; they must have the same keys.
+    fn join(&mut self, over: &[(usize, &Expr)]) -> Option<usize> {
+        let ((first, first_expr), others) = over.split_first()?;
+        for (other, expr) in others {
+            let other = self.cohort_of(*other);
+            if other == *first {
+                continue;
+            }
+            let keys = |cohort: &Cohort| {
+                cohort
+                    .items
+                    .iter()
+                    .map(|i| i.key.clone())
+                    .collect::<BTreeSet<String>>()
+            };
+            let (here, there) = (keys(&self.cohorts[*first]), keys(&self.cohorts[other]));
+            if here != there {
+                self.missing_keys(&here, &there, first_expr, expr);
+                return None;
+            }
+            self.merge(*first, other);
+        }
+        Some(*first)
+    }
+
+    fn missing_keys(
+        &mut self,
+        here: &BTreeSet<String>,
+        there: &BTreeSet<String>,
+        first: &Expr,
+        second: &Expr,
+    ) {
+        let only_here: Vec<&String> = here.difference(there).collect();
+        let only_there: Vec<&String> = there.difference(here).collect();
+        let count = only_here.len() + only_there.len();
+        let s = if count == 1 { "" } else { "s" };
+        let has = if count == 1 { "has" } else { "have" };
+        let some = |keys: &[&String]| {
+            let mut text = listed(&keys[..keys.len().min(5)], "and");
+            if keys.len() > 5 {
+                text.push_str(&format!(" and {} more", keys.len() - 5));
+            }
+            text
+        };
+        let mut found = Diagnostic::new(
+            "lang::missing_key",
+            format!("{count} key{s} {has} no partner in this join"),
+        );
+        if !only_here.is_empty() {
+            found = found.at(second.span, format!("lacks {}", some(&only_here)));
+        }
+        if !only_there.is_empty() {
+            found = found.at(first.span, format!("lacks {}", some(&only_there)));
+        }
+        self.mistake(found);
+    }
+
+    /// Makes two cohorts with the same keys one; everything over the second goes over the first.
+    fn merge(&mut self, first: usize, second: usize) {
+        let gone = std::mem::take(&mut self.cohorts[second].items);
+        let shift = self.cohorts[first]
+            .items
+            .first()
+            .map_or(0, |item| item.listed.len());
+        for (item, other) in self.cohorts[first].items.iter_mut().zip(gone) {
+            item.listed.extend(other.listed);
+        }
+        let tolerate = self.cohorts[second].tolerate;
+        let stated = &mut self.cohorts[first].tolerate;
+        *stated = match (*stated, tolerate) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.merged.insert(second, first);
+        for node in self.graph.node_weights_mut() {
+            if node.over == Some(second) {
+                node.over = Some(first);
+            }
+            if let Work::Element { cohort, variable } = &mut node.work
+                && *cohort == second
+            {
+                *cohort = first;
+                *variable += shift;
+            }
+        }
+    }
+
+    /// The cohort that one was merged into, or itself.
+    pub(super) fn cohort_of(&self, mut cohort: usize) -> usize {
+        while let Some(into) = self.merged.get(&cohort) {
+            cohort = *into;
+        }
+        cohort
+    }
+}
+
+fn facts_of(entry: &Listed, port: &str) -> Facts {
+    let mut facts = Facts::default();
+    facts.ports.insert(port.to_owned(), BTreeMap::new());
+    for (name, value) in &entry.facts {
+        facts.set(port, name, value.clone(), Origin::Source);
+    }
+    facts
+}

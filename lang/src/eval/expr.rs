@@ -1,0 +1,489 @@
+//! Expressions to values.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::number::{self, Wrong};
+use super::order::Reads;
+use super::scope::{Entry, Scope};
+use super::types::Place;
+use super::value::{Val, a};
+use super::{DEEPEST, Planner};
+use crate::syntax::ast::{BinaryOp, Block, Expr, ExprKind, If, Let, Name, UnaryOp};
+use crate::words::nearest;
+use crate::{Diagnostic, Span, Type, Value};
+
+impl Planner<'_> {
+    /// Evaluates an expression; `name` is what nodes made on the way are called.
+    pub(super) fn eval(&mut self, expr: &Expr, scope: &Rc<Scope>, name: &str) -> Val {
+        if self.depth >= DEEPEST {
+            let title =
+                format!("more than {DEEPEST} levels of expressions and `def`s are nested here");
+            self.mistake(
+                Diagnostic::new("lang::nested_too_deep", title).at(expr.span, "one level too many"),
+            );
+            return Val::Poison;
+        }
+        self.depth += 1;
+        let value = self.eval_inner(expr, scope, name);
+        self.depth -= 1;
+        value
+    }
+
+    fn eval_inner(&mut self, expr: &Expr, scope: &Rc<Scope>, name: &str) -> Val {
+        match &expr.kind {
+            ExprKind::Int(v) => Val::Scalar(Value::Int(*v)),
+            ExprKind::Float(v) => Val::Scalar(Value::Float(*v)),
+            ExprKind::Quantity(v, unit) => Val::Scalar(Value::Quantity(*v, *unit)),
+            ExprKind::Str(v) => Val::Scalar(Value::Str(v.clone())),
+            ExprKind::Bool(v) => Val::Scalar(Value::Bool(*v)),
+            ExprKind::Name(text) => self.name(text, expr.span, scope),
+            ExprKind::List(items) => self.list(items, scope, name),
+            ExprKind::Record(fields) => self.record(fields, scope, name),
+            ExprKind::Call(call) => self.call(call, expr, scope, name),
+            ExprKind::Field(inner, field) => self.field(inner, field, scope, name),
+            ExprKind::Unary(op, inner) => self.unary(*op, inner, expr.span, scope, name),
+            ExprKind::Binary(op, at, sides) => self.binary(*op, *at, sides, expr.span, scope, name),
+            ExprKind::For(inner) => self.for_each(inner, scope, name),
+            ExprKind::If(inner) => self.if_else(inner, expr.span, scope, name),
+            ExprKind::Attributed(inner, attrs) => {
+                for attr in attrs {
+                    self.misplaced(attr, "a call of an operator, or a `for`");
+                }
+                self.eval(inner, scope, name)
+            }
+        }
+    }
+
+    /// Evaluates a `let`, with its type.
+    pub(super) fn binding(&mut self, found: &Let, scope: &Rc<Scope>, name: &str) -> Val {
+        let value = self.eval(&found.value, scope, name);
+        match &found.ty {
+            Some(ty) => match self.type_of(ty) {
+                Some(ty) => self.expect(
+                    value,
+                    &ty,
+                    found.value.span,
+                    &Place::Binding(found.name.text.clone()),
+                ),
+                None => Val::Poison,
+            },
+            None => value,
+        }
+    }
+
+    /// Evaluates a block in a scope of its own.
+    pub(super) fn block(&mut self, block: &Block, scope: &Rc<Scope>, name: &str) -> Val {
+        let scope = Scope::inside(scope);
+        let mut lets: Vec<&Let> = Vec::with_capacity(block.lets.len());
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for found in &block.lets {
+            if let Some(first) = seen.get(found.name.text.as_str()) {
+                let title = format!("`{}` is bound twice", found.name.text);
+                self.mistake(
+                    Diagnostic::new("lang::duplicate_name", title)
+                        .at(found.name.span, "again here")
+                        .at(*first, "first here"),
+                );
+                continue;
+            }
+            seen.insert(&found.name.text, found.name.span);
+            lets.push(found);
+        }
+        let names: Vec<&Name> = lets.iter().map(|l| &l.name).collect();
+        let reads: Vec<_> = lets
+            .iter()
+            .map(|l| Reads::of_expr(self.catalog, [&l.value]))
+            .collect();
+        for i in self.sequence(&names, &reads, |_| false, &scope) {
+            let value = self.binding(lets[i], &scope, &format!("{name}.{}", lets[i].name.text));
+            scope.bind(&lets[i].name.text, Entry::Value(value), lets[i].name.span);
+        }
+        self.eval(&block.result, &scope, name)
+    }
+
+    fn name(&mut self, text: &str, at: Span, scope: &Rc<Scope>) -> Val {
+        match scope.get(text) {
+            Some(Entry::Value(value)) => value,
+            Some(Entry::Def(..)) => {
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        format!("`{text}` is a `def`, not a value"),
+                    )
+                    .at(at, "its result is a value")
+                    .help(format!("call it, `{text}(…)`")),
+                );
+                Val::Poison
+            }
+            Some(Entry::Module(_)) => {
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        format!("`{text}` is a module, not a value"),
+                    )
+                    .at(at, "its names are values")
+                    .help(format!("read one of them, `{text}.…`")),
+                );
+                Val::Poison
+            }
+            None => {
+                let mut found =
+                    Diagnostic::new("lang::unknown_name", format!("there is no `{text}` here"));
+                found = match scope.near(text, |entry| matches!(entry, Entry::Value(_))) {
+                    Some(near) => found.at(at, format!("did you mean `{near}`?")),
+                    None => found.at(at, "no `let`, `param` or `root` of that name"),
+                };
+                self.mistake(found);
+                Val::Poison
+            }
+        }
+    }
+
+    fn list(&mut self, items: &[Expr], scope: &Rc<Scope>, name: &str) -> Val {
+        let values: Vec<Val> = items
+            .iter()
+            .map(|item| self.eval(item, scope, name))
+            .collect();
+        let mut plain = Vec::with_capacity(values.len());
+        for (value, item) in values.into_iter().zip(items) {
+            match value {
+                Val::Scalar(value) => plain.push((value, item.span)),
+                Val::Poison => return Val::Poison,
+                _ => {
+                    self.not_built(
+                        "a list of what nodes make is",
+                        item.span,
+                        Some("gather it with a `for`"),
+                    );
+                    return Val::Poison;
+                }
+            }
+        }
+        if let Some((first, first_at)) = plain.first()
+            && let Some((other, at)) = plain
+                .iter()
+                .find(|(value, _)| value.type_of() != first.type_of())
+        {
+            let title = format!(
+                "a list holds `{}` and `{}`",
+                first.type_of(),
+                other.type_of()
+            );
+            let found = Diagnostic::new("lang::type_mismatch", title)
+                .at(*at, format!("this is {}", a(&other.type_of())))
+                .at(*first_at, format!("the first is {}", a(&first.type_of())));
+            self.mistake(found);
+            return Val::Poison;
+        }
+        Val::Scalar(Value::List(
+            plain.into_iter().map(|(value, _)| value).collect(),
+        ))
+    }
+
+    fn record(&mut self, fields: &[(Name, Option<Expr>)], scope: &Rc<Scope>, name: &str) -> Val {
+        let mut made = BTreeMap::new();
+        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        for (field, value) in fields {
+            let value = match value {
+                Some(value) => self.eval(value, scope, &format!("{name}.{}", field.text)),
+                None => self.name(&field.text, field.span, scope),
+            };
+            if let Some(first) = seen.insert(&field.text, field.span) {
+                let title = format!("the record has two fields `{}`", field.text);
+                self.mistake(
+                    Diagnostic::new("lang::duplicate_name", title)
+                        .at(field.span, "again here")
+                        .at(first, "first here"),
+                );
+            }
+            made.insert(field.text.clone(), value);
+        }
+        Val::Record(Rc::new(made))
+    }
+
+    fn field(&mut self, inner: &Expr, field: &Name, scope: &Rc<Scope>, name: &str) -> Val {
+        if let ExprKind::Name(text) = &inner.kind
+            && let Some(Entry::Module(module)) = scope.get(text)
+        {
+            return self.member(text, module, field);
+        }
+        let value = self.eval(inner, scope, name);
+        self.field_of(&value, field, inner.span)
+    }
+
+    /// A value of a module.
+    fn member(&mut self, alias: &str, module: usize, field: &Name) -> Val {
+        let Some(scope) = self.modules.get(module).map(|m| Rc::clone(&m.scope)) else {
+            return Val::Poison;
+        };
+        match scope.own(&field.text) {
+            Some(Entry::Value(value)) => value,
+            Some(_) => self.name(&field.text, field.span, &scope),
+            None => {
+                let mut found = Diagnostic::new(
+                    "lang::unknown_name",
+                    format!("`{alias}` has no `{}`", field.text),
+                );
+                found = match scope.near(&field.text, |_| true) {
+                    Some(near) => found.at(field.span, format!("did you mean `{near}`?")),
+                    None => found.at(field.span, "no such name in that file"),
+                };
+                self.mistake(found);
+                Val::Poison
+            }
+        }
+    }
+
+    /// A field of a record, or of all records of a collection.
+    fn field_of(&mut self, value: &Val, field: &Name, owner: Span) -> Val {
+        match value {
+            Val::Poison => Val::Poison,
+            Val::Record(fields) => match fields.get(&field.text) {
+                Some(value) => value.clone(),
+                None => {
+                    let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+                    let mut found = Diagnostic::new(
+                        "lang::unknown_field",
+                        format!("there is no field `{}`", field.text),
+                    );
+                    found = match nearest(&field.text, known.iter().copied()) {
+                        Some(near) => found.at(field.span, format!("did you mean `{near}`?")),
+                        None => found.at(field.span, "no such field"),
+                    };
+                    self.mistake(found.help(format!(
+                        "the record has {}",
+                        crate::words::listed(&known, "and")
+                    )));
+                    Val::Poison
+                }
+            },
+            Val::Map { cohort, item } => match self.field_of(item, field, owner) {
+                Val::Poison => Val::Poison,
+                found => Val::Map {
+                    cohort: *cohort,
+                    item: Rc::new(found),
+                },
+            },
+            Val::Port { .. } => {
+                let help = "what an artifact holds is known when it is made";
+                self.not_built("a field of an artifact is", field.span, Some(help));
+                Val::Poison
+            }
+            Val::Scalar(plain) => {
+                let ty = plain.type_of();
+                let title = format!("there is no field `{}` in {}", field.text, a(&ty));
+                self.mistake(
+                    Diagnostic::new("lang::unknown_field", title)
+                        .at(field.span, "only records have fields")
+                        .at(owner, format!("this is {}", a(&ty))),
+                );
+                Val::Poison
+            }
+        }
+    }
+
+    fn unary(&mut self, op: UnaryOp, inner: &Expr, at: Span, scope: &Rc<Scope>, name: &str) -> Val {
+        let value = self.eval(inner, scope, name);
+        let (result, symbol) = match (&value, op) {
+            (Val::Poison, _) => return Val::Poison,
+            (Val::Scalar(Value::Bool(v)), UnaryOp::Not) => (Ok(Value::Bool(!v)), "!"),
+            (Val::Scalar(v), UnaryOp::Negate) => (number::negate(v), "-"),
+            (Val::Map { .. }, _) => {
+                self.map_not_lifted(inner.span, "a number");
+                return Val::Poison;
+            }
+            (_, UnaryOp::Not) => (Err(Wrong::Types), "!"),
+            (_, UnaryOp::Negate) => (Err(Wrong::Types), "-"),
+        };
+        match result {
+            Ok(value) => Val::Scalar(value),
+            Err(Wrong::Range) => self.too_large(at),
+            Err(Wrong::Types) => {
+                let ty = value.type_of().unwrap_or(Type::Bool);
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        format!("`{symbol}` has no meaning before {}", a(&ty)),
+                    )
+                    .at(inner.span, format!("this is {}", a(&ty))),
+                );
+                Val::Poison
+            }
+        }
+    }
+
+    fn too_large(&mut self, at: Span) -> Val {
+        self.mistake(
+            Diagnostic::new("lang::out_of_range", "the result is no finite number")
+                .at(at, "too large, or a division by zero"),
+        );
+        Val::Poison
+    }
+
+    fn binary(
+        &mut self,
+        op: BinaryOp,
+        at: Span,
+        sides: &(Expr, Expr),
+        whole: Span,
+        scope: &Rc<Scope>,
+        name: &str,
+    ) -> Val {
+        let left = self.eval(&sides.0, scope, name);
+        let right = self.eval(&sides.1, scope, name);
+        match op {
+            BinaryOp::About => {
+                self.not_built("`~`, a comparison within a bound, is", at, None);
+                return Val::Poison;
+            }
+            BinaryOp::Range => {
+                self.mistake(
+                    Diagnostic::new("lang::type_mismatch", "a range is no value")
+                        .at(whole, "it stands behind the `in` of a `param`"),
+                );
+                return Val::Poison;
+            }
+            _ => {}
+        }
+        for (value, side) in [(&left, &sides.0), (&right, &sides.1)] {
+            match value {
+                Val::Poison => return Val::Poison,
+                Val::Map { .. } => {
+                    self.map_not_lifted(side.span, "one value");
+                    return Val::Poison;
+                }
+                _ => {}
+            }
+        }
+        let (Val::Scalar(a_value), Val::Scalar(b_value)) = (&left, &right) else {
+            return self.cannot_join(op, at, sides, &left, &right);
+        };
+        match number::binary(op, a_value, b_value) {
+            Ok(value) => Val::Scalar(value),
+            Err(Wrong::Range) => self.too_large(whole),
+            Err(Wrong::Types) => self.cannot_join(op, at, sides, &left, &right),
+        }
+    }
+
+    fn cannot_join(
+        &mut self,
+        op: BinaryOp,
+        at: Span,
+        sides: &(Expr, Expr),
+        left: &Val,
+        right: &Val,
+    ) -> Val {
+        let (Some(x), Some(y)) = (left.type_of(), right.type_of()) else {
+            return Val::Poison;
+        };
+        let quantities = matches!(x, Type::Quantity(_)) || matches!(y, Type::Quantity(_));
+        let code = if quantities {
+            "lang::unit_mismatch"
+        } else {
+            "lang::type_mismatch"
+        };
+        let title = format!(
+            "`{}` has no meaning between {} and {}",
+            op.symbol(),
+            a(&x),
+            a(&y)
+        );
+        let mut found = Diagnostic::new(code, title)
+            .at(sides.0.span, format!("this is {}", a(&x)))
+            .at(sides.1.span, format!("this is {}", a(&y)));
+        let bare = |ty: &Type| matches!(ty, Type::Int | Type::Float);
+        found.help = match (&x, &y) {
+            (Type::Quantity(unit), other) if bare(other) => Some((unit, &sides.1)),
+            (other, Type::Quantity(unit)) if bare(other) => Some((unit, &sides.0)),
+            _ => None,
+        }
+        .map(|(unit, side)| {
+            format!(
+                "say of what, `{} {}`",
+                self.sources.text(side.span),
+                unit.spelling()
+            )
+        });
+        if found.help.is_none()
+            && matches!(left, Val::Port { .. }) | matches!(right, Val::Port { .. })
+        {
+            found = found.at(
+                at,
+                "only numbers, strings and quantities are joined while planning",
+            );
+        }
+        self.mistake(found);
+        Val::Poison
+    }
+
+    fn if_else(&mut self, inner: &If, whole: Span, scope: &Rc<Scope>, name: &str) -> Val {
+        let condition = self.eval(&inner.condition, scope, name);
+        let known = match condition {
+            Val::Scalar(Value::Bool(known)) => Some(known),
+            Val::Poison => None,
+            Val::Map { .. } => {
+                self.map_not_lifted(inner.condition.span, "`true` or `false`");
+                None
+            }
+            Val::Port { .. } => {
+                self.not_built("`if` on what a node makes is", inner.condition.span, None);
+                None
+            }
+            other => {
+                let ty = other.type_of().unwrap_or(Type::Bool);
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        format!("a condition is `Bool`, not {}", a(&ty)),
+                    )
+                    .at(inner.condition.span, format!("this is {}", a(&ty))),
+                );
+                None
+            }
+        };
+        // Both branches are checked; the one that is not taken makes no node and lists nothing.
+        let was = self.dead;
+        self.dead = was || known != Some(true);
+        let yes = self.block(&inner.yes, scope, name);
+        self.dead = was || known != Some(false);
+        let no = self.block(&inner.no, scope, name);
+        self.dead = was;
+        if let (Some(x), Some(y)) = (yes.type_of(), no.type_of())
+            && x != y
+        {
+            self.mistake(
+                Diagnostic::new(
+                    "lang::type_mismatch",
+                    format!("`if` gives {} or {}", a(&x), a(&y)),
+                )
+                .at(inner.no.result.span, format!("this is {}", a(&y)))
+                .at(inner.yes.result.span, format!("this is {}", a(&x)))
+                .help("both branches give the same type"),
+            );
+            return Val::Poison;
+        }
+        let _ = whole;
+        match known {
+            Some(true) => yes,
+            Some(false) => no,
+            None => Val::Poison,
+        }
+    }
+
+    /// The mistake of a collection where one value is wanted.
+    pub(super) fn map_not_lifted(&mut self, at: Span, wanted: &str) {
+        let written = self.sources.text(at).to_owned();
+        let short = written.len() <= 40 && !written.contains('\n');
+        let shown = if short { written.as_str() } else { "all" };
+        let mut found = Diagnostic::new(
+            "lang::map_not_lifted",
+            format!("a collection stands where {wanted} is expected"),
+        )
+        .at(at, "one for each key");
+        found = found.help(format!(
+            "go over it, `for x in {shown} {{ … }}`, and use `x`"
+        ));
+        self.mistake(found);
+    }
+}

@@ -1,0 +1,168 @@
+//! Facts through a call, for every item; misfits of many items become one message.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use super::operator::Input;
+use super::{Known, Planner};
+use crate::{Diagnostic, Facts, Misfit, Origin, Signature, Span, Value};
+
+impl Planner<'_> {
+    /// Asks the catalog what is known of a call's outputs: once, or for each item of its cohort.
+    pub(super) fn check(
+        &mut self,
+        signature: &Signature,
+        inputs: &[Input],
+        args: &BTreeMap<String, Value>,
+        spans: &BTreeMap<String, Span>,
+        over: Option<usize>,
+        at: Span,
+    ) -> Vec<Known> {
+        let items = over.map_or(1, |cohort| self.cohorts[cohort].items.len());
+        if self.dead {
+            return vec![None; items];
+        }
+        let gathered: Vec<Option<Rc<Facts>>> = inputs
+            .iter()
+            .map(|i| i.gather.then(|| self.common(i)))
+            .collect();
+        // Items of which the same is known are asked about once.
+        let mut asked: HashMap<Vec<*const Facts>, Known> = HashMap::new();
+        let mut misfits: Vec<(Misfit, Facts, usize)> = Vec::new();
+        let mut known = Vec::with_capacity(items);
+        for item in 0..items {
+            let sources: Option<Vec<Rc<Facts>>> = inputs
+                .iter()
+                .zip(&gathered)
+                .map(|(input, gathered)| match gathered {
+                    Some(facts) => Some(Rc::clone(facts)),
+                    None => self.known_of(input, item),
+                })
+                .collect();
+            // Of this item a misfit was reported before.
+            let Some(sources) = sources else {
+                known.push(None);
+                continue;
+            };
+            let key: Vec<*const Facts> = sources.iter().map(Rc::as_ptr).collect();
+            if let Some(before) = asked.get(&key) {
+                known.push(before.clone());
+                continue;
+            }
+            let facts = joined(inputs, &sources);
+            let found = match self.catalog.check(&signature.name, args, &facts) {
+                Ok(mut found) => {
+                    place(&mut found, &facts, spans, at);
+                    Some(Rc::new(found))
+                }
+                Err(misfit) => {
+                    match misfits.iter_mut().find(|(m, _, _)| *m == misfit) {
+                        Some((_, _, count)) => *count += 1,
+                        None => misfits.push((misfit, facts, 1)),
+                    }
+                    None
+                }
+            };
+            asked.insert(key, found.clone());
+            known.push(found);
+        }
+        for (misfit, facts, count) in misfits {
+            let mut found = self.misfit(misfit, &facts, spans, at);
+            if items > 1 && count < items {
+                found.title = format!("{} on {count} of {items} {}", found.title, self.noun(over));
+            }
+            self.mistake(found);
+        }
+        known
+    }
+
+    /// What is known of an input for one item; `None` when a misfit was reported for it.
+    fn known_of(&self, input: &Input, item: usize) -> Known {
+        let known = self.known.get(input.node.index())?;
+        if known.len() == 1 {
+            known.first()?.clone()
+        } else {
+            known.get(item)?.clone()
+        }
+    }
+
+    /// What is known of all items of a gathered input alike.
+    fn common(&self, input: &Input) -> Rc<Facts> {
+        let mut all = self.known[input.node.index()].iter().flatten();
+        let Some(first) = all.next() else {
+            return Rc::default();
+        };
+        let mut common = Facts::clone(first);
+        for facts in all {
+            if let Some(port) = common.ports.get_mut(&*input.from) {
+                port.retain(|name, fact| {
+                    facts
+                        .get(&input.from, name)
+                        .is_some_and(|other| other.value == fact.value)
+                });
+            }
+        }
+        Rc::new(common)
+    }
+
+    /// A misfit as a message: one label for each half of the disagreement.
+    pub(super) fn misfit(
+        &self,
+        misfit: Misfit,
+        inputs: &Facts,
+        spans: &BTreeMap<String, Span>,
+        at: Span,
+    ) -> Diagnostic {
+        let mut found = Diagnostic::new(misfit.code, misfit.title);
+        found.help = misfit.help;
+        for (origin, text) in misfit.labels {
+            let span = match &origin {
+                Origin::Param(name) => spans.get(name).copied(),
+                Origin::Input { port, fact } => inputs
+                    .get(port, fact)
+                    .and_then(|f| f.span)
+                    .or_else(|| spans.get(port).copied()),
+                Origin::Source | Origin::Call => None,
+            };
+            found = found.at(span.unwrap_or(at), text);
+        }
+        if found.labels.is_empty() {
+            found = found.at(at, "");
+        }
+        found
+    }
+
+    /// What the items of a cohort are called: "slides".
+    fn noun(&self, over: Option<usize>) -> String {
+        let element = self.graph.node_weights().find(|node| {
+            node.over == over && matches!(node.work, crate::Work::Element { variable: 0, .. })
+        });
+        element.and_then(|node| node.outputs.first()).map_or_else(
+            || "items".to_owned(),
+            |port| format!("{}s", port.ty.to_string().to_lowercase()),
+        )
+    }
+}
+
+/// The facts of a call's inputs, by input port.
+fn joined(inputs: &[Input], sources: &[Rc<Facts>]) -> Facts {
+    let mut facts = Facts::default();
+    for (input, source) in inputs.iter().zip(sources) {
+        let of_port = source.ports.get(&*input.from).cloned().unwrap_or_default();
+        facts.ports.insert(input.port.clone(), of_port);
+    }
+    facts
+}
+
+/// Fills in where each fact was decided.
+fn place(found: &mut Facts, inputs: &Facts, spans: &BTreeMap<String, Span>, at: Span) {
+    for fact in found.ports.values_mut().flat_map(BTreeMap::values_mut) {
+        fact.span = match &fact.origin {
+            Origin::Param(name) => Some(spans.get(name).copied().unwrap_or(at)),
+            // A fact that a file decided has no place here; a message about it points at the argument.
+            Origin::Input { port, fact } => inputs.get(port, fact).and_then(|f| f.span),
+            Origin::Source => None,
+            Origin::Call => Some(at),
+        };
+    }
+}

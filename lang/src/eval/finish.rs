@@ -1,0 +1,288 @@
+//! Outputs, and the plan that is left when everything they do not need is dropped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+
+use super::Planner;
+use super::scope::Scope;
+use super::value::{Val, a};
+use crate::syntax::ast::{Expr, Item, Text};
+use crate::{Diagnostic, Diagnostics, Output, Plan, Type, Work};
+
+/// What an `output` takes.
+const WRITABLE: &[&str] = &["File", "Table", "Report"];
+
+impl Planner<'_> {
+    /// Evaluates an `output`.
+    pub(super) fn output(&mut self, path: &Text, expr: &Expr, item: &Item, scope: &Rc<Scope>) {
+        let keyed = self.output_path(path);
+        let value = self.eval(expr, scope, &stem(&path.text));
+        if value.is_poison() {
+            return;
+        }
+        let (inner, over) = match &value {
+            Val::Map { cohort, item } => (Val::clone(item), Some(self.cohort_of(*cohort))),
+            other => (other.clone(), None),
+        };
+        let (node, port) = match &inner {
+            Val::Port { node, port, ty } if matches!(&**ty, Type::Kind(kind) if WRITABLE.contains(&kind.as_str())) => {
+                (*node, port.to_string())
+            }
+            other => {
+                let Some(ty) = other.type_of() else { return };
+                let mut found = Diagnostic::new(
+                    "lang::type_mismatch",
+                    format!(
+                        "`output` writes `File`, `Table` or `Report`, not {}",
+                        a(&ty)
+                    ),
+                )
+                .at(expr.span, format!("this is {}", a(&ty)));
+                found.help = match &ty {
+                    Type::Record(fields) => fields
+                        .iter()
+                        .find(|(_, ty)| matches!(ty, Type::Kind(kind) if WRITABLE.contains(&kind.as_str())))
+                        .map(|(field, _)| format!("name the field, `.{field}`")),
+                    Type::Kind(kind) => self.exporter(kind),
+                    _ => None,
+                };
+                self.mistake(found);
+                return;
+            }
+        };
+        if over.is_some() && self.graph[node].over.is_none() {
+            self.same_for_all(expr.span);
+            return;
+        }
+        match (keyed, over.is_some()) {
+            (None, _) => {}
+            (Some(false), true) => {
+                let name = path.text.rsplit('/').next().unwrap_or("");
+                let found = Diagnostic::new(
+                    "lang::bad_output_path",
+                    "all items would be written to one path",
+                )
+                .at(path.span, "no `{key}` in it")
+                .at(expr.span, "one for each key")
+                .help(format!("give each its own, `\"{{key}}/{name}\"`"));
+                self.mistake(found);
+            }
+            (Some(true), false) => {
+                let found =
+                    Diagnostic::new("lang::bad_output_path", "`{key}` stands for nothing here")
+                        .at(path.span, "there is no key")
+                        .at(expr.span, "this is made once");
+                self.mistake(found);
+            }
+            _ => self.outputs.push(Output {
+                path: path.text.clone(),
+                node,
+                port,
+                over,
+                span: item.span,
+            }),
+        }
+    }
+
+    fn exporter(&self, kind: &str) -> Option<String> {
+        let reads = |ty: &Type| matches!(ty, Type::Kind(k) if k == kind);
+        let catalog = self.catalog;
+        let found: Vec<String> = catalog
+            .names()
+            .into_iter()
+            .filter(|name| {
+                catalog.signature(name).is_some_and(|s| {
+                    name.starts_with("export.") && s.inputs.first().is_some_and(|p| reads(&p.ty))
+                })
+            })
+            .collect();
+        (!found.is_empty()).then(|| {
+            format!(
+                "make a file of it first: {}",
+                crate::words::listed(&found, "or")
+            )
+        })
+    }
+
+    /// Checks a path below the results; says whether it holds `{key}`.
+    fn output_path(&mut self, path: &Text) -> Option<bool> {
+        let text = path.text.as_str();
+        let bare = text.replace("{key}", "key");
+        let drive = text.as_bytes().get(1) == Some(&b':');
+        let why = if text.is_empty() || text.ends_with('/') {
+            Some("it names no file")
+        } else if text.starts_with(['/', '~']) || drive {
+            Some("it lies below the results, so it starts with a name")
+        } else if bare
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+        {
+            Some("it has no `.`, `..` or empty parts")
+        } else if bare.contains('\\') {
+            Some("folders are divided by `/`")
+        } else if bare.contains(['{', '}']) {
+            Some("only `{key}` is filled in")
+        } else if bare.chars().any(char::is_control) {
+            Some("it holds a control character")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.mistake(
+                Diagnostic::new(
+                    "lang::bad_output_path",
+                    format!("`{text}` is no path of an output"),
+                )
+                .at(path.span, why),
+            );
+            return None;
+        }
+        Some(text.contains("{key}"))
+    }
+
+    /// Reports outputs that would overwrite each other.
+    fn outputs_differ(&mut self) {
+        let mut seen: BTreeMap<String, &Output> = BTreeMap::new();
+        let mut found = Vec::new();
+        for output in &self.outputs {
+            match seen.get(&output.path) {
+                Some(first) => found.push((
+                    format!("two outputs are written to `{}`", output.path),
+                    output.span,
+                    first.span,
+                )),
+                None => {
+                    seen.insert(output.path.clone(), output);
+                }
+            }
+        }
+        for (path, output) in &seen {
+            let mut folder = path.as_str();
+            while let Some((above, _)) = folder.rsplit_once('/') {
+                folder = above;
+                if let Some(file) = seen.get(folder) {
+                    found.push((
+                        format!("`{folder}` is a file and a folder"),
+                        output.span,
+                        file.span,
+                    ));
+                }
+            }
+        }
+        for (title, again, first) in found {
+            self.mistake(
+                Diagnostic::new("lang::bad_output_path", title)
+                    .at(again, "this output")
+                    .at(first, "and this one"),
+            );
+        }
+    }
+
+    /// The plan, or the mistakes.
+    pub(super) fn finish(mut self, name: &str, doc: String) -> Result<Plan, Diagnostics> {
+        self.outputs_differ();
+        if !self.mistakes.is_empty() {
+            return Err(Diagnostics::new(self.sources, self.mistakes));
+        }
+        if self.outputs.is_empty() {
+            self.warnings.push(
+                Diagnostic::new(
+                    "lang::no_output",
+                    "the pipeline has no `output`, so nothing is made",
+                )
+                .help("name what you want, `output \"{key}/nuclei.geojson\" = wsi.geojson`")
+                .warning(),
+            );
+        }
+        let mut needed = vec![false; self.graph.node_count()];
+        let mut queue: VecDeque<NodeIndex> = self.outputs.iter().map(|o| o.node).collect();
+        while let Some(node) = queue.pop_front() {
+            if !std::mem::replace(&mut needed[node.index()], true) {
+                queue.extend(self.graph.neighbors_directed(node, Direction::Incoming));
+            }
+        }
+        let mut cohorts: Vec<Option<usize>> = vec![None; self.cohorts.len()];
+        let mut kept = Vec::new();
+        for (i, cohort) in self.cohorts.iter().enumerate() {
+            let used = |node: NodeIndex| needed[node.index()] && self.graph[node].over == Some(i);
+            if !self.merged.contains_key(&i) && self.graph.node_indices().any(used) {
+                cohorts[i] = Some(kept.len());
+                kept.push(cohort.clone());
+            }
+        }
+        let mut graph = DiGraph::with_capacity(needed.len(), self.graph.edge_count());
+        let mut place: Vec<Option<NodeIndex>> = vec![None; needed.len()];
+        for index in self.graph.node_indices() {
+            if needed[index.index()] {
+                let mut node = self.graph[index].clone();
+                node.over = node.over.and_then(|c| cohorts[c]);
+                if let Work::Element { cohort, .. } = &mut node.work {
+                    *cohort = cohorts[*cohort].unwrap_or(0);
+                }
+                place[index.index()] = Some(graph.add_node(node));
+            }
+        }
+        for edge in self.graph.edge_references() {
+            if let (Some(from), Some(to)) =
+                (place[edge.source().index()], place[edge.target().index()])
+            {
+                graph.add_edge(from, to, edge.weight().clone());
+            }
+        }
+        let outputs = self
+            .outputs
+            .iter()
+            .filter_map(|output| {
+                let over = output.over.and_then(|c| cohorts[self.cohort_of(c)]);
+                Some(Output {
+                    node: place[output.node.index()]?,
+                    over,
+                    ..output.clone()
+                })
+            })
+            .collect();
+        let warnings = self
+            .warnings
+            .into_iter()
+            .map(|d| d.with_sources(&self.sources))
+            .collect();
+        Ok(Plan {
+            name: pipeline_name(name),
+            doc,
+            graph,
+            cohorts: kept,
+            outputs,
+            params: self.params,
+            roots: self.roots,
+            warnings,
+            sources: self.sources,
+        })
+    }
+}
+
+/// `pipelines/tcga.cerb` is the pipeline `tcga`.
+fn pipeline_name(path: &str) -> String {
+    let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
+    file.strip_suffix(".cerb").unwrap_or(file).to_owned()
+}
+
+/// What a node made in an `output` is called: after the file.
+fn stem(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let word: String = file
+        .split('.')
+        .next()
+        .unwrap_or("")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    if word.is_empty() {
+        "output".to_owned()
+    } else {
+        word
+    }
+}

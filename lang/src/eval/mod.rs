@@ -1,0 +1,165 @@
+//! Document to plan: names, types, units, facts and nodes in one walk, mistakes collected on the way.
+
+mod attributes;
+mod call;
+mod cohort;
+mod expr;
+mod facts;
+mod file;
+mod finish;
+mod number;
+mod operator;
+mod order;
+mod scope;
+mod types;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use petgraph::graph::DiGraph;
+
+use self::file::Module;
+use crate::syntax::parse_document;
+use crate::{
+    Catalog, Cohort, Diagnostic, Diagnostics, Facts, FileId, Node, Output, Plan, PlanOptions,
+    SourceMap, Sources, Span, Value, Wire,
+};
+
+/// Deepest evaluation, through expressions and inlined `def`s together; keeps the stack small.
+const DEEPEST: u16 = 400;
+
+/// Largest file read; far above any pipeline, far below what spans can count.
+const LARGEST: usize = 64 << 20;
+
+/// What is known of a node's outputs for one item; `None` when a misfit was reported.
+type Known = Option<Rc<Facts>>;
+
+/// The walk's state.
+pub(crate) struct Planner<'a> {
+    catalog: &'a dyn Catalog,
+    reader: &'a dyn Sources,
+    options: &'a PlanOptions,
+    sources: SourceMap,
+    mistakes: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    graph: DiGraph<Node, Wire>,
+    /// By node: one entry, or one for each item of its cohort.
+    known: Vec<Vec<Known>>,
+    cohorts: Vec<Cohort>,
+    /// A cohort that was found to have the keys of another, and that other.
+    merged: BTreeMap<usize, usize>,
+    /// Listings made so far, so that the same call is the same collection.
+    listings: HashMap<String, value::Val>,
+    names: HashMap<String, usize>,
+    modules: Vec<Module>,
+    /// Files being read, outermost first, with the `use` that asked for the next.
+    reading: Vec<(String, usize)>,
+    inlined: BTreeSet<Span>,
+    inlining: Vec<Span>,
+    inlinings: usize,
+    depth: u16,
+    /// Inside how many `for`s.
+    loops: u32,
+    /// What `@tolerate` says around here.
+    tolerate: Option<f64>,
+    /// Inside a branch that is not taken: checked, and never part of the plan.
+    dead: bool,
+    params: BTreeMap<String, Value>,
+    roots: BTreeMap<String, Option<String>>,
+    outputs: Vec<Output>,
+    /// The kinds that operators read or make; gathered when first asked for.
+    kinds: Option<BTreeSet<String>>,
+}
+
+/// Reads, resolves, types and checks a pipeline, and returns its plan.
+///
+/// # Errors
+/// All mistakes of the first phase that has any: the text, or its meaning.
+pub fn plan(
+    text: &str,
+    name: &str,
+    options: &PlanOptions,
+    catalog: &dyn Catalog,
+    sources: &dyn Sources,
+) -> Result<Plan, Diagnostics> {
+    let mut map = SourceMap::default();
+    if text.len() > LARGEST {
+        let file = map.add(name, "");
+        let found = Diagnostic::new("lang::too_long", "the file is larger than 64 MiB")
+            .at(Span::new(file, 0, 0), "");
+        return Err(Diagnostics::new(map, vec![found]));
+    }
+    let file = map.add(name, text);
+    let (document, faults) = parse_document(text, file);
+    if !faults.is_empty() {
+        return Err(Diagnostics::new(map, faults));
+    }
+    let mut planner = Planner {
+        catalog,
+        reader: sources,
+        options,
+        sources: map,
+        mistakes: Vec::new(),
+        warnings: Vec::new(),
+        graph: DiGraph::new(),
+        known: Vec::new(),
+        cohorts: Vec::new(),
+        merged: BTreeMap::new(),
+        listings: HashMap::new(),
+        names: HashMap::new(),
+        modules: Vec::new(),
+        reading: Vec::new(),
+        inlined: BTreeSet::new(),
+        inlining: Vec::new(),
+        inlinings: 0,
+        depth: 0,
+        loops: 0,
+        tolerate: None,
+        dead: false,
+        params: BTreeMap::new(),
+        roots: BTreeMap::new(),
+        outputs: Vec::new(),
+        kinds: None,
+    };
+    planner.pipeline(&document);
+    planner.finish(name, document.doc)
+}
+
+impl Planner<'_> {
+    /// Notes a mistake.
+    fn mistake(&mut self, found: Diagnostic) {
+        self.mistakes.push(found);
+    }
+
+    /// Notes that a construct is not built; the same construct again only adds a label.
+    fn not_built(&mut self, what: &str, at: Span, help: Option<&str>) {
+        let title = format!("{what} not built yet");
+        let same = |d: &&mut Diagnostic| {
+            d.code == "lang::not_built"
+                && d.title == title
+                && d.labels
+                    .first()
+                    .is_some_and(|(span, _)| span.file == at.file)
+        };
+        if let Some(before) = self.mistakes.iter_mut().find(same) {
+            if !before.labels.iter().any(|(span, _)| *span == at) {
+                before.labels.push((at, String::new()));
+            }
+            return;
+        }
+        let mut found = Diagnostic::new("lang::not_built", title).at(at, "");
+        found.help = help.map(str::to_owned);
+        self.mistake(found);
+    }
+
+    /// The line a span starts on, counted from one.
+    fn line(&self, span: Span) -> usize {
+        self.sources.line_column(span).0
+    }
+
+    /// Whether two spans lie in different files.
+    fn file_name(&self, file: FileId) -> &str {
+        self.sources.file(file).map_or("", |f| f.name.as_str())
+    }
+}

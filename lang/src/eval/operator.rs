@@ -1,0 +1,376 @@
+//! A call of an operator to a node of the plan.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use petgraph::graph::NodeIndex;
+
+use super::scope::Scope;
+use super::types::{Place, fit};
+use super::value::{Val, a};
+use super::{Known, Planner};
+use crate::syntax::ast::Call;
+use crate::words::{listed, nearest};
+use crate::{
+    Attrs, Diagnostic, Facts, Node, Param, Port, Signature, Span, Type, Value, Wire, Work,
+};
+
+/// What an input port was given.
+pub(super) struct Input {
+    pub port: String,
+    pub node: NodeIndex,
+    pub from: Rc<str>,
+    pub gather: bool,
+}
+
+impl Planner<'_> {
+    /// Checks a call and makes its node.
+    pub(super) fn operator(
+        &mut self,
+        signature: &Signature,
+        call: &Call,
+        at: Span,
+        scope: &Rc<Scope>,
+        name: &str,
+    ) -> Val {
+        let op = signature.name.as_str();
+        let takers: Vec<&str> = (signature.inputs.iter().map(|p| p.name.as_str()))
+            .chain(signature.params.iter().map(|p| p.name.as_str()))
+            .collect();
+        let given = self.arguments(
+            op,
+            at,
+            call,
+            &takers,
+            &format!("`cerb help {op}` lists them all"),
+        );
+        let before = self.mistakes.len();
+        let mut whole = given.len() == call.args.len();
+        let (mut missing, mut spans) = (Vec::new(), BTreeMap::new());
+        let (mut inputs, mut args) = (Vec::new(), BTreeMap::new());
+        for port in &signature.inputs {
+            let Some(arg) = given.get(&port.name) else {
+                if !matches!(port.ty, Type::Optional(_)) {
+                    missing.push((port.name.clone(), port.ty.to_string()));
+                }
+                continue;
+            };
+            spans.insert(port.name.clone(), arg.span);
+            let inner = call_name(name, &arg.kind, &port.name);
+            let value = self.eval(arg, scope, &inner);
+            match self.input(op, port, &value, arg.span) {
+                Some(input) => inputs.push(input),
+                None => whole = false,
+            }
+        }
+        for param in &signature.params {
+            let place = Place::Argument(op.to_owned(), param.name.clone());
+            let value = match (given.get(&param.name), &param.default) {
+                (Some(arg), _) => {
+                    spans.insert(param.name.clone(), arg.span);
+                    let value = self.eval(arg, scope, name);
+                    self.expect_scalar(value, Some(&param.ty), arg.span, &place)
+                        .filter(|value| self.choice(op, param, value, arg.span))
+                }
+                (None, Some(default)) => {
+                    Some(match fit(&Val::Scalar(default.clone()), &param.ty) {
+                        Some(Val::Scalar(value)) => value,
+                        _ => default.clone(),
+                    })
+                }
+                (None, None) if matches!(param.ty, Type::Optional(_)) => Some(Value::None),
+                (None, None) => {
+                    missing.push((param.name.clone(), param.ty.to_string()));
+                    None
+                }
+            };
+            match value {
+                Some(value) => {
+                    args.insert(param.name.clone(), value);
+                }
+                None => whole = false,
+            }
+        }
+        if args.values().any(|v| matches!(v, Value::Root(_))) {
+            for (param, value) in &args {
+                if let (Value::Str(path), Some(span)) = (value, spans.get(param)) {
+                    whole &= self.check_path(path, *span, "a path below a root is relative to it");
+                }
+            }
+        }
+        whole &= self.nothing_missing(op, at, &missing);
+        let attrs = self.attributes(&call.attrs, signature.plan_time);
+        if !whole || self.mistakes.len() > before {
+            return self.typed_nothing(signature);
+        }
+        if signature.plan_time {
+            return self.listing(signature, args, &spans, at, name);
+        }
+        self.node(signature, inputs, args, spans, attrs, at, name)
+    }
+
+    /// What a call with a mistake gives: nothing that is known.
+    fn typed_nothing(&self, _signature: &Signature) -> Val {
+        Val::Poison
+    }
+
+    /// Holds an argument against an input port.
+    fn input(&mut self, op: &str, port: &Port, value: &Val, at: Span) -> Option<Input> {
+        if value.is_poison() {
+            return None;
+        }
+        let wanted = if let Type::Optional(inner) = &port.ty {
+            inner
+        } else {
+            &port.ty
+        };
+        let Some(value) = fit(value, wanted) else {
+            self.wrong_input(op, port, wanted, value, at);
+            return None;
+        };
+        match value {
+            Val::Port {
+                node, port: from, ..
+            } => Some(Input {
+                port: port.name.clone(),
+                node,
+                from,
+                gather: false,
+            }),
+            Val::Map { item, .. } => match &*item {
+                Val::Port {
+                    node, port: from, ..
+                } if self.graph[*node].over.is_some() => Some(Input {
+                    port: port.name.clone(),
+                    node: *node,
+                    from: Rc::clone(from),
+                    gather: true,
+                }),
+                _ => {
+                    self.same_for_all(at);
+                    None
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// The mistake of a collection that holds the same thing under every key.
+    pub(super) fn same_for_all(&mut self, at: Span) {
+        let help = "read it outside of the `for`";
+        self.not_built(
+            "a collection of the same thing under every key is",
+            at,
+            Some(help),
+        );
+    }
+
+    fn wrong_input(&mut self, op: &str, port: &Port, wanted: &Type, value: &Val, at: Span) {
+        let Some(found) = value.type_of() else { return };
+        if let (Val::Map { item, .. }, false) = (value, matches!(wanted, Type::Map(_))) {
+            if item.type_of().as_ref() == Some(wanted) {
+                self.map_not_lifted(at, &a(wanted));
+                return;
+            }
+        }
+        let label = match value {
+            Val::Port { node, .. } => {
+                let node = &self.graph[*node];
+                let maker = match &node.work {
+                    Work::Call { operator, .. } => format!("made by `{operator}`"),
+                    Work::Listed(_) | Work::Element { .. } => "listed".to_owned(),
+                };
+                let span = node.span;
+                if span.file == at.file {
+                    format!("{maker} on line {}", self.line(span))
+                } else {
+                    format!(
+                        "{maker} in {}, line {}",
+                        self.file_name(span.file),
+                        self.line(span)
+                    )
+                }
+            }
+            _ => format!("this is {}", a(&found)),
+        };
+        let mut mistake = Diagnostic::new(
+            "lang::port_mismatch",
+            format!("`{op}` reads `{wanted}`, not {}", a(&found)),
+        )
+        .at(at, label);
+        mistake.help = match (&found, wanted) {
+            (Type::Record(fields), _) => {
+                let fitting: Vec<&str> = fields
+                    .iter()
+                    .filter(|(_, ty)| *ty == wanted)
+                    .map(|(name, _)| name.as_str())
+                    .collect();
+                fitting.first().map(|field| {
+                    let written = self.sources.text(at);
+                    let short = if written.len() <= 40 && !written.contains('\n') {
+                        written
+                    } else {
+                        "…"
+                    };
+                    format!("name the field, `{short}.{field}`")
+                })
+            }
+            (_, Type::Map(inner)) if **inner == found => Some(format!(
+                "`{}` gathers what a `for` makes; hand over the whole collection",
+                port.name
+            )),
+            (Type::Kind(found), Type::Kind(wanted)) => self.between(found, wanted),
+            _ => None,
+        };
+        self.mistake(mistake);
+    }
+
+    /// Says which operator makes the wanted kind, best of the kind that is there.
+    fn between(&self, found: &str, wanted: &str) -> Option<String> {
+        let is = |ty: &Type, kind: &str| matches!(ty, Type::Kind(k) if k == kind);
+        let catalog = self.catalog;
+        let mut makers = Vec::new();
+        for name in catalog.names() {
+            let Some(s) = catalog.signature(&name) else {
+                continue;
+            };
+            if !s.outputs.iter().any(|p| is(&p.ty, wanted)) {
+                continue;
+            }
+            if s.inputs.iter().any(|p| is(&p.ty, found)) {
+                let ports: Vec<&str> = s
+                    .inputs
+                    .iter()
+                    .filter(|p| !matches!(p.ty, Type::Optional(_)))
+                    .map(|p| p.name.as_str())
+                    .collect();
+                let made = wanted.to_lowercase();
+                return Some(format!(
+                    "make {} in between: `let {made} = {name}({})`",
+                    a(&Type::Kind(wanted.into())),
+                    ports.join(", ")
+                ));
+            }
+            makers.push(name);
+        }
+        (!makers.is_empty()).then(|| format!("`{wanted}` is made by {}", listed(&makers, "or")))
+    }
+
+    fn choice(&mut self, op: &str, param: &Param, value: &Value, at: Span) -> bool {
+        let Value::Str(word) = value else { return true };
+        if param.choices.is_empty() || param.choices.contains(word) {
+            return true;
+        }
+        let mut found = Diagnostic::new(
+            "lang::out_of_range",
+            format!("`{}` of `{op}` cannot be `{word}`", param.name),
+        );
+        found = match nearest(word, param.choices.iter().map(String::as_str)) {
+            Some(near) => found.at(at, format!("did you mean `\"{near}\"`?")),
+            None => found.at(at, "no such choice"),
+        };
+        self.mistake(found.help(format!("it is {}", listed(&param.choices, "or"))));
+        false
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one call, used once"
+    )]
+    fn node(
+        &mut self,
+        signature: &Signature,
+        inputs: Vec<Input>,
+        args: BTreeMap<String, Value>,
+        arg_spans: BTreeMap<String, Span>,
+        attrs: Attrs,
+        at: Span,
+        name: &str,
+    ) -> Val {
+        let over = inputs
+            .iter()
+            .filter(|i| !i.gather)
+            .find_map(|i| self.graph[i.node].over)
+            .map(|c| self.cohort_of(c));
+        let known = self.check(signature, &inputs, &args, &arg_spans, over, at);
+        let facts = known
+            .iter()
+            .flatten()
+            .next()
+            .map_or_else(Facts::default, |facts| Facts::clone(facts));
+        let work = Work::Call {
+            operator: signature.name.clone(),
+            args,
+            arg_spans,
+        };
+        let name = self.unique(name);
+        let node = Node {
+            name,
+            over,
+            work,
+            outputs: signature.outputs.clone(),
+            attrs,
+            span: at,
+            facts,
+        };
+        let index = self.add(node, known);
+        for input in inputs {
+            let wire = Wire {
+                from: input.from.to_string(),
+                to: input.port,
+                gather: input.gather,
+            };
+            self.graph.add_edge(input.node, index, wire);
+        }
+        self.outputs_of(index, &signature.outputs)
+    }
+
+    /// Adds a node with what is known of it.
+    pub(super) fn add(&mut self, node: Node, known: Vec<Known>) -> NodeIndex {
+        self.known.push(known);
+        self.graph.add_node(node)
+    }
+
+    /// What a node gives: its output, or a record of them when there are several.
+    pub(super) fn outputs_of(&self, node: NodeIndex, ports: &[Port]) -> Val {
+        let value = |port: &Port| Val::Port {
+            node,
+            port: Rc::from(port.name.as_str()),
+            ty: Rc::new(port.ty.clone()),
+        };
+        match ports {
+            [only] => value(only),
+            many => Val::Record(Rc::new(
+                many.iter()
+                    .map(|port| (port.name.clone(), value(port)))
+                    .collect(),
+            )),
+        }
+    }
+
+    /// A name that no other node has.
+    pub(super) fn unique(&mut self, name: &str) -> String {
+        let mut fresh = name.to_owned();
+        loop {
+            let count = self.names.entry(fresh.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                return fresh;
+            }
+            fresh = format!("{name}#{count}");
+        }
+    }
+}
+
+/// What a node made inside an argument is called: after the operator that makes it.
+fn call_name(name: &str, arg: &crate::syntax::ast::ExprKind, port: &str) -> String {
+    match arg {
+        crate::syntax::ast::ExprKind::Call(inner) => {
+            format!(
+                "{name}.{}",
+                inner.path.last().map_or(port, |word| word.text.as_str())
+            )
+        }
+        _ => format!("{name}.{port}"),
+    }
+}
