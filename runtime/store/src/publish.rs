@@ -198,8 +198,10 @@ impl Bytes<'_> {
             to = File::create_new(part).at("write", part)?;
         }
         let copied = copy_hashing(&mut from, &mut to).at("write", part)?;
+        if copied != self.blob && self.stored {
+            return Err(self.damaged()?);
+        }
         if copied != self.blob {
-            self.check()?;
             return Err(StoreError::Changed { path: self.path.clone(), reason: "it was written to while being copied".into() });
         }
         Ok(Method::Copy)
@@ -213,8 +215,12 @@ impl Bytes<'_> {
         if self.store.digest_of(&self.path, false)?.digest == self.blob.digest {
             return Ok(());
         }
+        Err(self.damaged()?)
+    }
+
+    fn damaged(&self) -> Result<StoreError, StoreError> {
         let meta = fs::metadata(&self.path).at("read", &self.path)?;
-        Err(self.store.corrupt(Class::Blob, &self.blob.digest, &meta)?)
+        self.store.corrupt(Class::Blob, &self.blob.digest, &meta)
     }
 }
 

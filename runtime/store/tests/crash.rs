@@ -1,17 +1,18 @@
 //! Kills, full disks and crowds: the store comes out whole, and the same work again gives the same store.
 //!
 //! This test program runs itself as the process that is killed: [`child`] does the work named by `CHILD`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use cerb_store::{Digest, RECORD_VERSION, Record, Store, StoreError, Stored, Tree};
+use cerb_store::{Digest, Method, RECORD_VERSION, Record, Store, StoreError, Stored, Tree};
 
 const CHILD: &str = "CERB_TEST_CHILD";
 const DIR: &str = "CERB_TEST_DIR";
@@ -133,6 +134,44 @@ fn fill(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Publishes where it must not: on a filesystem that was made read-only.
+fn read_only(dir: &Path) -> Result<(), StoreError> {
+    let (results, later) = (dir.join("results"), dir.join("store"));
+    fs::create_dir(&results).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "ro", "tmpfs"]).arg(&results).status();
+    if !mount.is_ok_and(|status| status.success()) {
+        fs::write(dir.join("no mount"), "").unwrap();
+        return Ok(());
+    }
+    let store = Store::open(&later)?;
+    let stored = Stored::blob("File", store.put_bytes(b"x")?, BTreeMap::new());
+    let error = store.publish(&stored, &results.join("a/x")).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+    assert!(matches!(store.publish(&stored, &results.join("x")), Err(StoreError::ReadOnly { .. })));
+    assert!(matches!(Store::open(&results.join("store")), Err(StoreError::ReadOnly { .. })));
+    Ok(())
+}
+
+/// Publishes as somebody whom permissions bind.
+fn refused(dir: &Path) -> Result<(), StoreError> {
+    let store = Store::open(&dir.join("open/store"))?;
+    let stored = Stored::blob("File", store.put_bytes(b"x")?, BTreeMap::new());
+    let to = dir.join("closed/x");
+    let error = store.publish(&stored, &to).unwrap_err();
+    assert!(matches!(error, StoreError::Permission { .. }), "{error}");
+    assert!(error.to_string().contains("--out DIR"), "{error}");
+    assert!(matches!(Store::open(&dir.join("closed")), Err(StoreError::Permission { .. })));
+    // Where it may, the bytes are shared with the store and cannot be written by accident.
+    let to = dir.join("open/results/x");
+    let published = store.publish(&stored, &to)?;
+    assert!(published.method < Method::Copy, "{published:?}");
+    if published.method == Method::HardLink {
+        assert!(fs::OpenOptions::new().write(true).open(&to).is_err());
+    }
+    assert_eq!(store.publish(&stored, &to)?.method, Method::Unchanged);
+    Ok(())
+}
+
 #[test]
 fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
@@ -142,6 +181,8 @@ fn child() {
         "crowd" => crowd(&dir),
         "same" => same(&dir),
         "fill" => fill(&dir),
+        "read_only" => read_only(&dir),
+        "refused" => refused(&dir),
         _ => panic!("no such work: {what}"),
     };
     if std::env::var(FAILPOINT).is_ok_and(|point| point.ends_with("=full")) {
@@ -330,17 +371,50 @@ fn eight_processes_store_the_same_blobs() {
     assert_whole(dir.path(), &store);
 }
 
-#[test]
-fn a_disk_that_is_really_full_is_told_and_room_heals_it() {
-    let dir = tempfile::tempdir().unwrap();
-    // A namespace of its own: the mount is seen by nobody else and ends with the process.
+/// Does work that mounts something, in a namespace of its own: nobody else sees the mount, and it ends
+/// with the process. Says so where this is not allowed.
+fn with_mounts(what: &str) {
     for unshare in [&["unshare", "--mount"][..], &["unshare", "--mount", "--user", "--map-root-user"]] {
-        if Command::new(unshare[0]).args(&unshare[1..]).arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-            assert!(spawn(unshare, "fill", dir.path(), "").wait().unwrap().success());
+        let dir = tempfile::tempdir().unwrap();
+        let may = Command::new(unshare[0]).args(&unshare[1..]).arg("true").stderr(Stdio::null()).status();
+        if may.is_ok_and(|status| status.success()) {
+            assert!(spawn(unshare, what, dir.path(), "").wait().unwrap().success());
             if !dir.path().join("no mount").exists() {
                 return;
             }
         }
     }
-    eprintln!("skipped: no small filesystem may be mounted here");
+    eprintln!("skipped: nothing may be mounted here");
+}
+
+#[test]
+fn a_disk_that_is_really_full_is_told_and_room_heals_it() {
+    with_mounts("fill");
+}
+
+#[test]
+fn a_read_only_filesystem_is_told() {
+    with_mounts("read_only");
+}
+
+#[test]
+fn a_folder_without_permission_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    for (folder, mode) in [("", 0o755), ("open", 0o777), ("closed", 0o555)] {
+        let folder = dir.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Permissions do not bind root, so root becomes nobody, from a copy that nobody may run.
+    let program = dir.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut command = Command::new(&program);
+    if fs::metadata(&program).unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    command.args(["--exact", "child"]).env(CHILD, "refused").env(DIR, dir.path()).env_remove(FAILPOINT);
+    match command.stdout(Stdio::null()).status() {
+        Ok(status) => assert!(status.success()),
+        Err(error) => eprintln!("skipped: cannot run as somebody else here: {error}"),
+    }
 }
