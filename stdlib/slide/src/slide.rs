@@ -125,7 +125,16 @@ impl fmt::Debug for Slide {
 impl Slide {
     /// Opens a slide; `given_mpp`, µm per pixel, goes before what the file states.
     pub fn open(path: &Path, given_mpp: Option<f64>) -> Result<Self, SlideError> {
-        let (reader, description, by) = open_reader(path)?;
+        Self::from_reader(path, given_mpp, open_reader(path)?)
+    }
+
+    /// Opens a slide with OpenSlide whatever its format, to compare the readers.
+    pub fn open_with_openslide(path: &Path, given_mpp: Option<f64>) -> Result<Self, SlideError> {
+        Self::from_reader(path, given_mpp, foreign(path, "it was asked for")?)
+    }
+
+    fn from_reader(path: &Path, given_mpp: Option<f64>, opened: Opened) -> Result<Self, SlideError> {
+        let (reader, description, by) = opened;
         let Description { format, levels, resolution, why_no_resolution, magnification, associated } = description;
         let Some(first) = levels.first() else {
             let why = "it has no level".to_owned();
