@@ -7,18 +7,41 @@
 //! an operator computes is its own business, through the [`Operator`] trait.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod actions;
+mod clock;
 mod ctx;
+mod engine;
+mod error;
+mod event;
+mod exec;
+mod key;
 mod listing;
 mod operator;
+mod outcome;
 mod ports;
+mod preview;
+mod publish;
 mod registry;
+mod run;
 mod schema;
+mod temp;
+mod why;
 
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
+pub use engine::{Engine, Settings};
+pub use error::EngineError;
+pub use event::{Ended, Event};
 pub use listing::{Entry, ListEnv, Listing, RootRef};
 pub use operator::{Determinism, Needs, OpError, Operator};
+pub use outcome::{Counts, Failure, Note, Outcome, Status};
 pub use ports::{Bound, Keyed, PortValue, Ports};
-pub use registry::{Registry, View};
+pub use preview::{Planned, Preview, Reason, State};
+pub use publish::{Manifest, PublishedFile};
+pub use registry::{Registry, RegistryError, View};
+pub use why::Explanation;
+
+/// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.
+pub use cerb_lang::{Fact, Facts, Misfit, Origin, Unit, Value};
 
 /// What `ports!` needs to name from other crates; not for people.
 #[doc(hidden)]

@@ -153,20 +153,11 @@ impl From<std::io::Error> for OpError {
 
 impl From<StoreError> for OpError {
     fn from(error: StoreError) -> OpError {
-        use std::error::Error as _;
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(current) = cause {
-            if let Some(io) = current.downcast_ref::<std::io::Error>() {
-                let full = matches!(
-                    io.kind(),
-                    std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-                );
-                if full {
-                    return OpError::Resources(format!("{error}; free some space or move the store with `--store`"));
-                }
-            }
-            cause = current.source();
+        match &error {
+            StoreError::Full { .. } => OpError::Resources(error.to_string()),
+            // The bytes are whole, and not what they should be: trying again cannot help.
+            StoreError::Artifact { .. } | StoreError::Changed { .. } => OpError::Input(error.to_string()),
+            _ => OpError::Infrastructure(error.to_string()),
         }
-        OpError::Infrastructure(error.to_string())
     }
 }

@@ -1,0 +1,219 @@
+//! The local executor: one action on one thread, from its lock to its record.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+        mpsc::Sender,
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store};
+
+use crate::{
+    Bound, Cancel, Ctx, DeviceChoice, OpError,
+    clock,
+    ctx::Said,
+    key::Made,
+    registry::AnyOperator,
+};
+
+/// How often a lock that another process holds is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+
+/// Field of the first output that keeps what [`Ctx::note`] was told.
+pub(crate) const NOTES: &str = "notes";
+
+/// How far a thread has come with its action; only one side may take each step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// It waits for another process that does the same.
+    Locking = 0,
+    /// The operator works.
+    Working = 1,
+    /// Its result is being committed: too late to give up.
+    Committing = 2,
+    /// The driver has given up on it; its result is never committed.
+    Abandoned = 3,
+}
+
+/// What the driver and the thread of one action share.
+pub(crate) struct Handle {
+    phase: AtomicU8,
+    lock: Mutex<Option<ActionLock>>,
+    /// Asks this action alone to stop.
+    pub stop: Cancel,
+}
+
+impl Handle {
+    pub fn new() -> Handle {
+        Handle { phase: AtomicU8::new(Phase::Locking as u8), lock: Mutex::new(None), stop: Cancel::new() }
+    }
+
+    fn step(&self, from: Phase, to: Phase) -> bool {
+        self.phase.compare_exchange(from as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Gives up on the action unless its result is being committed; lets its lock go.
+    pub fn abandon(&self) -> bool {
+        self.stop.cancel();
+        let given_up = self.step(Phase::Locking, Phase::Abandoned) || self.step(Phase::Working, Phase::Abandoned);
+        if given_up {
+            self.set_lock(None);
+        }
+        given_up
+    }
+
+    fn set_lock(&self, lock: Option<ActionLock>) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+    }
+}
+
+/// An action as data: all that a thread needs.
+pub(crate) struct Job {
+    pub id: usize,
+    /// Tells one attempt from another.
+    pub attempt: u64,
+    pub key: Digest,
+    pub operator: Arc<dyn AnyOperator>,
+    pub operator_name: String,
+    pub bound: BTreeMap<String, Bound>,
+    pub store: Store,
+    pub cancel: Cancel,
+    pub handle: Arc<Handle>,
+    pub device: DeviceChoice,
+    pub device_class: Option<String>,
+    pub memory: u64,
+    pub threads: usize,
+    /// Whether to run even if there is a record.
+    pub refresh: bool,
+}
+
+/// What a thread tells the driver.
+pub(crate) enum Told {
+    /// It has its lock and begins.
+    Started,
+    Said(Said),
+    /// It is done.
+    Finished(Box<Finished>),
+}
+
+/// How an attempt ended.
+pub(crate) struct Finished {
+    pub result: Result<Made, OpError>,
+    /// Another process had done it.
+    pub hit: bool,
+    pub wall_ms: u64,
+    pub thread_cpu_ms: u64,
+}
+
+/// One message: action, attempt, what.
+pub(crate) type Message = (usize, u64, Told);
+
+/// Runs one attempt of an action and tells the driver how it ended.
+pub(crate) fn attempt(job: Job, driver: &Sender<Message>) {
+    let (id, attempt, handle) = (job.id, job.attempt, Arc::clone(&job.handle));
+    let began = Instant::now();
+    let cpu = clock::thread_cpu_ms();
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(job, driver)));
+    let (result, hit) = match outcome {
+        Ok(Ok((made, hit))) => (Ok(made), hit),
+        Ok(Err(error)) => (Err(error), false),
+        Err(panic) => (Err(OpError::Operator(format!("panicked: {}", message(&*panic)))), false),
+    };
+    handle.set_lock(None);
+    let finished = Finished {
+        result,
+        hit,
+        wall_ms: millis(began.elapsed()),
+        thread_cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
+    };
+    // The driver is gone when it has given up on this attempt and ended.
+    let _ = driver.send((id, attempt, Told::Finished(Box::new(finished))));
+}
+
+fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), OpError> {
+    let stopped = || job.cancel.is_cancelled() || job.handle.stop.is_cancelled();
+    let lock = loop {
+        if let Some(lock) = job.store.try_lock_action(&job.key)? {
+            break lock;
+        }
+        if stopped() {
+            return Err(OpError::Cancelled);
+        }
+        std::thread::sleep(LOCK_EVERY);
+    };
+    job.handle.set_lock(Some(lock));
+    if !job.handle.step(Phase::Locking, Phase::Working) {
+        job.handle.set_lock(None);
+        return Err(OpError::Cancelled);
+    }
+    if !job.refresh
+        && let Some(record) = job.store.record(&job.key)?
+        && record.outputs.values().try_fold(true, |all, stored| Ok::<_, OpError>(all && job.store.complete(stored)?))?
+    {
+        return Ok((Made::new(record.outputs), true));
+    }
+    let _ = driver.send((job.id, job.attempt, Told::Started));
+
+    let (id, attempt, say) = (job.id, job.attempt, driver.clone());
+    let say = Box::new(move |said| {
+        let _ = say.send((id, attempt, Told::Said(said)));
+    });
+    let mut ctx = Ctx::for_action(
+        &job.store,
+        job.cancel.clone(),
+        job.handle.stop.clone(),
+        job.device,
+        job.memory,
+        job.threads,
+        Some(say),
+    );
+    let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
+    let mut outputs = job.operator.run(&job.bound, &mut ctx)?;
+    for stored in outputs.values_mut() {
+        stored.fields.extend(ctx.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    if let Some(first) = outputs.values_mut().next()
+        && !ctx.notes.is_empty()
+    {
+        first.fields.insert(NOTES.to_owned(), ctx.notes.clone().into());
+    }
+    let record = Record {
+        version: RECORD_VERSION,
+        key: job.key,
+        operator: job.operator_name.clone(),
+        outputs,
+        host: job.store.host().to_owned(),
+        boot: job.store.boot().to_owned(),
+        device: job.device_class.clone(),
+        started_ms,
+        wall_ms: millis(began.elapsed()),
+        cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
+        peak_rss: None,
+    };
+    if !job.handle.step(Phase::Working, Phase::Committing) {
+        return Err(OpError::Cancelled);
+    }
+    job.store.commit(&record)?;
+    Ok((Made::new(record.outputs), false))
+}
+
+/// Returns what a panic said.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}

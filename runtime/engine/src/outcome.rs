@@ -1,0 +1,125 @@
+//! What a run came to: counts, failures, what was published, and the exit code.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// How many actions of one node ended how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Its result was there.
+    pub hit: usize,
+    /// It ran.
+    pub ran: usize,
+    /// It failed.
+    pub failed: usize,
+    /// Something it reads failed, or the run was stopped.
+    pub skipped: usize,
+}
+
+/// One action that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Its node.
+    pub node: String,
+    /// Its item.
+    pub item: Option<String>,
+    /// `input`, `operator`, `resources`, `infrastructure` or `timeout`.
+    pub class: &'static str,
+    /// What went wrong.
+    pub error: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Whether it is a bug of ours rather than the user's matter.
+    pub bug: bool,
+}
+
+/// A drop or a warning that belongs in the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Its node.
+    pub node: String,
+    /// Its item.
+    pub item: Option<String>,
+    /// What is to be known.
+    pub text: String,
+}
+
+/// How much of what was asked for is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Every output.
+    Complete,
+    /// Some outputs.
+    Partial,
+    /// No output.
+    Nothing,
+}
+
+impl Status {
+    /// Returns the word that manifests and events carry.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Complete => "complete",
+            Status::Partial => "partial",
+            Status::Nothing => "nothing",
+        }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Id of the run.
+    pub run: String,
+    /// How much is there.
+    pub status: Status,
+    /// How the actions ended, by node.
+    pub nodes: BTreeMap<String, Counts>,
+    /// What failed, by node and item.
+    pub failures: Vec<Failure>,
+    /// Drops and warnings, those of results that were there included.
+    pub notes: Vec<Note>,
+    /// Paths below the results that hold their output now; `true` when it was put there by this run.
+    pub published: BTreeMap<String, bool>,
+    /// Outputs that are not there.
+    pub missing: Vec<String>,
+    /// Whether the run was stopped from outside.
+    pub cancelled: bool,
+    /// Whether more failed than `@tolerate` allows (nothing, when it is not written).
+    pub over_budget: bool,
+    /// Milliseconds by the clock.
+    pub wall_ms: u64,
+    /// Milliseconds of processor time of the whole process.
+    pub cpu_ms: u64,
+}
+
+impl Outcome {
+    /// Returns the sums over all nodes.
+    #[must_use]
+    pub fn total(&self) -> Counts {
+        self.nodes.values().fold(Counts::default(), |sum, one| Counts {
+            hit: sum.hit + one.hit,
+            ran: sum.ran + one.ran,
+            failed: sum.failed + one.failed,
+            skipped: sum.skipped + one.skipped,
+        })
+    }
+
+    /// Returns the exit code of design.md §5.
+    ///
+    /// 0 done; 1 nothing complete, or failures over the budget; 3 failures
+    /// within it; 130 interrupted.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match (self.cancelled, self.failures.is_empty(), self.status) {
+            (true, _, _) => 130,
+            (_, true, Status::Complete) => 0,
+            (_, _, Status::Nothing) => 1,
+            _ if self.over_budget => 1,
+            _ => 3,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Putting outputs at their paths, atomically, with a manifest that says what is there.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cerb_store::{Digest, Store, StoreError, Stored};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    EngineError,
+    actions::{Actions, Origin, label},
+};
+
+/// Name of the manifest among the results.
+const MANIFEST: &str = "manifest.json";
+
+/// One output of one item, with its path filled in.
+pub(crate) struct Target {
+    pub path: String,
+    pub origin: Origin,
+    pub node: String,
+    pub item: Option<String>,
+}
+
+/// What the results hold: `manifest.json` beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The pipeline.
+    pub pipeline: String,
+    /// `complete` when every output is there, else `partial`.
+    pub status: String,
+    /// Each file or directory by its path below the results.
+    pub files: BTreeMap<String, PublishedFile>,
+    /// Paths of outputs that are not there.
+    pub missing: Vec<String>,
+}
+
+/// One published output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedFile {
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Its bytes.
+    pub bytes: u64,
+    /// The node that made it.
+    pub node: String,
+    /// The item it is about.
+    pub item: Option<String>,
+}
+
+/// Fills in every output path and refuses those that clash or escape.
+pub(crate) fn targets(actions: &Actions) -> Result<Vec<Target>, EngineError> {
+    let mut targets: Vec<Target> = Vec::with_capacity(actions.wanted.len());
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    for wanted in &actions.wanted {
+        let output = &actions.plan.outputs[wanted.output];
+        let item = actions.item_key(output.over, wanted.item);
+        let path = fill(&output.path, item)?;
+        let node = actions.plan.graph[output.node].name.clone();
+        let name = label(&format!("{node}.{}", output.port), item);
+        if let Some(one) = taken.insert(path.clone(), name.clone()) {
+            return Err(EngineError::SamePath { path, one, other: name });
+        }
+        targets.push(Target { path, origin: wanted.origin.clone(), node, item: item.map(str::to_owned) });
+    }
+    for path in taken.keys() {
+        let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
+        if let Some(parent) = parents.into_iter().find(|parent| taken.contains_key(*parent)) {
+            let reason = format!("lies inside `{parent}`, which is an output itself; give them different names");
+            return Err(EngineError::BadPath { path: path.clone(), reason });
+        }
+    }
+    Ok(targets)
+}
+
+/// Puts the key into a path; refuses what would leave the results.
+fn fill(pattern: &str, key: Option<&str>) -> Result<String, EngineError> {
+    let path = match key {
+        Some(key) => pattern.replace("{key}", key),
+        None => pattern.to_owned(),
+    };
+    let refuse = |reason: &str| Err(EngineError::BadPath { path: path.clone(), reason: reason.to_owned() });
+    if path.starts_with('/') || Path::new(&path).is_absolute() {
+        return refuse("is absolute; outputs lie below the results folder, write a relative path");
+    }
+    if path.split('/').any(|part| part == "..") {
+        return refuse("leaves the results folder by `..`; rename the item or write another path");
+    }
+    if path.split('/').any(|part| part.is_empty() || part == ".") {
+        return refuse("has an empty part; rename the item or write another path");
+    }
+    if path.contains(['\\', '\0']) || path.chars().any(char::is_control) {
+        return refuse("holds a backslash or a control character; rename the item");
+    }
+    if path == MANIFEST {
+        return refuse("is where the manifest goes; choose another name");
+    }
+    Ok(path)
+}
+
+/// Makes the results folder and proves that it can be written.
+pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
+    let fail = |error: std::io::Error| EngineError::Out { out: out.to_path_buf(), reason: error.to_string() };
+    fs::create_dir_all(out).map_err(fail)?;
+    let probe = out.join(format!(".cerb-{}", std::process::id()));
+    fs::write(&probe, b"").map_err(fail)?;
+    fs::remove_file(&probe).map_err(fail)
+}
+
+/// Puts one artifact at its path unless it stands there already; returns its bytes and whether it did.
+pub(crate) fn publish(store: &Store, stored: &Stored, out: &Path, path: &str) -> Result<(u64, bool), StoreError> {
+    let to: PathBuf = out.join(path);
+    // A source is identified by more than its bytes; its bytes are its field `content`.
+    let content = stored.content().unwrap_or(stored.digest);
+    if to.exists() && store.digest_of(&to, false).is_ok_and(|there| there.digest == content) {
+        return Ok((stored.size, true));
+    }
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(|error| StoreError::io("make", parent, error))?;
+    }
+    Ok((store.publish(stored, &to)?.bytes, false))
+}
+
+/// Writes the manifest, atomically, unless it says the same already.
+pub(crate) fn write_manifest(out: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    let fail = |error: std::io::Error| EngineError::Out { out: out.to_path_buf(), reason: error.to_string() };
+    let to = out.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(manifest).map_err(|error| fail(error.into()))?;
+    if fs::read(&to).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let staged = out.join(format!(".{MANIFEST}-{}", std::process::id()));
+    fs::write(&staged, &text).map_err(fail)?;
+    fs::rename(&staged, &to).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_in_the_path() {
+        assert_eq!(fill("{key}/nuclei.parquet", Some("a/b")).unwrap(), "a/b/nuclei.parquet");
+        assert_eq!(fill("report.html", None).unwrap(), "report.html");
+    }
+
+    #[test]
+    fn paths_that_leave_the_results_are_refused() {
+        for key in ["..", "../x", "/etc", "a/../../x", "", "a//b", "a\\b", "a\nb"] {
+            assert!(fill("{key}/x", Some(key)).is_err(), "{key:?}");
+        }
+        assert!(fill("/x", None).is_err());
+        assert!(fill("manifest.json", None).is_err());
+    }
+}

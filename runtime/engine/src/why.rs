@@ -1,0 +1,327 @@
+//! Why an action runs or does not, in words: its pre-image beside that of the last run.
+
+use std::collections::BTreeMap;
+
+use cerb_lang::{Plan, Work, petgraph::graph::NodeIndex};
+use cerb_store::{Digest, Store};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    EngineError,
+    actions::{Action, Actions, label},
+    preview::{Outlook, Reason, State},
+    schema::from_json,
+};
+
+/// How many runs are looked through for an earlier pre-image.
+const RUNS: usize = 50;
+
+/// Why an action runs or does not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Sentences, the cause first.
+    pub words: Vec<String>,
+    /// The same, field by field.
+    pub json: Json,
+}
+
+/// One field that differs from the last run.
+struct Change {
+    words: String,
+    json: Json,
+}
+
+/// What the last run knew of an action.
+struct Before {
+    run: String,
+    key: Digest,
+    preimage: Json,
+}
+
+/// Explains one action, or the first of a node that is not a hit.
+pub(crate) fn explain(actions: &Actions, outlook: &Outlook, store: &Store, name: &str) -> Result<Explanation, EngineError> {
+    let (node, item) = match name.split_once('@') {
+        Some((node, item)) => (node, Some(item)),
+        None => (name, None),
+    };
+    let index = find(node, actions)?;
+    let all: Vec<usize> = (0..actions.all.len()).filter(|&id| actions.all[id].node == index).collect();
+    if all.is_empty() {
+        let full = &actions.plan.graph[index].name;
+        let words = vec![format!("`{full}` is listed while planning; it is compared by content and never runs")];
+        return Ok(Explanation { words, json: json!({ "node": full, "state": "listed" }) });
+    }
+    let Some(item) = item else {
+        let of_note = all.iter().copied().find(|&id| outlook.seen[id].state != State::Hit).unwrap_or(all[0]);
+        let mut explanation = one(of_note, actions, outlook, store)?;
+        if all.len() > 1 {
+            let hits = all.iter().filter(|&&id| outlook.seen[id].state == State::Hit).count();
+            let node = actions.name(of_note);
+            explanation.words.insert(0, format!("`{node}` goes over {} items, {hits} of them hits; this is one of them", all.len()));
+        }
+        return Ok(explanation);
+    };
+    match all.iter().find(|&&id| actions.item(id) == Some(item)) {
+        Some(&id) => one(id, actions, outlook, store),
+        None => {
+            let keys: Vec<&str> = all.iter().filter_map(|&id| actions.item(id)).collect();
+            let suggestion = nearest(item, keys.into_iter()).map(|near| label(node, Some(&near)));
+            Err(EngineError::UnknownNode { name: name.to_owned(), suggestion })
+        }
+    }
+}
+
+fn one(id: usize, actions: &Actions, outlook: &Outlook, store: &Store) -> Result<Explanation, EngineError> {
+    let seen = &outlook.seen[id];
+    let name = actions.label(id);
+    let before = before(&name, &actions.plan.name, store)?;
+    let changes = match &before {
+        Some(before) => changes(id, actions, outlook, before),
+        None => Vec::new(),
+    };
+    let mut words = Vec::new();
+    match &seen.state {
+        _ if !seen.demanded() => words.push(format!("`{name}` is not needed by any output")),
+        State::Hit => words.push(match &before {
+            Some(before) if Some(before.key) == seen.key => {
+                format!("`{name}` is a hit: same operator, arguments and inputs as in run {}", before.run)
+            }
+            _ => format!("`{name}` is a hit: the same work was done before"),
+        }),
+        State::Run { reason: Reason::New } => {
+            for change in changes.iter().filter(|change| change.json["same"] != true) {
+                words.push(format!("`{name}` runs because {}", change.words));
+            }
+            match &before {
+                Some(before) if words.is_empty() => {
+                    words.push(format!("`{name}` runs because its result of run {} was not stored", before.run));
+                }
+                Some(_) => words.extend(changes.iter().filter(|one| one.json["same"] == true).map(|one| one.words.clone())),
+                None => words.push(format!("`{name}` runs because no run has done it before")),
+            }
+        }
+        State::Run { reason: Reason::BytesGone } => {
+            let took = seen.record.as_ref().map(|record| format!(" (it took {} s)", seconds(record.wall_ms)));
+            words.push(format!(
+                "`{name}` runs again because its bytes are gone and something needs them{}",
+                took.unwrap_or_default()
+            ));
+        }
+        State::Run { reason: Reason::Refresh } => words.push(format!("`{name}` runs because `--refresh` asks for it")),
+        State::Shared { with } => words.push(format!("`{name}` is the same work as `{with}`, which is done once for both")),
+        State::Follows { of } if of.is_empty() => {
+            words.push(format!("the bytes of `{name}` are gone; it is remade if what reads it has to run"));
+        }
+        State::Follows { of } => {
+            words.push(format!("`{name}` follows {}: it runs unless what is remade comes out the same", quoted(of)));
+            for change in changes.iter().filter(|change| change.json["same"] != true) {
+                words.push(format!("also {}", change.words));
+            }
+            if let Some(cause) = cause(id, actions, outlook) {
+                words.extend(one(cause, actions, outlook, store)?.words);
+            }
+        }
+    }
+    let json = json!({
+        "node": actions.name(id),
+        "item": actions.item(id),
+        "state": seen.state,
+        "key": if matches!(seen.state, State::Follows { .. }) { None } else { seen.key },
+        "last_run": before.map(|before| before.run),
+        "fields": changes.into_iter().map(|change| change.json).collect::<Vec<_>>(),
+        "cause": cause(id, actions, outlook).map(|cause| actions.label(cause)),
+    });
+    Ok(Explanation { words, json })
+}
+
+/// Walks up to the first action that runs for a reason of its own.
+fn cause(id: usize, actions: &Actions, outlook: &Outlook) -> Option<usize> {
+    let mut at = id;
+    loop {
+        let up = |wanted: fn(&State) -> bool| {
+            actions.all[at].uses.iter().copied().find(|&used| outlook.seen[used].demanded() && wanted(&outlook.seen[used].state))
+        };
+        if let Some(runs) = up(|state| matches!(state, State::Run { .. } | State::Shared { .. })) {
+            return Some(runs);
+        }
+        at = up(|state| matches!(state, State::Follows { .. }))?;
+    }
+}
+
+/// Finds what the last run of this pipeline that knew the action keyed it by.
+fn before(name: &str, pipeline: &str, store: &Store) -> Result<Option<Before>, EngineError> {
+    for run in store.runs()?.into_iter().take(RUNS) {
+        let files = store.open_run(&run.to_string())?;
+        let about: Option<Json> = files.read_json("run.json").unwrap_or_default();
+        if about.is_none_or(|about| about["pipeline"] != pipeline) {
+            continue;
+        }
+        let found = files.preimages()?.into_iter().rfind(|one| one.action == name);
+        if let Some(found) = found {
+            return Ok(Some(Before { run: run.to_string(), key: found.key, preimage: found.preimage }));
+        }
+    }
+    Ok(None)
+}
+
+/// Compares the pre-image of an action with that of the last run, field by field.
+fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> Vec<Change> {
+    let action = &actions.all[id];
+    let Some(now) = &outlook.nodes[action.node.index()] else { return Vec::new() };
+    let mut changes = Vec::new();
+    for (field, words) in [("operator", "its operator"), ("revision", "the revision of its operator"), ("device", "its device")] {
+        let (from, to) = (&before.preimage[field], now.get(field).unwrap_or(&Json::Null));
+        if from != to {
+            changes.push(Change {
+                words: format!("{words} changed from {} to {}", plain(from), plain(to)),
+                json: json!({ "field": field, "from": from, "to": to }),
+            });
+        }
+    }
+    let empty = Map::new();
+    let from = before.preimage["args"].as_object().unwrap_or(&empty);
+    let to = now.get("args").and_then(Json::as_object).unwrap_or(&empty);
+    for (name, (from, to)) in pair(from, to) {
+        if from != to {
+            changes.push(argument(name, from, to, actions.plan, action));
+        }
+    }
+    if let Some(now) = outlook.seen[id].inputs.as_ref().and_then(Json::as_object) {
+        let from = before.preimage["inputs"].as_object().unwrap_or(&empty);
+        for (port, (from, to)) in pair(from, now) {
+            changes.push(input(port, from, to));
+        }
+    }
+    changes
+}
+
+fn pair<'a>(from: &'a Map<String, Json>, to: &'a Map<String, Json>) -> BTreeMap<&'a str, (Option<&'a Json>, Option<&'a Json>)> {
+    let names = from.keys().chain(to.keys());
+    names.map(|name| (name.as_str(), (from.get(name), to.get(name)))).collect()
+}
+
+fn argument(name: &str, from: Option<&Json>, to: Option<&Json>, plan: &Plan, action: &Action) -> Change {
+    let (mut line, mut typed) = (None, None);
+    if let Work::Call { args, arg_spans, .. } = &plan.graph[action.node].work {
+        line = arg_spans.get(name).map(|span| plan.sources.line_column(*span).0);
+        typed = args.get(name).map(cerb_lang::Value::type_of);
+    }
+    let write = |json: Option<&Json>| match (json, &typed) {
+        (None, _) => "nothing".to_owned(),
+        (Some(json), Some(ty)) => from_json(json, ty).map_or_else(|| plain(json), |value| value.to_string()),
+        (Some(json), None) => plain(json),
+    };
+    let place = match line {
+        Some(line) => format!(" (line {line})"),
+        None => " (its default)".to_owned(),
+    };
+    Change {
+        words: format!("its argument `{name}` changed from {} to {}{place}", write(from), write(to)),
+        json: json!({ "field": format!("args.{name}"), "from": from, "to": to, "line": line }),
+    }
+}
+
+fn input(port: &str, from: Option<&Json>, to: Option<&Json>) -> Change {
+    let field = format!("inputs.{port}");
+    if from == to {
+        return Change { words: format!("its input `{port}` is the same"), json: json!({ "field": field, "same": true }) };
+    }
+    let words = match (from, to) {
+        (Some(Json::Object(from)), Some(Json::Object(to))) => {
+            let mut parts = Vec::new();
+            let told = |verb: &str, keys: Vec<&str>| match keys.as_slice() {
+                [] => None,
+                [one] => Some(format!("{verb} `{one}`")),
+                [first, ..] => Some(format!("{verb} {} items, such as `{first}`", keys.len())),
+            };
+            let keys = |wanted: fn(Option<&Json>, Option<&Json>) -> bool| {
+                pair(from, to).into_iter().filter(|(_, (from, to))| wanted(*from, *to)).map(|(key, _)| key).collect::<Vec<_>>()
+            };
+            parts.extend(told("gained", keys(|from, _| from.is_none())));
+            parts.extend(told("lost", keys(|_, to| to.is_none())));
+            parts.extend(told("changed at", keys(|from, to| from.is_some() && to.is_some() && from != to)));
+            format!("its input `{port}` {}", parts.join(", "))
+        }
+        (None, _) => format!("its input `{port}` is new"),
+        (_, None) => format!("its input `{port}` is gone"),
+        _ => format!("its input `{port}` changed"),
+    };
+    Change { words, json: json!({ "field": field, "from": from, "to": to }) }
+}
+
+fn plain(json: &Json) -> String {
+    match json {
+        Json::String(text) => format!("`{text}`"),
+        other => other.to_string(),
+    }
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{:.1}", millis as f64 / 1000.0)
+}
+
+fn quoted(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    match names.len() {
+        0..=3 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), more - 3),
+    }
+}
+
+/// Finds the one node a name means.
+pub(crate) fn find(name: &str, actions: &Actions) -> Result<NodeIndex, EngineError> {
+    let found = actions.plan.find(name);
+    match found.as_slice() {
+        [] => Err(unknown(name, actions)),
+        [one] => Ok(*one),
+        several => {
+            let names = several.iter().map(|node| format!("`{}`", actions.plan.graph[*node].name)).collect();
+            Err(EngineError::ManyNodes { name: name.to_owned(), names })
+        }
+    }
+}
+
+/// Returns the error of a name that no node has, with the nearest that one has.
+pub(crate) fn unknown(name: &str, actions: &Actions) -> EngineError {
+    let names = || actions.plan.graph.node_weights().map(|node| node.name.as_str());
+    let lasts = names().filter_map(|name| name.rsplit('.').next());
+    EngineError::UnknownNode { name: name.to_owned(), suggestion: nearest(name, names().chain(lasts)) }
+}
+
+/// Returns the name nearest to what was written, when it is near enough to be meant.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let most = (wanted.chars().count() / 3).max(1);
+    names.map(|name| (distance(wanted, name), name)).filter(|(far, _)| *far <= most).min().map(|(_, name)| name.to_owned())
+}
+
+/// Counts the letters to insert, delete, replace or swap with their neighbour.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let replace = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut best = replace.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_name() {
+        let names = ["nuclei", "mask", "grid"];
+        assert_eq!(nearest("nuceli", names.into_iter()), Some("nuclei".to_owned()));
+        assert_eq!(nearest("features", names.into_iter()), None);
+    }
+}
