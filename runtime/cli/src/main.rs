@@ -1,2 +1,51 @@
-//! The `cerb` binary.
-fn main() {}
+//! The `cerb` binary: arguments, environment, terminal, exit code.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may fail loudly"))]
+
+mod args;
+mod commands;
+mod drawing;
+mod failure;
+mod machine;
+mod process;
+mod progress;
+mod session;
+mod summary;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use failure::{Failure, exit};
+
+fn main() -> ExitCode {
+    process::set_up();
+    process::report_bugs();
+    // `exit::WRONG_CALL` is also what clap exits with on a bad command line.
+    let cli = Cli::parse();
+    let color = cli.color;
+    let code = match std::panic::catch_unwind(|| dispatch(cli)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => {
+            failure.report(color);
+            failure.exit
+        }
+        Err(_) => exit::BUG,
+    };
+    ExitCode::from(code)
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let color = cli.color;
+    match cli.command {
+        Command::Run(run) => run.execute(color),
+        Command::Plan(plan) => plan.execute(color),
+        Command::Check(check) => check.execute(color),
+        Command::Why(why) => why.execute(color),
+        Command::Help(help) => help.execute(color),
+        Command::Show(show) => show.execute(color),
+        Command::Graph(graph) => graph.execute(color),
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line: every command and option, with its help text.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// Reproducible pipelines for computational pathology
+///
+/// A pipeline is a text file that says what is made from what. `cerb run` makes it,
+/// remembers every result by its content, and next time does only what has changed.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cerb",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Start with `cerb run pipelines/quickstart.cerb`; `cerb help` lists the operators a pipeline is made of.",
+    after_long_help = AFTER_LONG_HELP
+)]
+pub struct Cli {
+    /// Colours: `auto` follows the terminal and NO_COLOR
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub color: When,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  cerb run pipelines/quickstart.cerb             make everything the pipeline outputs
+  cerb run tcga.cerb -p n=3 --root data=/mnt/x   three slides, from another folder
+  cerb plan tcga.cerb                            what would run, and why, without running it
+  cerb why tcga.cerb nuclei@case-07              why one node runs again, field by field
+  cerb help instances.nuclei                     an operator's ports and parameters
+  cerb show last                                 times, states and outputs of the last run
+
+Environment:
+  CERB_STORE    where results are kept (as --store)
+  NO_COLOR      no colours, when set to anything
+
+Exit codes:
+  0    done, or nothing to do
+  1    nothing complete, or more failures than @tolerate allows
+  2    the pipeline or the command line is wrong
+  3    some items failed, within what @tolerate allows
+  4    `plan --exit-code`: something would run
+  130  interrupted
+  70   a bug in cerb";
+
+/// When to use colours.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Even into a file or pipe
+    Always,
+    /// Not at all
+    Never,
+}
+
+/// One variant per command; each command's file in `commands/` holds its options.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make what a pipeline outputs, doing only what is not yet done
+    Run(commands::run::Run),
+    /// Say what a run would do, and why, without doing it
+    Plan(commands::plan::Plan),
+    /// Prove a pipeline without running it: names, types, units, resolutions
+    Check(commands::check::Check),
+    /// Say in words why a node runs again, or why it does not
+    Why(commands::why::Why),
+    /// List the operators, or show one operator or command
+    Help(commands::help::Help),
+    /// Show a run, or the stored value behind a digest
+    Show(commands::show::Show),
+    /// Draw a pipeline: dot, mermaid or svg
+    Graph(commands::graph::Graph),
+}
+
+/// What names a pipeline and fills its parameters and roots.
+#[derive(Args, Debug, Clone)]
+pub struct PipelineArgs {
+    /// The pipeline file, such as pipelines/quickstart.cerb
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: PathBuf,
+
+    /// Set a parameter, as the pipeline would write it: `-p n=3`, `-p at='0.25 mpp'`
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair, help_heading = "Pipeline")]
+    pub params: Vec<(String, String)>,
+
+    /// Bind a root to a folder of this machine: `--root data=/mnt/slides`
+    #[arg(long = "root", value_name = "NAME=DIR", value_parser = pair, help_heading = "Pipeline")]
+    pub roots: Vec<(String, String)>,
+
+    /// Where results are kept [default: .cerb/ beside the pipeline]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CERB_STORE",
+        hide_env_values = true,
+        help_heading = "Pipeline"
+    )]
+    pub store: Option<PathBuf>,
+
+    /// Read every input again instead of trusting size and modification time
+    #[arg(long, help_heading = "Pipeline")]
+    pub rehash: bool,
+
+    /// What runs the network; `auto` takes a GPU when there is one
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "cpu",
+        help_heading = "Machine"
+    )]
+    pub device: Device,
+}
+
+/// What runs the network.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The processor: runs everywhere
+    Cpu,
+    /// An NVIDIA GPU: an error when there is none
+    Cuda,
+    /// A GPU when there is one, else the processor
+    Auto,
+}
+
+/// Splits `name=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(format!("`{text}` does not have the form NAME=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_may_hold_an_equals_sign() {
+        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(pair("a").is_err());
+        assert!(pair("=b").is_err());
+        assert!(pair("a=").is_err());
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            assert!(
+                command.get_after_help().is_some(),
+                "`{}` has no examples",
+                command.get_name()
+            );
+        }
+    }
+}

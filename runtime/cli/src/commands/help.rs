@@ -1,0 +1,330 @@
+//! `cerb help`: the operators by family, one operator, or one command.
+
+use std::collections::BTreeMap;
+
+use cerb_lang::{Param, Port, Signature, Type};
+use clap::{Args, CommandFactory};
+
+use crate::args::{Cli, When};
+use crate::failure::{Failure, exit};
+use crate::session;
+use crate::terminal::{Paint, Table, width};
+
+/// List the operators, or show one operator or command
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cerb help                    the operators by family
+  cerb help instances          one family
+  cerb help instances.nuclei   ports, parameters, defaults, an example
+  cerb help run                a command's options")]
+pub struct Help {
+    /// An operator, a family of operators, or a command
+    #[arg(value_name = "OPERATOR|FAMILY|COMMAND")]
+    pub name: Option<String>,
+
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Help {
+    /// Prints what was asked for.
+    pub fn execute(self, color: When) -> Result<u8, Failure> {
+        let paint = Paint::stdout(color);
+        let registry = session::registry()?;
+        let all: Vec<&Signature> = registry.signatures().collect();
+        let Some(name) = self.name else {
+            if self.json {
+                return json(&all);
+            }
+            println!("{}", families(&all, paint));
+            println!("`cerb help OPERATOR` shows one of them; `cerb --help` lists the commands.");
+            return Ok(exit::DONE);
+        };
+        if let Some(signature) = all.iter().find(|signature| signature.name == name) {
+            if self.json {
+                return json(&[signature]);
+            }
+            print!("{}", operator(signature, paint));
+            return Ok(exit::DONE);
+        }
+        let family: Vec<&Signature> = all
+            .iter()
+            .copied()
+            .filter(|signature| family_of(&signature.name) == name)
+            .collect();
+        if !family.is_empty() {
+            if self.json {
+                return json(&family);
+            }
+            print!("{}", families(&family, paint));
+            return Ok(exit::DONE);
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        if let Some(command) = cli.find_subcommand_mut(&name) {
+            // A closed pipe has already ended the process quietly.
+            let _ = command.print_long_help();
+            return Ok(exit::DONE);
+        }
+        Err(unknown(&name, &all))
+    }
+}
+
+fn json(signatures: &[&Signature]) -> Result<u8, Failure> {
+    let value = serde_json::to_value(signatures)
+        .map_err(|error| Failure::surroundings(error.to_string(), None))?;
+    super::print_json(&value)?;
+    Ok(exit::DONE)
+}
+
+fn family_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+fn unknown(name: &str, all: &[&Signature]) -> Failure {
+    let near = all
+        .iter()
+        .map(|signature| (distance(name, &signature.name), &signature.name))
+        .min()
+        .filter(|(distance, _)| *distance <= 3);
+    let help = match near {
+        Some((_, near)) => format!("did you mean `cerb help {near}`?"),
+        None => "`cerb help` lists the operators, `cerb --help` the commands".to_owned(),
+    };
+    Failure::call(format!("there is no operator or command `{name}`"), help)
+}
+
+/// Edits (insert, delete, replace) that turn one word into another.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let next = (corner + usize::from(x != *y))
+                .min(row[j] + 1)
+                .min(row[j + 1] + 1);
+            corner = row[j + 1];
+            row[j + 1] = next;
+        }
+    }
+    row[b.len()]
+}
+
+fn families(all: &[&Signature], paint: Paint) -> String {
+    let mut by_family: BTreeMap<&str, Vec<&Signature>> = BTreeMap::new();
+    for signature in all {
+        by_family
+            .entry(family_of(&signature.name))
+            .or_default()
+            .push(signature);
+    }
+    let longest = all
+        .iter()
+        .map(|signature| signature.name.len())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for (family, members) in by_family {
+        out.push_str(&format!("{}\n", paint.bold(family)));
+        for signature in members {
+            let pad = " ".repeat(longest - signature.name.len());
+            let room = width().saturating_sub(longest + 4).max(30);
+            let mut lines = wrap(&first_sentence(&signature.doc), room).into_iter();
+            let first = lines.next().unwrap_or_default();
+            out.push_str(&format!(
+                "  {}{pad}  {first}\n",
+                paint.name(&signature.name)
+            ));
+            for line in lines {
+                out.push_str(&format!("{}{line}\n", " ".repeat(longest + 4)));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn first_sentence(doc: &str) -> String {
+    let paragraph = doc
+        .trim()
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .replace('\n', " ");
+    match paragraph.find(". ") {
+        Some(end) => paragraph[..end].to_owned(),
+        None => paragraph.trim_end_matches('.').to_owned(),
+    }
+}
+
+fn operator(signature: &Signature, paint: Paint) -> String {
+    let mut out = format!("{}\n\n", paint.bold(&call_line(signature)));
+    for paragraph in prose(&signature.doc) {
+        out.push_str(&paragraph);
+        out.push_str("\n\n");
+    }
+    ports(&mut out, "Reads", &signature.inputs, paint);
+    params(&mut out, &signature.params, paint);
+    ports(&mut out, "Makes", &signature.outputs, paint);
+    if let Some(example) = &signature.example {
+        out.push_str(&format!("{}\n", paint.bold("Example")));
+        for line in example.trim_end().lines() {
+            out.push_str(&format!("  {line}\n"));
+        }
+        out.push('\n');
+    }
+    let when = if signature.plan_time {
+        "evaluated while planning"
+    } else {
+        "cached by content"
+    };
+    let same = match signature.determinism.as_str() {
+        "exact" => "the same bytes on every machine",
+        "device" => "the same bytes on one class of device",
+        _ => "not the same bytes twice; the first result stands",
+    };
+    out.push_str(&paint.dim(&format!(
+        "revision {} · {when} · {same}",
+        signature.revision
+    )));
+    out.push('\n');
+    out
+}
+
+/// The call as one line: `instances.nuclei(maps, min_area: …) -> Instances`.
+fn call_line(signature: &Signature) -> String {
+    let required = signature
+        .params
+        .iter()
+        .filter(|param| param.default.is_none())
+        .map(|param| format!("{}: …", param.name));
+    let inputs = signature
+        .inputs
+        .iter()
+        .filter(|port| !matches!(port.ty, Type::Optional(_)))
+        .map(|port| port.name.clone());
+    let arguments: Vec<String> = inputs.chain(required).collect();
+    let makes = match signature.outputs.as_slice() {
+        [one] => one.ty.to_string(),
+        many => format!(
+            "{{{}}}",
+            many.iter()
+                .map(|port| format!("{}: {}", port.name, port.ty))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    format!("{}({}) -> {makes}", signature.name, arguments.join(", "))
+}
+
+fn ports(out: &mut String, title: &str, ports: &[Port], paint: Paint) {
+    if ports.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&[]);
+    for port in ports {
+        table.row([
+            paint.name(&port.name),
+            port.ty.to_string(),
+            one_line(&port.doc),
+        ]);
+    }
+    out.push_str(&format!("{}\n{}\n", paint.bold(title), table.render(2)));
+}
+
+fn params(out: &mut String, params: &[Param], paint: Paint) {
+    if params.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&[]);
+    for param in params {
+        let default = match &param.default {
+            None => paint.warn("required"),
+            Some(value) => format!("= {value}"),
+        };
+        let mut doc = one_line(&param.doc);
+        if !param.choices.is_empty() {
+            let choices = param
+                .choices
+                .iter()
+                .map(|choice| format!("\"{choice}\""))
+                .collect::<Vec<_>>()
+                .join(" | ");
+            doc = format!("{doc} ({choices})");
+        }
+        table.row([paint.name(&param.name), param.ty.to_string(), default, doc]);
+    }
+    out.push_str(&format!(
+        "{}\n{}\n",
+        paint.bold("Parameters"),
+        table.render(2)
+    ));
+}
+
+fn one_line(doc: &str) -> String {
+    doc.trim().replace('\n', " ")
+}
+
+/// Paragraphs of Markdown, filled to the width; code and lists stay as they are.
+fn prose(doc: &str) -> Vec<String> {
+    let mut code = false;
+    doc.trim()
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.trim().is_empty())
+        .map(|paragraph| {
+            let fences = paragraph.matches("```").count();
+            let keep =
+                code || fences > 0 || paragraph.trim_start().starts_with(['-', '*', '|', '#']);
+            code ^= fences % 2 == 1;
+            if keep {
+                paragraph.to_owned()
+            } else {
+                wrap(paragraph, width()).join("\n")
+            }
+        })
+        .collect()
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && lines[last].chars().count() + 1 + word.chars().count() > width
+        {
+            lines.push(word.to_owned());
+        } else {
+            if !lines[last].is_empty() {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_filled_to_the_width() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("", 8), [""]);
+    }
+
+    #[test]
+    fn a_family_line_is_the_first_sentence() {
+        assert_eq!(first_sentence("Splits nuclei. Then more."), "Splits nuclei");
+        assert_eq!(first_sentence("Splits\nnuclei.\n\nMore."), "Splits nuclei");
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!(distance("tissue.msk", "tissue.mask"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}

@@ -1,0 +1,19 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod graph;
+pub mod help;
+pub mod plan;
+pub mod run;
+pub mod show;
+pub mod why;
+
+use crate::failure::Failure;
+
+/// Writes a value as indented JSON, for `--json`.
+pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::surroundings(error.to_string(), None))?;
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! `cerb run`: makes what a pipeline outputs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cerb_engine::{Cancel, DeviceChoice, Engine, Event, Preview, Settings, State};
+use cerb_lang::Plan;
+use clap::Args;
+use serde_json::json;
+
+use crate::args::{PipelineArgs, When};
+use crate::failure::{Failure, exit};
+use crate::machine::{self, show_bytes};
+use crate::progress::{self, Progress, Voice};
+use crate::session::Session;
+use crate::summary;
+use crate::terminal::{self, Paint, count};
+
+/// Make what a pipeline outputs, doing only what is not yet done
+///
+/// Every result is remembered by what it was made from. A second run does nothing;
+/// after a change only what depends on it runs. An interrupted run goes on where it was:
+/// give the same command again.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cerb run pipelines/quickstart.cerb
+  cerb run tcga.cerb --root data=/mnt/slides -p n=3
+  cerb run tcga.cerb --jobs 8 --memory 16GiB --out /scratch/tcga
+  cerb run tcga.cerb --json > events.jsonl     one event per line, then a summary")]
+pub struct Run {
+    /// Which pipeline, with what
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+
+    /// Where outputs go [default: results/<pipeline>/ in the working directory]
+    #[arg(long, value_name = "DIR", help_heading = "Pipeline")]
+    pub out: Option<PathBuf>,
+
+    /// Run these nodes again even if their results are known (NODE, repeatable)
+    #[arg(long, value_name = "NODE", help_heading = "Pipeline")]
+    pub refresh: Vec<String>,
+
+    /// Stop at the first failure; otherwise a failed item does not hold up the others
+    #[arg(long, help_heading = "Pipeline")]
+    pub fail_fast: bool,
+
+    /// Cores to use [default: what the machine, its control group or Slurm allow]
+    #[arg(long, short, value_name = "N", value_parser = jobs, help_heading = "Machine")]
+    pub jobs: Option<usize>,
+
+    /// Memory to use, such as 4GiB [default: 75 % of what is allowed]
+    #[arg(long, value_name = "SIZE", value_parser = machine::parse_bytes, help_heading = "Machine")]
+    pub memory: Option<u64>,
+
+    /// Write events as JSON lines, and a summary as the last one
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+fn jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("give a number of cores, at least 1".to_owned()),
+        Ok(n) => Ok(n),
+    }
+}
+
+impl Run {
+    /// Runs the pipeline and says what came of it.
+    pub fn execute(self, color: When) -> Result<u8, Failure> {
+        let voice = Voice::choose(self.json);
+        let (out, err) = (Paint::stdout(color), Paint::stderr(color));
+        let session = Session::open(&self.pipeline)?;
+        let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
+        for warning in &plan.warnings {
+            eprint!("{}", warning.render(err.is_on(), terminal::width()));
+        }
+        let settings = self.settings(&session);
+        if voice != Voice::Json {
+            eprintln!("{}", err.dim(&effective(&session, &plan, &settings)));
+        }
+        let engine = Engine::new(&session.registry, &session.store, settings.clone());
+        let expected = if voice == Voice::Bars {
+            to_run(&engine.preview(&plan)?)
+        } else {
+            BTreeMap::new()
+        };
+        let run = session.store.begin_run()?;
+        run.write_json("request.json", &request(&session, &plan, &settings))?;
+        let progress = Progress::new(voice, err, expected);
+        let cancel = Cancel::new();
+        on_interrupt(&cancel)?;
+        let outcome = engine.run(&plan, &run, &|event: &Event| progress.take(event), &cancel);
+        progress.finish();
+        let outcome = outcome?;
+        if self.json {
+            let exit = outcome.exit_code();
+            println!(
+                "{}",
+                json!({ "event": "summary", "exit": exit, "out": settings.out, "outcome": outcome })
+            );
+        } else {
+            print!("{}", summary::words(&outcome, &settings.out, out));
+        }
+        Ok(outcome.exit_code())
+    }
+
+    fn settings(&self, session: &Session) -> Settings {
+        let preview = session.preview_settings();
+        Settings {
+            jobs: self.jobs.unwrap_or(preview.jobs),
+            memory: self.memory.unwrap_or(preview.memory),
+            fail_fast: self.fail_fast,
+            out: self.out.clone().unwrap_or(preview.out),
+            refresh: self.refresh.clone(),
+            device: preview.device,
+            device_class: preview.device_class,
+        }
+    }
+}
+
+/// The settings in effect, in one line: what was chosen for the user should never be a riddle.
+fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
+    let mut parts = vec![session.file.display().to_string()];
+    for (name, value) in &plan.params {
+        parts.push(format!("{name} = {value}"));
+    }
+    for cohort in &plan.cohorts {
+        parts.push(format!(
+            "{}: {}",
+            cohort.name,
+            count(cohort.items.len() as u64, "item", "items")
+        ));
+    }
+    let device = match settings.device {
+        DeviceChoice::Cpu => "cpu",
+        DeviceChoice::Cuda => "cuda",
+    };
+    parts.push(format!(
+        "{device}, {}, {}",
+        count(settings.jobs as u64, "core", "cores"),
+        show_bytes(settings.memory)
+    ));
+    parts.push(format!("store {}", session.store.root().display()));
+    parts.join(" · ")
+}
+
+/// What was asked for, as `request.json` keeps it beside the run's events.
+fn request(session: &Session, plan: &Plan, settings: &Settings) -> serde_json::Value {
+    let params: BTreeMap<&String, String> = plan
+        .params
+        .iter()
+        .map(|(name, value)| (name, value.to_string()))
+        .collect();
+    let nodes: Vec<_> = plan
+        .graph
+        .node_weights()
+        .map(|node| json!({ "name": node.name, "work": node.work, "over": node.over }))
+        .collect();
+    json!({
+        "cerb": env!("CARGO_PKG_VERSION"),
+        "pipeline": session.file,
+        "text": plan.sources.files().iter().map(|file| json!({ "name": file.name, "text": &*file.text })).collect::<Vec<_>>(),
+        "params": params,
+        "roots": session.roots,
+        "nodes": nodes,
+        "cohorts": plan.cohorts,
+        "settings": {
+            "jobs": settings.jobs,
+            "memory": settings.memory,
+            "fail_fast": settings.fail_fast,
+            "device": settings.device,
+            "device_class": settings.device_class,
+            "out": settings.out,
+            "refresh": settings.refresh,
+        },
+    })
+}
+
+/// Counts per node what a run would do, for the length of its bar.
+fn to_run(preview: &Preview) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for action in preview
+        .actions
+        .iter()
+        .filter(|action| action.state != State::Hit)
+    {
+        *counts.entry(action.node.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// Lets the first interrupt stop the run in good order and the second end the process at once.
+fn on_interrupt(cancel: &Cancel) -> Result<(), Failure> {
+    let cancel = cancel.clone();
+    let seen = AtomicUsize::new(0);
+    ctrlc::set_handler(move || {
+        if seen.fetch_add(1, Ordering::SeqCst) > 0 {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+        cancel.cancel();
+        eprintln!("\nstopping: what is finished is safe, and the same command goes on from there; interrupt again to leave at once");
+    })
+    .map_err(|error| Failure::surroundings(format!("cannot listen for interrupts: {error}"), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cores_is_no_number_of_cores() {
+        assert_eq!(jobs("3"), Ok(3));
+        assert!(jobs("0").is_err());
+        assert!(jobs("all").is_err());
+    }
+}

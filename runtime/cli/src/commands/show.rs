@@ -1,0 +1,460 @@
+//! `cerb show`: a run, or what lies behind a digest.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cerb_store::{Digest, Form, Record, RunFiles, Store};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::args::When;
+use crate::failure::{Failure, exit};
+use crate::machine::show_bytes;
+use crate::terminal::{self, Paint, Table, count};
+
+/// Shortest beginning of a digest that is looked for.
+const SHORTEST: usize = 4;
+/// Runs listed when none is named.
+const RECENT: usize = 20;
+
+/// Show a run, or the stored value behind a digest
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cerb show                        the last runs
+  cerb show last                   times, states and outputs of the last run
+  cerb show 01K9X                  a run, by the beginning of its id
+  cerb show 3f9a2b --json          a stored value: its kind, size, and what made it
+  cerb show last --store DIR       in another store")]
+pub struct Show {
+    /// A run's id, `last`, or a digest; the beginning is enough
+    #[arg(value_name = "RUN|DIGEST")]
+    pub what: Option<String>,
+
+    /// The store to look in [default: .cerb/ here, else pipelines/.cerb/]
+    #[arg(long, value_name = "DIR", env = "CERB_STORE", hide_env_values = true)]
+    pub store: Option<PathBuf>,
+
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Show {
+    /// Prints it.
+    pub fn execute(self, color: When) -> Result<u8, Failure> {
+        let paint = Paint::stdout(color);
+        let store = Store::open(&find_store(self.store.as_deref())?)?;
+        let Some(what) = self.what.as_deref() else {
+            return recent(&store, self.json, paint);
+        };
+        let run = match what {
+            "last" => store.runs()?.first().map(ToString::to_string),
+            _ => is_run(&store, what)?.then(|| what.to_owned()),
+        };
+        if let Some(run) = run {
+            return one_run(&store.open_run(&run)?, self.json, paint);
+        }
+        if what == "last" {
+            return Err(Failure::call(
+                "there is no run in this store yet",
+                "make one with `cerb run PIPELINE`",
+            ));
+        }
+        behind(&store, &what.to_lowercase(), self.json, paint)
+    }
+}
+
+/// Returns the store asked for, or the one that lies where stores usually lie.
+fn find_store(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let usual = [PathBuf::from(".cerb"), PathBuf::from("pipelines/.cerb")];
+    let places = given.map_or_else(|| usual.to_vec(), |given| vec![given.to_path_buf()]);
+    // Only a store that is there: looking must not make one.
+    places
+        .iter()
+        .find(|place| place.join("runs").is_dir())
+        .cloned()
+        .ok_or_else(|| {
+            let looked: Vec<String> = places
+                .iter()
+                .map(|place| format!("`{}`", place.display()))
+                .collect();
+            Failure::call(
+                format!("there is no store at {}", looked.join(" or ")),
+                "name it with `--store DIR`; it lies beside the pipeline, as `.cerb`",
+            )
+        })
+}
+
+fn is_run(store: &Store, what: &str) -> Result<bool, Failure> {
+    let wanted = what.to_ascii_uppercase();
+    Ok(store
+        .runs()?
+        .iter()
+        .any(|id| id.to_string().starts_with(&wanted)))
+}
+
+fn recent(store: &Store, as_json: bool, paint: Paint) -> Result<u8, Failure> {
+    let mut runs = Vec::new();
+    for id in store.runs()?.into_iter().take(RECENT) {
+        runs.push(Summary::of(&store.open_run(&id.to_string())?)?);
+    }
+    if as_json {
+        super::print_json(&json!({ "runs": runs.iter().map(Summary::json).collect::<Vec<_>>() }))?;
+        return Ok(exit::DONE);
+    }
+    if runs.is_empty() {
+        println!("no runs yet");
+        return Ok(exit::DONE);
+    }
+    let mut table = Table::new(&[3]);
+    for run in &runs {
+        table.row([
+            paint.name(&run.id),
+            run.pipeline.clone(),
+            run.status(),
+            run.wall(),
+            paint.dim(&format!("{} ago", run.age())),
+        ]);
+    }
+    print!("{}", table.render(0));
+    println!("\n`cerb show RUN` tells more of one");
+    Ok(exit::DONE)
+}
+
+/// What the files of a run say, as far as it got.
+struct Summary {
+    id: String,
+    began_ms: u64,
+    pipeline: String,
+    request: Value,
+    outcome: Option<Value>,
+    events: Vec<Value>,
+}
+
+impl Summary {
+    fn of(run: &RunFiles) -> Result<Summary, Failure> {
+        let request: Value = run.read_json("request.json")?.unwrap_or(Value::Null);
+        Ok(Summary {
+            id: run.id().to_string(),
+            began_ms: run.id().timestamp_ms(),
+            pipeline: request["pipeline"].as_str().unwrap_or("?").to_owned(),
+            request,
+            outcome: run.read_json("outcome.json")?,
+            events: run.events()?,
+        })
+    }
+
+    fn status(&self) -> String {
+        let Some(outcome) = &self.outcome else {
+            return "did not end".to_owned();
+        };
+        if outcome["cancelled"].as_bool() == Some(true) {
+            return "stopped".to_owned();
+        }
+        outcome["status"].as_str().unwrap_or("?").to_owned()
+    }
+
+    fn wall(&self) -> String {
+        let wall = self
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome["wall_ms"].as_u64());
+        wall.map_or_else(String::new, |ms| {
+            terminal::duration(Duration::from_millis(ms))
+        })
+    }
+
+    fn age(&self) -> String {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let age = now.saturating_sub(Duration::from_millis(self.began_ms));
+        match age.as_secs() {
+            0..60 => "less than a minute".to_owned(),
+            60..86_400 => {
+                terminal::duration(Duration::from_secs(age.as_secs() / 60 * 60)).replace(" 0 s", "")
+            }
+            seconds => count(seconds / 86_400, "day", "days"),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "run": self.id,
+            "began_ms": self.began_ms,
+            "pipeline": self.pipeline,
+            "params": self.request["params"],
+            "status": self.status(),
+            "outcome": self.outcome,
+        })
+    }
+}
+
+fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
+    let summary = Summary::of(run)?;
+    if as_json {
+        let mut value = summary.json();
+        value["events"] = Value::Array(summary.events.clone());
+        value["request"] = summary.request.clone();
+        super::print_json(&value)?;
+        return Ok(exit::DONE);
+    }
+    println!("{} {}", paint.bold("run"), summary.id);
+    let mut head = Table::new(&[]);
+    head.row(["pipeline".into(), summary.pipeline.clone()]);
+    head.row(["status".into(), summary.status()]);
+    head.row(["began".into(), format!("{} ago", summary.age())]);
+    if !summary.wall().is_empty() {
+        head.row(["took".into(), summary.wall()]);
+    }
+    for (name, value) in summary.request["params"].as_object().into_iter().flatten() {
+        head.row([
+            "param".into(),
+            format!("{name} = {}", value.as_str().unwrap_or_default()),
+        ]);
+    }
+    for (name, value) in summary.request["roots"].as_object().into_iter().flatten() {
+        head.row([
+            "root".into(),
+            format!("{name} = {}", value.as_str().unwrap_or_default()),
+        ]);
+    }
+    print!("{}", head.render(2));
+    let actions = actions(&summary.events);
+    if !actions.is_empty() {
+        println!("\n{}", paint.bold("what ran"));
+        let mut table = Table::new(&[2, 3]);
+        for action in actions {
+            table.row(action);
+        }
+        print!("{}", table.render(2));
+    }
+    if let Some(outcome) = &summary.outcome {
+        list(outcome, "outputs", "published", paint);
+        list(outcome, "not made", "missing", paint);
+        for note in outcome["notes"].as_array().into_iter().flatten() {
+            println!(
+                "  {} {}: {}",
+                paint.warn("note"),
+                note["node"].as_str().unwrap_or_default(),
+                note["text"].as_str().unwrap_or_default()
+            );
+        }
+    }
+    println!("\n{}", paint.dim(&run.dir().display().to_string()));
+    Ok(exit::DONE)
+}
+
+fn actions(events: &[Value]) -> Vec<Vec<String>> {
+    events
+        .iter()
+        .filter(|event| event["event"] == "action_finished" && event["state"] != "hit")
+        .map(|event| {
+            let node = event["node"].as_str().unwrap_or_default();
+            let name = match event["item"].as_str() {
+                Some(item) => format!("{node}@{item}"),
+                None => node.to_owned(),
+            };
+            let time = |field: &str| {
+                event[field].as_u64().map_or_else(String::new, |ms| {
+                    terminal::duration(Duration::from_millis(ms))
+                })
+            };
+            vec![
+                name,
+                event["state"].as_str().unwrap_or_default().to_owned(),
+                time("wall_ms"),
+                format!("{} cpu", time("cpu_ms")),
+                event["error"].as_str().unwrap_or_default().to_owned(),
+            ]
+        })
+        .collect()
+}
+
+fn list(outcome: &Value, title: &str, field: &str, paint: Paint) {
+    let paths: Vec<&str> = match &outcome[field] {
+        Value::Object(map) => map.keys().map(String::as_str).collect(),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !paths.is_empty() {
+        println!("\n{}", paint.bold(title));
+        for path in paths {
+            println!("  {path}");
+        }
+    }
+}
+
+/// Shows what is stored under a digest, and which actions made it.
+fn behind(store: &Store, prefix: &str, as_json: bool, paint: Paint) -> Result<u8, Failure> {
+    if prefix.len() < SHORTEST || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::call(
+            format!("`{prefix}` is neither a run of this store nor a digest"),
+            format!(
+                "`cerb show` lists the runs; a digest is hexadecimal, at least {SHORTEST} letters of it"
+            ),
+        ));
+    }
+    let mut found: BTreeMap<Digest, Vec<(Record, String)>> = BTreeMap::new();
+    let mut by_key = Vec::new();
+    for key in keys(store) {
+        let Some(record) = store.record(&key)? else {
+            continue;
+        };
+        if key.to_string().starts_with(prefix) {
+            by_key.push(record.clone());
+        }
+        for (port, stored) in &record.outputs {
+            if stored.digest.to_string().starts_with(prefix) {
+                found
+                    .entry(stored.digest)
+                    .or_default()
+                    .push((record.clone(), port.clone()));
+            }
+        }
+    }
+    match (found.len(), by_key.len()) {
+        (0, 0) => Err(Failure::call(
+            format!("nothing in this store has a digest that begins with `{prefix}`"),
+            "is it another store? name it with `--store DIR`",
+        )),
+        (1, 0) | (0, 1) => {
+            let mut documents = Vec::new();
+            for record in &by_key {
+                documents.push(json!({ "action": record }));
+                if !as_json {
+                    print!("{}", action(record, paint));
+                }
+            }
+            for (digest, makers) in &found {
+                documents.push(value_json(store, digest, makers)?);
+                if !as_json {
+                    print!("{}", value(store, digest, makers, paint)?);
+                }
+            }
+            if as_json {
+                super::print_json(&documents.into_iter().next().unwrap_or(Value::Null))?;
+            }
+            Ok(exit::DONE)
+        }
+        (values, keys) => {
+            let all: Vec<String> = found
+                .keys()
+                .copied()
+                .chain(by_key.iter().map(|record| record.key))
+                .map(|digest| digest.short())
+                .collect();
+            Err(Failure::call(
+                format!("{} digests begin with `{prefix}`", values + keys),
+                format!("give more letters: {}", all.join(", ")),
+            ))
+        }
+    }
+}
+
+fn value(
+    store: &Store,
+    digest: &Digest,
+    makers: &[(Record, String)],
+    paint: Paint,
+) -> Result<String, Failure> {
+    let mut table = Table::new(&[]);
+    let mut head = String::new();
+    if let Some((record, port)) = makers.first()
+        && let Some(stored) = record.outputs.get(port)
+    {
+        head = format!("{} {digest}\n", paint.bold(&stored.kind));
+        let there = if store.complete(stored)? {
+            ""
+        } else {
+            " (its bytes are gone; they are remade when something reads them)"
+        };
+        table.row(["size".into(), format!("{}{there}", show_bytes(stored.size))]);
+        let place = match &stored.form {
+            Form::Blob => store.blob_path(digest).display().to_string(),
+            Form::Tree => count(
+                store.tree(digest).map_or(0, |tree| tree.entries.len()) as u64,
+                "file",
+                "files",
+            ),
+            Form::Source { path } => path.display().to_string(),
+        };
+        table.row(["bytes".into(), place]);
+        for (name, value) in &stored.fields {
+            table.row([name.clone(), value.to_string()]);
+        }
+    }
+    for (record, port) in makers {
+        let took = terminal::duration(Duration::from_millis(record.wall_ms));
+        table.row([
+            "made by".into(),
+            format!(
+                "{} ({port}), action {}, in {took}",
+                record.operator,
+                record.key.short()
+            ),
+        ]);
+    }
+    Ok(format!("{head}{}", table.render(2)))
+}
+
+fn value_json(
+    store: &Store,
+    digest: &Digest,
+    makers: &[(Record, String)],
+) -> Result<Value, Failure> {
+    let stored = makers
+        .first()
+        .and_then(|(record, port)| record.outputs.get(port));
+    let complete = stored.map(|stored| store.complete(stored)).transpose()?;
+    let made_by: Vec<Value> = makers
+        .iter()
+        .map(|(record, port)| json!({ "operator": record.operator, "port": port, "key": record.key, "wall_ms": record.wall_ms, "host": record.host }))
+        .collect();
+    Ok(json!({ "digest": digest, "stored": stored, "complete": complete, "made_by": made_by }))
+}
+
+fn action(record: &Record, paint: Paint) -> String {
+    let mut table = Table::new(&[]);
+    table.row([
+        "took".into(),
+        terminal::duration(Duration::from_millis(record.wall_ms)),
+    ]);
+    table.row(["host".into(), record.host.clone()]);
+    for (port, stored) in &record.outputs {
+        table.row([
+            port.clone(),
+            format!(
+                "{} {} ({})",
+                stored.kind,
+                stored.digest.short(),
+                show_bytes(stored.size)
+            ),
+        ]);
+    }
+    format!(
+        "{} {}\n{}",
+        paint.bold(&format!("action of {}", record.operator)),
+        record.key,
+        table.render(2)
+    )
+}
+
+/// Lists the keys of all records, in order.
+fn keys(store: &Store) -> Vec<Digest> {
+    let read = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut keys: Vec<Digest> = read(store.root().join("actions"))
+        .flat_map(|folder| {
+            let start = folder.file_name().to_string_lossy().into_owned();
+            read(folder.path()).filter_map(move |file| {
+                format!("{start}{}", file.file_name().to_string_lossy())
+                    .parse()
+                    .ok()
+            })
+        })
+        .collect();
+    keys.sort();
+    keys
+}

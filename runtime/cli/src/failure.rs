@@ -1,0 +1,153 @@
+//! What ends a command early: a title, what to do about it, and the exit code.
+
+use cerb_lang::{Diagnostic, Diagnostics, SourceMap};
+use serde_json::{Value, json};
+
+use crate::args::When;
+use crate::terminal::{self, Paint};
+
+/// Exit codes; those of a run that ended (0, 1, 3, 130) are the engine's to decide.
+pub mod exit {
+    /// Done, or nothing to do.
+    pub const DONE: u8 = 0;
+    /// Nothing complete, or more failures than allowed.
+    pub const FAILED: u8 = 1;
+    /// The pipeline or the command line is wrong.
+    pub const WRONG_CALL: u8 = 2;
+    /// `plan --exit-code`: something would run.
+    pub const WOULD_RUN: u8 = 4;
+    /// Interrupted.
+    pub const INTERRUPTED: u8 = 130;
+    /// A bug in cerb.
+    pub const BUG: u8 = 70;
+}
+
+/// Why a command ends early.
+pub struct Failure {
+    /// What the process exits with.
+    pub exit: u8,
+    what: What,
+}
+
+enum What {
+    Pipeline(Box<Diagnostics>),
+    Message { title: String, help: Option<String> },
+}
+
+impl Failure {
+    /// Returns a failure of the call itself: exit code 2.
+    pub fn call(title: impl Into<String>, help: impl Into<String>) -> Failure {
+        Failure {
+            exit: exit::WRONG_CALL,
+            what: What::Message {
+                title: title.into(),
+                help: Some(help.into()),
+            },
+        }
+    }
+
+    /// Returns a failure of the surroundings (a store that cannot be opened): exit code 1.
+    pub fn surroundings(title: impl Into<String>, help: Option<String>) -> Failure {
+        Failure {
+            exit: exit::FAILED,
+            what: What::Message {
+                title: title.into(),
+                help,
+            },
+        }
+    }
+
+    /// Returns a failure of ours: exit code 70.
+    pub fn bug(title: impl Into<String>) -> Failure {
+        let help = "this is a bug in cerb; please report it".to_owned();
+        Failure {
+            exit: exit::BUG,
+            ..Failure::surroundings(title, Some(help))
+        }
+    }
+
+    /// Returns the failure as JSON.
+    pub fn to_json(&self) -> Value {
+        match &self.what {
+            What::Pipeline(all) => all
+                .items
+                .iter()
+                .map(|one| diagnostic_json(one, &all.sources))
+                .collect(),
+            What::Message { title, help } => json!([{ "title": title, "help": help }]),
+        }
+    }
+
+    /// Writes the failure to standard error.
+    pub fn report(&self, color: When) {
+        let paint = Paint::stderr(color);
+        match &self.what {
+            What::Pipeline(diagnostics) => {
+                eprintln!(
+                    "{}",
+                    diagnostics
+                        .render(paint.is_on(), terminal::width())
+                        .trim_end()
+                );
+            }
+            What::Message { title, help } => {
+                eprintln!("  {} {title}", paint.bad("×"));
+                for line in help.iter().flat_map(|help| help.lines()) {
+                    eprintln!("  {} {line}", paint.name("help:"));
+                }
+            }
+        }
+    }
+}
+
+/// Returns a diagnostic as JSON: code, severity, title, labels with file, line and column, help.
+pub fn diagnostic_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
+    let labels: Vec<Value> = diagnostic
+        .labels
+        .iter()
+        .map(|(span, text)| {
+            let (line, column) = sources.line_column(*span);
+            let file = sources.file(span.file).map(|file| file.name.clone());
+            json!({ "file": file, "line": line, "column": column, "start": span.start, "end": span.end, "text": text })
+        })
+        .collect();
+    json!({
+        "code": diagnostic.code,
+        "severity": format!("{:?}", diagnostic.severity).to_lowercase(),
+        "title": diagnostic.title,
+        "labels": labels,
+        "help": diagnostic.help,
+    })
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Failure {
+        Failure {
+            exit: exit::WRONG_CALL,
+            what: What::Pipeline(Box::new(diagnostics)),
+        }
+    }
+}
+
+impl From<cerb_store::StoreError> for Failure {
+    fn from(error: cerb_store::StoreError) -> Failure {
+        titled(&error.to_string())
+    }
+}
+
+/// Takes a message apart that says what is wrong, and after a semicolon what to do.
+fn titled(text: &str) -> Failure {
+    match text.split_once("; ") {
+        Some((title, help)) => Failure::surroundings(title, Some(help.to_owned())),
+        None => Failure::surroundings(text, None),
+    }
+}
+
+impl From<cerb_engine::EngineError> for Failure {
+    fn from(error: cerb_engine::EngineError) -> Failure {
+        Failure {
+            exit: error.exit_code(),
+            ..titled(&error.to_string())
+        }
+    }
+}

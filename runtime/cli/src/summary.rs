@@ -1,0 +1,221 @@
+//! What a run came to, in words: what was made and where, what failed, what to know.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use cerb_engine::{Outcome, Status};
+
+use crate::terminal::{self, Paint, count};
+
+/// Paths, failures and notes listed before the rest is only counted.
+const MOST: usize = 12;
+
+/// Returns the summary of a run whose outputs are below `out`.
+pub fn words(outcome: &Outcome, out: &Path, paint: Paint) -> String {
+    let mut text = String::new();
+    let total = outcome.total();
+    let all = total.hit + total.ran + total.failed + total.skipped;
+    let idle = total.ran + total.failed + total.skipped == 0;
+    let headline = match (outcome.cancelled, outcome.status) {
+        (true, _) => paint.warn("stopped; give the same command to go on"),
+        (_, Status::Complete) if idle => format!(
+            "{} nothing to do: {all} of {all} up to date",
+            paint.good("✓")
+        ),
+        (_, Status::Complete) if outcome.failures.is_empty() => format!("{} done", paint.good("✓")),
+        (_, Status::Nothing) => format!("{} nothing complete", paint.bad("×")),
+        _ => format!("{} partly done", paint.warn("!")),
+    };
+    let _ = writeln!(text, "{headline}");
+    published(&mut text, outcome, out, paint);
+    failures(&mut text, outcome, paint);
+    notes(&mut text, outcome, paint);
+    let mut counts = Vec::new();
+    for (n, word) in [
+        (total.ran, "ran"),
+        (total.hit, "up to date"),
+        (total.failed, "failed"),
+        (total.skipped, "skipped"),
+    ] {
+        if n > 0 {
+            counts.push(format!("{n} {word}"));
+        }
+    }
+    let wall = terminal::duration(Duration::from_millis(outcome.wall_ms));
+    let cpu = terminal::duration(Duration::from_millis(outcome.cpu_ms));
+    let line = format!(
+        "{} · {wall} ({cpu} of processor time) · run {}",
+        counts.join(", "),
+        outcome.run
+    );
+    let _ = writeln!(text, "{}", paint.dim(&line));
+    text
+}
+
+fn published(text: &mut String, outcome: &Outcome, out: &Path, paint: Paint) {
+    for (path, fresh) in outcome.published.iter().take(MOST) {
+        let mark = if *fresh {
+            paint.good("→")
+        } else {
+            paint.dim("=")
+        };
+        let place = out.join(path);
+        let size = std::fs::metadata(&place)
+            .ok()
+            .filter(std::fs::Metadata::is_file)
+            .map(|meta| format!("  {}", crate::machine::show_bytes(meta.len())))
+            .unwrap_or_default();
+        let _ = writeln!(text, "  {mark} {}{}", place.display(), paint.dim(&size));
+    }
+    let more = outcome.published.len().saturating_sub(MOST);
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "    and {} in {}",
+            count(more as u64, "more file", "more files"),
+            out.display()
+        );
+    }
+    for path in outcome.missing.iter().take(MOST) {
+        let _ = writeln!(
+            text,
+            "  {} {}  {}",
+            paint.bad("×"),
+            out.join(path).display(),
+            paint.dim("not made")
+        );
+    }
+    let more = outcome.missing.len().saturating_sub(MOST);
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "    and {} not made",
+            count(more as u64, "more file", "more files")
+        );
+    }
+}
+
+fn failures(text: &mut String, outcome: &Outcome, paint: Paint) {
+    // The same fault on many items is told once, with its count.
+    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for failure in &outcome.failures {
+        alike
+            .entry((&failure.node, &failure.error))
+            .or_default()
+            .push(failure.item.as_deref().unwrap_or_default());
+    }
+    for ((node, error), items) in alike.iter().take(MOST) {
+        let place = match items.as_slice() {
+            [""] => (*node).to_owned(),
+            [item] => format!("{node}@{item}"),
+            several => format!("{node} on {} items ({}, …)", several.len(), several[0]),
+        };
+        let _ = writeln!(text, "  {} {place}: {error}", paint.bad("×"));
+    }
+    if outcome.failures.iter().any(|failure| failure.bug) {
+        let _ = writeln!(
+            text,
+            "  {} this is a bug in cerb; please report it",
+            paint.bad("×")
+        );
+    }
+}
+
+fn notes(text: &mut String, outcome: &Outcome, paint: Paint) {
+    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for note in &outcome.notes {
+        alike
+            .entry((&note.node, &note.text))
+            .or_default()
+            .push(note.item.as_deref().unwrap_or_default());
+    }
+    for ((node, note), items) in alike.iter().take(MOST) {
+        let place = match items.as_slice() {
+            [""] => (*node).to_owned(),
+            [item] => format!("{node}@{item}"),
+            several => format!("{node} on {} items", several.len()),
+        };
+        let _ = writeln!(text, "  {} {place}: {note}", paint.warn("note"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::When;
+    use cerb_engine::Counts;
+
+    fn outcome(ran: usize, hit: usize, failed: usize) -> Outcome {
+        Outcome {
+            run: "01ABC".into(),
+            status: if failed > 0 {
+                Status::Partial
+            } else {
+                Status::Complete
+            },
+            nodes: BTreeMap::from([(
+                "nuclei".to_owned(),
+                Counts {
+                    hit,
+                    ran,
+                    failed,
+                    skipped: 0,
+                },
+            )]),
+            failures: (0..failed)
+                .map(|i| cerb_engine::Failure {
+                    node: "nuclei".into(),
+                    item: Some(format!("case-{i}")),
+                    class: "input",
+                    error: "not a slide".into(),
+                    attempts: 1,
+                    bug: false,
+                })
+                .collect(),
+            notes: Vec::new(),
+            published: BTreeMap::from([("case/nuclei.geojson".to_owned(), ran > 0)]),
+            missing: Vec::new(),
+            cancelled: false,
+            over_budget: false,
+            wall_ms: 1500,
+            cpu_ms: 2500,
+        }
+    }
+
+    fn text(outcome: &Outcome) -> String {
+        words(outcome, Path::new("results/x"), Paint::stdout(When::Never))
+    }
+
+    #[test]
+    fn a_second_run_says_that_there_was_nothing_to_do_and_where_the_results_are() {
+        let text = text(&outcome(0, 5, 0));
+        assert!(
+            text.starts_with("✓ nothing to do: 5 of 5 up to date\n"),
+            "{text}"
+        );
+        assert!(text.contains("= results/x/case/nuclei.geojson"), "{text}");
+    }
+
+    #[test]
+    fn a_first_run_says_what_was_made_and_what_it_cost() {
+        let text = text(&outcome(5, 0, 0));
+        assert!(text.starts_with("✓ done\n"), "{text}");
+        assert!(text.contains("→ results/x/case/nuclei.geojson"), "{text}");
+        assert!(
+            text.contains("5 ran · 1.5 s (2.5 s of processor time) · run 01ABC"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_same_fault_on_many_items_is_told_once() {
+        let text = text(&outcome(5, 0, 3));
+        assert!(
+            text.contains("× nuclei on 3 items (case-0, …): not a slide"),
+            "{text}"
+        );
+        assert_eq!(text.matches("not a slide").count(), 1);
+    }
+}

@@ -1,0 +1,9 @@
+//! The whole program, end to end: what a user types, sees and finds.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod bad_input;
+mod command_line;
+mod first_run;
+mod interrupted;
+mod lab;
+mod network;

@@ -1,0 +1,29 @@
+//! The network's pipeline on a small image, with the weights of a formula in place of trained ones.
+
+use std::fs;
+use std::io::Read;
+
+use crate::lab::{Lab, tissue, workspace};
+
+#[test]
+fn the_cerberus_pipeline_runs_on_weights_given_as_a_directory() {
+    let lab = Lab::of("cerberus.cerb");
+    let data = lab.path("data");
+    let weights = data.join("weights");
+    fs::create_dir_all(&weights).unwrap();
+    let golden = workspace().join("tests/golden/reference/checkpoint");
+    let packed = fs::File::open(golden.join("weights_resnet34_6heads_pattern.tar.gz")).unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(packed)
+        .read_to_end(&mut bytes)
+        .unwrap();
+    fs::write(weights.join("weights.tar"), bytes).unwrap();
+    fs::copy(golden.join("settings.yml"), weights.join("settings.yml")).unwrap();
+    tissue(&data.join("a.png"), (200, 200), 0);
+    let root = format!("data={}", data.display());
+    let said = lab.cerb("run", &["--root", &root]).exits(0).calmly();
+    assert!(!lab.results().is_empty(), "{}", said.out);
+    lab.cerb("run", &["--root", &root])
+        .exits(0)
+        .says("nothing to do");
+}

@@ -1,0 +1,116 @@
+//! The rooms of the house: who may import whom, and the rules every source file keeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cerb_tests::{Manifest, files, manifest, root};
+
+/// Which of our crates each of our crates may name.
+const IMPORTS: [(&str, &[&str]); 8] = [
+    ("cerb-lang", &[]),
+    ("cerb-store", &[]),
+    ("cerb-engine", &["cerb-lang", "cerb-store"]),
+    ("cerb-image", &["cerb-store"]),
+    ("cerb-slide", &["cerb-image", "cerb-store"]),
+    ("cerb-model", &["cerb-image", "cerb-store"]),
+    (
+        "cerb-ops",
+        &[
+            "cerb-engine",
+            "cerb-image",
+            "cerb-model",
+            "cerb-slide",
+            "cerb-store",
+        ],
+    ),
+    (
+        "cerb",
+        &["cerb-engine", "cerb-lang", "cerb-ops", "cerb-store"],
+    ),
+];
+
+/// The crate of the tests themselves stands outside and may look everywhere.
+const OUTSIDE: &str = "cerb-tests";
+
+fn ours() -> BTreeMap<String, Manifest> {
+    files(&root(), &["Cargo.toml"])
+        .iter()
+        .map(|path| manifest(&std::fs::read_to_string(path).unwrap()))
+        .filter(|manifest| !manifest.name.is_empty())
+        .map(|manifest| (manifest.name.clone(), manifest))
+        .collect()
+}
+
+#[test]
+fn every_crate_has_its_place() {
+    let have: BTreeSet<String> = ours().into_keys().filter(|name| name != OUTSIDE).collect();
+    let want: BTreeSet<String> = IMPORTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(have, want);
+}
+
+#[test]
+fn imports_point_one_way() {
+    let ours = ours();
+    let mut wrong = Vec::new();
+    for (name, allowed) in IMPORTS {
+        let manifest = &ours[name];
+        for import in manifest.dependencies.iter().chain(&manifest.other) {
+            if import.starts_with("cerb") && import != name && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{name} imports {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn only_the_model_names_burn() {
+    let mut wrong = Vec::new();
+    for (name, manifest) in ours() {
+        for import in manifest.dependencies.iter().chain(&manifest.other) {
+            if (import.starts_with("burn") || import.starts_with("cubecl")) && name != "cerb-model"
+            {
+                wrong.push(format!("{name} names {import}"));
+            }
+        }
+    }
+    let model = root().join("stdlib/model");
+    for path in files(&root(), &[".rs"])
+        .into_iter()
+        .filter(|path| !path.starts_with(&model))
+    {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text
+            .lines()
+            .any(|line| line.trim_start().starts_with("use burn"))
+        {
+            wrong.push(format!("{} uses burn", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is_for() {
+    let wrong: Vec<_> = files(&root(), &[".rs"])
+        .into_iter()
+        .filter(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let first = text.lines().next().unwrap_or_default();
+            !first.starts_with("//! ") || first.len() < 12
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn lints_are_expected_with_a_reason_and_never_allowed() {
+    let needle = ["#[", "allow("].concat();
+    let wrong: Vec<_> = files(&root(), &[".rs"])
+        .into_iter()
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains(&needle))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "use #[expect(lint, reason = …)]: {wrong:#?}"
+    );
+}
