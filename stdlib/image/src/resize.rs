@@ -7,19 +7,20 @@ pub fn scaled(length: usize, factor: f64) -> usize {
     (length as f64 * factor).round_ties_even() as usize
 }
 
-/// Halves both sides by averaging blocks of 2 × 2, the last row and column repeated where they lack.
+/// Halves both sides by averaging blocks of 2 × 2, of fewer where a side is odd.
 ///
-/// This is OpenCV's bilinear at a factor of 0.5, for odd sizes too.
+/// This is OpenCV's bilinear at a factor of 0.5, summed in the order that it uses for
+/// images of two and three channels, as the published code passes them.
 pub fn half_bilinear(grid: &Grid<f32>) -> Grid<f32> {
     let (width, height) = (scaled(grid.width, 0.5), scaled(grid.height, 0.5));
     let mut out = Grid::filled(width, height, 0.0);
     for y in 0..height {
-        let (upper, lower) = (grid.row(2 * y), grid.row((2 * y + 1).min(grid.height - 1)));
+        let (upper, lower) = (grid.row(2 * y), (2 * y + 1 < grid.height).then(|| grid.row(2 * y + 1)));
         for (x, value) in out.row_mut(y).iter_mut().enumerate() {
-            let (left, right) = (2 * x, (2 * x + 1).min(grid.width - 1));
-            let above = (upper[left] + upper[right]) * 0.5;
-            let below = (lower[left] + lower[right]) * 0.5;
-            *value = (above + below) * 0.5;
+            let columns = 2 * x..(2 * x + 2).min(grid.width);
+            let block = [Some(upper), lower].into_iter().flatten().flat_map(|row| &row[columns.clone()]);
+            let (sum, count) = block.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+            *value = sum / count;
         }
     }
     out
