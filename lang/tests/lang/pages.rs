@@ -1,0 +1,91 @@
+//! Every page of `docs/errors/lang` shows the message its mistake gives.
+//!
+//! `CERB_BLESS=1 cargo test --release -p cerb-lang` rewrites the messages.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{files, plan_with};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors/lang")
+}
+
+/// The text between a fence and the next, and where it stands.
+fn block<'p>(page: &'p str, language: &str) -> Option<(usize, &'p str)> {
+    let fence = format!("```{language}\n");
+    let start = page.find(&fence)? + fence.len();
+    let length = page[start..].find("```")?;
+    Some((start, &page[start..start + length]))
+}
+
+#[test]
+fn pages_show_what_their_mistakes_give() {
+    let bless = std::env::var_os("CERB_BLESS").is_some();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    for path in pages {
+        let page = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let Some((_, mistake)) = block(&page, "cerb") else {
+            wrong.push(format!("{name}: no ```cerb block"));
+            continue;
+        };
+        let module = block(&page, "cerb module").map_or("", |(_, text)| text);
+        // A page may show a call: `cerb run test.cerb -p n=3`.
+        let params: Vec<(&str, &str)> = block(&page, "sh")
+            .map(|(_, call)| call.split_whitespace().filter_map(|word| word.split_once('=')).collect())
+            .unwrap_or_default();
+        let all = files(&[("lib.cerb", module)]);
+        let shown = match plan_with(mistake, &params, &all) {
+            Ok(plan) => plan.warnings.iter().map(|w| w.render(false, 88)).collect(),
+            Err(found) => found.render(false, 88),
+        };
+        let code = format!("lang::{name}");
+        if !shown.contains(&code) {
+            wrong.push(format!("{name}: gives\n{shown}"));
+        }
+        let Some((start, error)) = block(&page, "error") else {
+            wrong.push(format!("{name}: no ```error block"));
+            continue;
+        };
+        let shown: String = shown.trim_end().lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        seen += 1;
+        if error == shown {
+            continue;
+        }
+        if bless {
+            let page = format!("{}{shown}{}", &page[..start], &page[start + error.len()..]);
+            std::fs::write(&path, page).unwrap();
+        } else {
+            wrong.push(format!("{name}: the page says\n{error}and the message is\n{shown}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(seen > 20);
+}
+
+#[test]
+fn every_code_in_the_sources_has_a_page() {
+    let mut codes = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            for part in text.split("\"lang::").skip(1) {
+                codes.insert(part.split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    // Would need a file of 64 MiB.
+    codes.remove("too_long");
+    let missing: Vec<_> = codes.iter().filter(|code| !folder().join(format!("{code}.md")).exists()).collect();
+    assert!(missing.is_empty(), "no page for {missing:?}");
+}
