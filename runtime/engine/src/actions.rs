@@ -226,6 +226,11 @@ impl<'p> Actions<'p> {
         }
     }
 
+    /// Returns everything that was listed while planning.
+    pub fn sources(&self) -> impl Iterator<Item = &Stored> {
+        self.sources.values().map(Arc::as_ref)
+    }
+
     /// Returns the node's name.
     pub fn name(&self, action: usize) -> &'p str {
         let plan = self.plan;

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store};
+use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store, StoreError};
 
 use crate::{
     Bound, Cancel, Ctx, DeviceChoice, OpError,
@@ -108,6 +108,9 @@ pub(crate) struct Finished {
     pub result: Result<Made, OpError>,
     /// Another process had done it.
     pub hit: bool,
+    /// Bytes it had found in the store went away before its record was written:
+    /// they were also temporary bytes of something else. Doing it again helps.
+    pub lost: bool,
     pub wall_ms: u64,
     pub thread_cpu_ms: u64,
 }
@@ -121,15 +124,17 @@ pub(crate) fn attempt(job: Job, driver: &Sender<Message>) {
     let began = Instant::now();
     let cpu = clock::thread_cpu_ms();
     let outcome = catch_unwind(AssertUnwindSafe(|| run(job, driver)));
-    let (result, hit) = match outcome {
-        Ok(Ok((made, hit))) => (Ok(made), hit),
-        Ok(Err(error)) => (Err(error), false),
-        Err(panic) => (Err(OpError::Operator(format!("panicked: {}", message(&*panic)))), false),
+    let (result, hit, lost) = match outcome {
+        Ok(Ok((made, hit))) => (Ok(made), hit, false),
+        Ok(Err(Stopped::Lost(error))) => (Err(error), false, true),
+        Ok(Err(Stopped::Failed(error))) => (Err(error), false, false),
+        Err(panic) => (Err(OpError::Operator(format!("panicked: {}", message(&*panic)))), false, false),
     };
     handle.set_lock(None);
     let finished = Finished {
         result,
         hit,
+        lost,
         wall_ms: millis(began.elapsed()),
         thread_cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
     };
@@ -137,21 +142,33 @@ pub(crate) fn attempt(job: Job, driver: &Sender<Message>) {
     let _ = driver.send((id, attempt, Told::Finished(Box::new(finished))));
 }
 
-fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), OpError> {
+/// Why an attempt gave no record.
+enum Stopped {
+    Failed(OpError),
+    Lost(OpError),
+}
+
+impl<E: Into<OpError>> From<E> for Stopped {
+    fn from(error: E) -> Stopped {
+        Stopped::Failed(error.into())
+    }
+}
+
+fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
     let stopped = || job.cancel.is_cancelled() || job.handle.stop.is_cancelled();
     let lock = loop {
         if let Some(lock) = job.store.try_lock_action(&job.key)? {
             break lock;
         }
         if stopped() {
-            return Err(OpError::Cancelled);
+            return Err(OpError::Cancelled.into());
         }
         std::thread::sleep(LOCK_EVERY);
     };
     job.handle.set_lock(Some(lock));
     if !job.handle.step(Phase::Locking, Phase::Working) {
         job.handle.set_lock(None);
-        return Err(OpError::Cancelled);
+        return Err(OpError::Cancelled.into());
     }
     if !job.refresh
         && let Some(record) = job.store.record(&job.key)?
@@ -198,9 +215,12 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), OpError> {
         peak_rss: None,
     };
     if !job.handle.step(Phase::Working, Phase::Committing) {
-        return Err(OpError::Cancelled);
+        return Err(OpError::Cancelled.into());
     }
-    job.store.commit(&record)?;
+    job.store.commit(&record).map_err(|error| match error {
+        StoreError::Missing { .. } => Stopped::Lost(error.into()),
+        _ => Stopped::Failed(error.into()),
+    })?;
     Ok((Made::new(record.outputs), false))
 }
 

@@ -556,7 +556,7 @@ impl Driver<'_> {
         self.working.insert(id, working);
         if let Err(error) = thread {
             let error = OpError::Resources(format!("no thread could be started: {error}"));
-            let finished = Finished { result: Err(error), hit: false, wall_ms: 0, thread_cpu_ms: 0 };
+            let finished = Finished { result: Err(error), hit: false, lost: false, wall_ms: 0, thread_cpu_ms: 0 };
             self.ended(id, finished);
         }
     }
@@ -605,7 +605,7 @@ impl Driver<'_> {
         for id in lost {
             self.note(id, "did not stop when its time was up; its thread is left alone and its memory is not counted".to_owned());
             let wall_ms = self.working.get(&id).map_or(0, |working| millis(working.began.elapsed()));
-            self.ended(id, Finished { result: Err(OpError::Cancelled), hit: false, wall_ms, thread_cpu_ms: 0 });
+            self.ended(id, Finished { result: Err(OpError::Cancelled), hit: false, lost: false, wall_ms, thread_cpu_ms: 0 });
         }
     }
 
@@ -621,6 +621,16 @@ impl Driver<'_> {
             finished.thread_cpu_ms
         };
         let timed_out = working.given_up.is_some();
+        // Bytes it shares with a temporary went away under it: looked at here,
+        // where temporaries are dropped, so nothing can come between.
+        let lost = match &finished.result {
+            Ok(made) => self.live.is_some() && !self.is_complete(made).unwrap_or(true),
+            Err(_) => finished.lost,
+        };
+        if lost && !timed_out && !self.stopping && self.slots[id].remakes < REMAKES {
+            self.slots[id].remakes += 1;
+            return self.line_up(id);
+        }
         let error = match finished.result {
             Ok(made) if !timed_out => {
                 self.slots[id].made = Some(made);

@@ -21,7 +21,12 @@ pub(crate) struct Live {
 impl Live {
     /// Returns the counter, or nothing when no node is `@temp`.
     pub fn of(actions: &Actions) -> Option<Live> {
-        actions.plan.graph.node_weights().any(|node| node.attrs.temp).then(Live::default)
+        if !actions.plan.graph.node_weights().any(|node| node.attrs.temp) {
+            return None;
+        }
+        // What was listed is never temporary, wherever its bytes lie.
+        let counts = actions.sources().map(|stored| (stored.digest, 1)).collect();
+        Some(Live { counts, ..Live::default() })
     }
 
     /// Takes note of what an action has made.

@@ -1,0 +1,9 @@
+//! The engine proved with toy operators: no pixel, no network, no language.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod cache;
+mod failures;
+mod random;
+mod registry;
+mod running;
+mod toy;
