@@ -42,13 +42,25 @@ impl Stored {
     /// Describes an artifact of one blob.
     #[must_use]
     pub fn blob(kind: &str, blob: Blob, fields: BTreeMap<String, Value>) -> Self {
-        Self { kind: kind.to_string(), digest: blob.digest, size: blob.size, form: Form::Blob, fields }
+        Self {
+            kind: kind.to_string(),
+            digest: blob.digest,
+            size: blob.size,
+            form: Form::Blob,
+            fields,
+        }
     }
 
     /// Describes an artifact of several blobs, listed by the tree that `blob` names.
     #[must_use]
     pub fn tree(kind: &str, blob: Blob, fields: BTreeMap<String, Value>) -> Self {
-        Self { kind: kind.to_string(), digest: blob.digest, size: blob.size, form: Form::Tree, fields }
+        Self {
+            kind: kind.to_string(),
+            digest: blob.digest,
+            size: blob.size,
+            form: Form::Tree,
+            fields,
+        }
     }
 
     /// Describes a file of the user's.
@@ -60,7 +72,13 @@ impl Stored {
     pub fn source(kind: &str, path: PathBuf, size: u64, fields: BTreeMap<String, Value>) -> Self {
         let identity = serde_json::json!({ "fields": fields, "kind": kind });
         let digest = Digest::derive("cerb source v1", &canonical(&identity));
-        Self { kind: kind.to_string(), digest, size, form: Form::Source { path }, fields }
+        Self {
+            kind: kind.to_string(),
+            digest,
+            size,
+            form: Form::Source { path },
+            fields,
+        }
     }
 
     /// Gives the path of a source, and nothing for what lies in the store.
@@ -75,7 +93,10 @@ impl Stored {
     /// Gives the digest of a source's bytes, its field `content`.
     #[must_use]
     pub fn content(&self) -> Option<Digest> {
-        self.fields.get("content").and_then(Value::as_str).and_then(|text| text.parse().ok())
+        self.fields
+            .get("content")
+            .and_then(Value::as_str)
+            .and_then(|text| text.parse().ok())
     }
 
     /// Checks that this is an artifact of the kind that is about to be read from it.
@@ -83,7 +104,10 @@ impl Stored {
         if self.kind == kind {
             return Ok(());
         }
-        Err(StoreError::artifact(kind, format!("this artifact is a {}", self.kind)))
+        Err(StoreError::artifact(
+            kind,
+            format!("this artifact is a {}", self.kind),
+        ))
     }
 }
 
@@ -107,7 +131,10 @@ mod tests {
     use serde_json::json;
 
     fn slide(path: &str, mpp: f64) -> Stored {
-        let fields = BTreeMap::from([("content".to_string(), json!(Digest::of(b"s"))), ("mpp".to_string(), json!(mpp))]);
+        let fields = BTreeMap::from([
+            ("content".to_string(), json!(Digest::of(b"s"))),
+            ("mpp".to_string(), json!(mpp)),
+        ]);
         Stored::source("Slide", path.into(), 1, fields)
     }
 
@@ -129,6 +156,9 @@ mod tests {
     #[test]
     fn the_wrong_kind_is_named() {
         let error = slide("a.svs", 0.5).expect_kind("Mask").unwrap_err();
-        assert_eq!(error.to_string(), "stored bytes are no Mask: this artifact is a Slide");
+        assert_eq!(
+            error.to_string(),
+            "stored bytes are no Mask: this artifact is a Slide"
+        );
     }
 }

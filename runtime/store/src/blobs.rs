@@ -58,7 +58,12 @@ pub(crate) fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Res
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = match from.read(&mut chunk) {
-            Ok(0) => return Ok(Blob { digest: hasher.finish(), size }),
+            Ok(0) => {
+                return Ok(Blob {
+                    digest: hasher.finish(),
+                    size,
+                });
+            }
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
@@ -72,7 +77,10 @@ pub(crate) fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Res
 impl Store {
     /// Stores bytes.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Blob, StoreError> {
-        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        let blob = Blob {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
         if self.is_known(&blob.digest) && self.has_size(&blob) {
             return Ok(blob);
         }
@@ -97,7 +105,10 @@ impl Store {
                 hash_all(&mut copy).at("read", path)?
             }
             Err(_) => {
-                let mut to = Told { file: &staged.file, fault: None };
+                let mut to = Told {
+                    file: &staged.file,
+                    fault: None,
+                };
                 let copied = copy_hashing(&mut from, &mut to);
                 if let Some(fault) = to.fault {
                     return Err(StoreError::io("write", self.root(), fault));
@@ -106,7 +117,10 @@ impl Store {
             }
         };
         if Stat::of(&from.metadata().at("read", path)?) != before {
-            return Err(StoreError::Changed { path: path.to_path_buf(), reason: "it was written to while being read".into() });
+            return Err(StoreError::Changed {
+                path: path.to_path_buf(),
+                reason: "it was written to while being read".into(),
+            });
         }
         staged.written()?;
         staged.install(blob.digest)?;
@@ -117,7 +131,13 @@ impl Store {
     fn adopt(&self, path: &Path) -> Result<Blob, StoreError> {
         let mut file = File::open(path).at("read", path)?;
         let blob = hash_all(&mut file).at("read", path)?;
-        let staged = Staged { store: self, class: Class::Blob, path: path.to_path_buf(), file, done: false };
+        let staged = Staged {
+            store: self,
+            class: Class::Blob,
+            path: path.to_path_buf(),
+            file,
+            done: false,
+        };
         staged.written()?;
         staged.install(blob.digest)?;
         Ok(blob)
@@ -127,8 +147,17 @@ impl Store {
     pub fn writer(&self) -> Result<BlobWriter, StoreError> {
         let mut staged = self.stage(Class::Blob)?;
         staged.done = true; // The writer removes it.
-        let (path, file) = (std::mem::take(&mut staged.path), staged.file.try_clone().at("write", self.root())?);
-        Ok(BlobWriter { store: self.clone(), file: io::BufWriter::with_capacity(1 << 16, file), path, hasher: Hasher::new(), size: 0 })
+        let (path, file) = (
+            std::mem::take(&mut staged.path),
+            staged.file.try_clone().at("write", self.root())?,
+        );
+        Ok(BlobWriter {
+            store: self.clone(),
+            file: io::BufWriter::with_capacity(1 << 16, file),
+            path,
+            hasher: Hasher::new(),
+            size: 0,
+        })
     }
 
     /// Opens a blob for reading, without checking its bytes; see [`Store::read_blob`] and [`Store::verify_blob`].
@@ -178,7 +207,10 @@ impl Store {
     pub fn scratch(&self) -> Result<Scratch, StoreError> {
         let path = self.staged();
         fs::create_dir(&path).at("make", &path)?;
-        Ok(Scratch { path, _store: self.clone() })
+        Ok(Scratch {
+            path,
+            _store: self.clone(),
+        })
     }
 
     pub(crate) fn has_size(&self, blob: &Blob) -> bool {
@@ -188,7 +220,10 @@ impl Store {
     pub(crate) fn open_place(&self, class: Class, digest: &Digest) -> Result<File, StoreError> {
         let path = self.place(class.folder(), digest);
         File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing { what: class.name(), digest: *digest },
+            io::ErrorKind::NotFound => StoreError::Missing {
+                what: class.name(),
+                digest: *digest,
+            },
             _ => StoreError::io("read", &path, error),
         })
     }
@@ -206,7 +241,9 @@ impl Store {
 
     /// Says whether a place holds what its name says: `false` when it is empty or was damaged.
     pub(crate) fn verify_place(&self, class: Class, digest: &Digest) -> Result<bool, StoreError> {
-        let checked = self.open_place(class, digest).and_then(|mut file| self.check_open(class, digest, &mut file));
+        let checked = self
+            .open_place(class, digest)
+            .and_then(|mut file| self.check_open(class, digest, &mut file));
         match checked {
             Ok(()) => Ok(true),
             Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(false),
@@ -215,18 +252,38 @@ impl Store {
     }
 
     /// Sets a damaged file aside and makes the error that says so.
-    pub(crate) fn corrupt(&self, class: Class, digest: &Digest, meta: &fs::Metadata) -> Result<StoreError, StoreError> {
+    pub(crate) fn corrupt(
+        &self,
+        class: Class,
+        digest: &Digest,
+        meta: &fs::Metadata,
+    ) -> Result<StoreError, StoreError> {
         let path = self.place(class.folder(), digest);
         let quarantined = self.quarantine(class.name(), digest, &path, Some(Stat::of(meta)))?;
-        Ok(StoreError::Corrupt { what: class.name(), digest: *digest, quarantined })
+        Ok(StoreError::Corrupt {
+            what: class.name(),
+            digest: *digest,
+            quarantined,
+        })
     }
 
     /// Starts a file in staging.
     pub(crate) fn stage(&self, class: Class) -> Result<Staged<'_>, StoreError> {
         let path = self.staged();
-        let file = OpenOptions::new().write(true).read(true).create_new(true).open(&path).at("write", self.root())?;
+        let file = OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .open(&path)
+            .at("write", self.root())?;
         failpoint::reach(class.name(), "created").at("write", self.root())?;
-        Ok(Staged { store: self, class, path, file, done: false })
+        Ok(Staged {
+            store: self,
+            class,
+            path,
+            file,
+            done: false,
+        })
     }
 }
 
@@ -282,12 +339,21 @@ impl Staged<'_> {
                 Err(error) => return Err(StoreError::io("write", store.root(), error)),
             }
         }
-        Err(StoreError::Occupied { path: place, reason: "it comes and goes; is another program changing the store?" })
+        Err(StoreError::Occupied {
+            path: place,
+            reason: "it comes and goes; is another program changing the store?",
+        })
     }
 }
 
 /// Says whether the file that was there first is whole; if not, it is out of the way now.
-fn good_already(store: &Store, class: Class, digest: &Digest, place: &Path, size: u64) -> Result<bool, StoreError> {
+fn good_already(
+    store: &Store,
+    class: Class,
+    digest: &Digest,
+    place: &Path,
+    size: u64,
+) -> Result<bool, StoreError> {
     let whole = fs::metadata(place).is_ok_and(|meta| meta.len() == size);
     if whole && store.is_known(digest) {
         return Ok(true);
@@ -297,7 +363,9 @@ fn good_already(store: &Store, class: Class, digest: &Digest, place: &Path, size
 
 /// Makes the folder that a file goes into.
 pub(crate) fn make_parent(place: &Path) -> Result<(), StoreError> {
-    place.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).at("make", folder))
+    place.parent().map_or(Ok(()), |folder| {
+        fs::create_dir_all(folder).at("make", folder)
+    })
 }
 
 /// Says whether a path, all links followed, lies below a folder.
@@ -341,10 +409,23 @@ impl BlobWriter {
     /// Stores what was written.
     pub fn finish(mut self) -> Result<Blob, StoreError> {
         self.file.flush().at("write", self.store.root())?;
-        let blob = Blob { digest: self.hasher.finish(), size: self.size };
-        let file = self.file.get_ref().try_clone().at("write", self.store.root())?;
+        let blob = Blob {
+            digest: self.hasher.finish(),
+            size: self.size,
+        };
+        let file = self
+            .file
+            .get_ref()
+            .try_clone()
+            .at("write", self.store.root())?;
         let path = std::mem::take(&mut self.path);
-        let staged = Staged { store: &self.store, class: Class::Blob, path, file, done: false };
+        let staged = Staged {
+            store: &self.store,
+            class: Class::Blob,
+            path,
+            file,
+            done: false,
+        };
         staged.written()?;
         staged.install(blob.digest)?;
         Ok(blob)
@@ -416,9 +497,14 @@ mod tests {
     fn every_way_in_gives_the_same_sealed_blob() {
         let (dir, store) = store();
         let bytes = vec![3; 3 << 20];
-        let expected = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 };
+        let expected = Blob {
+            digest: Digest::of(&bytes),
+            size: bytes.len() as u64,
+        };
         let mut writer = store.writer().unwrap();
-        bytes.chunks(70_001).for_each(|chunk| writer.write_all(chunk).unwrap());
+        bytes
+            .chunks(70_001)
+            .for_each(|chunk| writer.write_all(chunk).unwrap());
         assert_eq!(writer.finish().unwrap(), expected);
         assert_eq!(store.put_bytes(&bytes).unwrap(), expected);
         let elsewhere = dir.path().join("file");
@@ -430,17 +516,28 @@ mod tests {
         fs::write(&made, &bytes).unwrap();
         assert_eq!(store.put_file(&made).unwrap(), expected);
         assert_eq!(store.read_blob(&expected.digest).unwrap(), bytes);
-        let mode = fs::metadata(store.blob_path(&expected.digest)).unwrap().permissions().mode();
+        let mode = fs::metadata(store.blob_path(&expected.digest))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o444);
         drop(scratch);
-        assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 1, "the lock alone is left");
+        assert_eq!(
+            fs::read_dir(store.staging()).unwrap().count(),
+            1,
+            "the lock alone is left"
+        );
     }
 
     #[test]
     fn a_scratch_file_is_moved_and_a_link_in_scratch_is_copied() {
         let (dir, store) = store();
         let scratch = store.scratch().unwrap();
-        let (made, link, mine) = (scratch.path().join("made"), scratch.path().join("link"), dir.path().join("mine"));
+        let (made, link, mine) = (
+            scratch.path().join("made"),
+            scratch.path().join("link"),
+            dir.path().join("mine"),
+        );
         fs::write(&made, "made").unwrap();
         fs::write(&mine, "mine").unwrap();
         std::os::unix::fs::symlink(&mine, &link).unwrap();
@@ -471,8 +568,14 @@ mod tests {
             let blob = store.put_bytes(b"a tile").unwrap();
             open(&store, &blob.digest).unwrap();
             flip(&store.blob_path(&blob.digest));
-            assert!(matches!(open(&store, &blob.digest), Err(StoreError::Corrupt { .. })));
-            assert!(matches!(open(&store, &blob.digest), Err(StoreError::Missing { .. })));
+            assert!(matches!(
+                open(&store, &blob.digest),
+                Err(StoreError::Corrupt { .. })
+            ));
+            assert!(matches!(
+                open(&store, &blob.digest),
+                Err(StoreError::Missing { .. })
+            ));
             assert_eq!(store.take_set_aside().len(), 1);
             store.put_bytes(b"a tile").unwrap();
             open(&store, &blob.digest).unwrap();

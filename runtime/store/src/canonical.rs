@@ -37,7 +37,8 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         }
         Value::Object(map) => {
             // Sorted here, since a feature of serde_json may keep the order of insertion.
-            let sorted: BTreeMap<&str, &Value> = map.iter().map(|(key, item)| (key.as_str(), item)).collect();
+            let sorted: BTreeMap<&str, &Value> =
+                map.iter().map(|(key, item)| (key.as_str(), item)).collect();
             out.push(b'{');
             for (index, (key, item)) in sorted.into_iter().enumerate() {
                 if index > 0 {
@@ -90,7 +91,10 @@ mod tests {
         for (value, expected) in [
             (json!(null), "null"),
             (json!([true, false]), "[true,false]"),
-            (json!({"b": 1, "a": [], "aa": {}, "B": -2}), r#"{"B":-2,"a":[],"aa":{},"b":1}"#),
+            (
+                json!({"b": 1, "a": [], "aa": {}, "B": -2}),
+                r#"{"B":-2,"a":[],"aa":{},"b":1}"#,
+            ),
             (json!(0.5), "f64:3fe0000000000000"),
             (json!(1.0), "f64:3ff0000000000000"),
             (json!(1), "1"),
@@ -112,12 +116,22 @@ mod tests {
 
     #[test]
     fn a_string_that_looks_like_a_float_is_another_value() {
-        assert_ne!(canonical(&json!(0.5)), canonical(&json!("f64:3fe0000000000000")));
+        assert_ne!(
+            canonical(&json!(0.5)),
+            canonical(&json!("f64:3fe0000000000000"))
+        );
     }
 
     #[test]
     fn floats_survive_text() {
-        for float in [0.1 + 0.2, 1.0 / 3.0, 0.2527, 5e-324, 1.797e308, 0.499_000_000_000_000_1] {
+        for float in [
+            0.1 + 0.2,
+            1.0 / 3.0,
+            0.2527,
+            5e-324,
+            1.797e308,
+            0.499_000_000_000_000_1,
+        ] {
             let back: Value = serde_json::from_str(&json!(float).to_string()).unwrap();
             assert_eq!(canonical(&back), canonical(&json!(float)), "{float}");
         }

@@ -162,7 +162,10 @@ mod tests {
 
     #[test]
     fn a_context_separates_equal_bytes() {
-        assert_ne!(Digest::derive("cerb action v1", b"x"), Digest::derive("cerb source v1", b"x"));
+        assert_ne!(
+            Digest::derive("cerb action v1", b"x"),
+            Digest::derive("cerb source v1", b"x")
+        );
         assert_ne!(Digest::derive("cerb action v1", b"x"), Digest::of(b"x"));
     }
 
@@ -173,7 +176,13 @@ mod tests {
         let json = serde_json::to_string(&digest).unwrap();
         assert_eq!(json, format!("\"{digest}\""));
         assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
-        for text in ["", "af13", &EMPTY.to_uppercase(), &format!("{EMPTY}0"), &EMPTY.replace('a', "é")] {
+        for text in [
+            "",
+            "af13",
+            &EMPTY.to_uppercase(),
+            &format!("{EMPTY}0"),
+            &EMPTY.replace('a', "é"),
+        ] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
     }

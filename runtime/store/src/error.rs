@@ -163,18 +163,31 @@ impl StoreError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 let folder = existing_folder(path);
-                Self::Full { free: system::free_bytes(&folder), path: folder }
+                Self::Full {
+                    free: system::free_bytes(&folder),
+                    path: folder,
+                }
             }
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path: path_buf },
-            io::ErrorKind::PermissionDenied => Self::Permission { action, path: path_buf },
+            io::ErrorKind::PermissionDenied => Self::Permission {
+                action,
+                path: path_buf,
+            },
             io::ErrorKind::NotFound => Self::NotFound { path: path_buf },
-            _ => Self::Io { action, path: path_buf, source },
+            _ => Self::Io {
+                action,
+                path: path_buf,
+                source,
+            },
         }
     }
 
     /// Makes the error of bytes that are no valid artifact.
     pub fn artifact(kind: &str, reason: impl std::fmt::Display) -> Self {
-        Self::Artifact { kind: kind.to_string(), reason: reason.to_string() }
+        Self::Artifact {
+            kind: kind.to_string(),
+            reason: reason.to_string(),
+        }
     }
 
     /// Says whether this is for want of disk space: a matter of resources, not of the input.
@@ -203,7 +216,10 @@ impl<T> At<T> for rustix::io::Result<T> {
 
 /// Finds the folder that a path is in, so that a message names something that exists.
 fn existing_folder(path: &Path) -> PathBuf {
-    path.ancestors().find(|folder| folder.is_dir()).unwrap_or(path).to_path_buf()
+    path.ancestors()
+        .find(|folder| folder.is_dir())
+        .unwrap_or(path)
+        .to_path_buf()
 }
 
 /// Writes a number of bytes in binary units.
@@ -229,7 +245,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_with_its_folder_and_what_is_free() {
         let path = Path::new("/dev/full");
-        let source = std::fs::OpenOptions::new().write(true).open(path).and_then(|mut full| full.write_all(b"x"));
+        let source = std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut full| full.write_all(b"x"));
         let error = source.at("write", path).unwrap_err();
         assert!(error.is_full());
         let text = error.to_string();
@@ -239,7 +258,9 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        let refuse = |kind| StoreError::io("write", Path::new("out/a.parquet"), io::Error::from(kind)).to_string();
+        let refuse = |kind| {
+            StoreError::io("write", Path::new("out/a.parquet"), io::Error::from(kind)).to_string()
+        };
         assert!(refuse(io::ErrorKind::PermissionDenied).contains("--out DIR"));
         assert!(refuse(io::ErrorKind::ReadOnlyFilesystem).contains("read-only"));
     }

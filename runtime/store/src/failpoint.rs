@@ -26,12 +26,22 @@ fn parse(text: &str) -> Option<Armed> {
         Some((name, at)) => (name, at.parse().ok()?),
         None => (text, 1),
     };
-    (!name.is_empty()).then(|| Armed { name: name.to_string(), at, full, seen: AtomicU64::new(0) })
+    (!name.is_empty()).then(|| Armed {
+        name: name.to_string(),
+        at,
+        full,
+        seen: AtomicU64::new(0),
+    })
 }
 
 /// Passes a point; `class` and `step` together are its name.
 pub fn reach(class: &str, step: &str) -> io::Result<()> {
-    let armed = ARMED.get_or_init(|| std::env::var("CERB_FAILPOINT").ok().as_deref().and_then(parse));
+    let armed = ARMED.get_or_init(|| {
+        std::env::var("CERB_FAILPOINT")
+            .ok()
+            .as_deref()
+            .and_then(parse)
+    });
     let Some(armed) = armed else { return Ok(()) };
     if armed.name.split_once('.') != Some((class, step)) {
         return Ok(());
@@ -43,4 +53,30 @@ pub fn reach(class: &str, step: &str) -> io::Result<()> {
         return Err(io::ErrorKind::StorageFull.into());
     }
     crate::system::die()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_named_counted_and_may_fail_instead_of_ending() {
+        let read = |text| parse(text).map(|armed| (armed.name, armed.at, armed.full));
+        assert_eq!(read("blob.sealed"), Some(("blob.sealed".into(), 1, false)));
+        assert_eq!(
+            read("blob.sealed#3"),
+            Some(("blob.sealed".into(), 3, false))
+        );
+        assert_eq!(
+            read("tree.created#2=full"),
+            Some(("tree.created".into(), 2, true))
+        );
+        assert_eq!(read(""), None);
+        assert_eq!(read("blob.sealed#x"), None);
+    }
+
+    #[test]
+    fn nothing_happens_at_a_point_that_is_not_armed() {
+        assert!(reach("blob", "no such step").is_ok());
+    }
 }

@@ -38,14 +38,21 @@ pub struct Index {
 enum State {
     /// With the number of openings that waited for another process in vain.
     Unopened(u32),
-    Open { db: Connection, strikes: u32, remade: bool },
+    Open {
+        db: Connection,
+        strikes: u32,
+        remade: bool,
+    },
     Without,
 }
 
 impl Index {
     /// Names the file; it is opened when first needed.
     pub fn at(path: PathBuf) -> Self {
-        Self { path, state: Mutex::new(State::Unopened(0)) }
+        Self {
+            path,
+            state: Mutex::new(State::Unopened(0)),
+        }
     }
 
     /// Gives the digest of a file that looks exactly as it did when it was hashed.
@@ -70,18 +77,21 @@ impl Index {
 
     fn remember_at(&self, stat: &Stat, digest: &Digest, now: i64) {
         // A time in the future says nothing either; one far ahead is somebody's choice, and `changed` cannot be chosen.
-        if now.saturating_sub(stat.changed) < YOUNG || now.saturating_sub(stat.modified).saturating_abs() < YOUNG {
+        if now.saturating_sub(stat.changed) < YOUNG
+            || now.saturating_sub(stat.modified).saturating_abs() < YOUNG
+        {
             return;
         }
         self.with(|db| {
-            db.prepare_cached("insert or replace into memo1 values (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
-                bits(stat.device),
-                bits(stat.inode),
-                bits(stat.size),
-                stat.modified,
-                stat.changed,
-                digest.as_bytes()
-            ])
+            db.prepare_cached("insert or replace into memo1 values (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![
+                    bits(stat.device),
+                    bits(stat.inode),
+                    bits(stat.size),
+                    stat.modified,
+                    stat.changed,
+                    digest.as_bytes()
+                ])
         });
     }
 
@@ -98,7 +108,8 @@ impl Index {
     /// Remembers that a record's outputs were hashed and found whole.
     pub fn set_verified(&self, key: &Digest, boot: &str) {
         self.with(|db| {
-            db.prepare_cached("insert or replace into verified1 values (?1, ?2)")?.execute(params![key.as_bytes(), boot])
+            db.prepare_cached("insert or replace into verified1 values (?1, ?2)")?
+                .execute(params![key.as_bytes(), boot])
         });
     }
 
@@ -109,7 +120,14 @@ impl Index {
             if let State::Unopened(strikes) = *state {
                 *state = open(&self.path, strikes, false);
             }
-            let State::Open { db, strikes, remade } = &mut *state else { return None };
+            let State::Open {
+                db,
+                strikes,
+                remade,
+            } = &mut *state
+            else {
+                return None;
+            };
             let error = match ask(db) {
                 Ok(answer) => {
                     *strikes = 0;
@@ -133,7 +151,11 @@ impl Index {
 
 fn open(path: &Path, strikes: u32, remade: bool) -> State {
     match connect(path) {
-        Ok(db) => State::Open { db, strikes: 0, remade },
+        Ok(db) => State::Open {
+            db,
+            strikes: 0,
+            remade,
+        },
         Err(error) if is_damage(&error) && !remade => remake(path),
         Err(error) if is_busy(&error) && strikes + 1 < STRIKES => State::Unopened(strikes + 1),
         Err(_) => State::Without,
@@ -155,19 +177,26 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open(path)?;
     db.busy_timeout(PATIENCE)?;
     // Readers and writers do not wait for each other; where shared memory is missing SQLite keeps its other way.
-    let _: rusqlite::Result<String> = db.query_row("pragma journal_mode = wal", [], |row| row.get(0));
+    let _: rusqlite::Result<String> =
+        db.query_row("pragma journal_mode = wal", [], |row| row.get(0));
     db.execute_batch("pragma synchronous = normal;")?;
     db.execute_batch(TABLES)?;
     Ok(db)
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
-        Some(code) => matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown),
+        Some(code) => matches!(
+            code,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
+        ),
         // Not SQLite's but ours: a column that is not what it should be.
         None => true,
     }
@@ -179,7 +208,9 @@ fn bits(number: u64) -> i64 {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -190,7 +221,13 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn stat() -> Stat {
-        Stat { device: 1, inode: u64::MAX, size: 3, modified: 100 * SECOND, changed: 100 * SECOND }
+        Stat {
+            device: 1,
+            inode: u64::MAX,
+            size: 3,
+            modified: 100 * SECOND,
+            changed: 100 * SECOND,
+        }
     }
 
     #[test]
@@ -211,8 +248,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::at(dir.path().join("index.sqlite"));
         index.remember_at(&stat(), &Digest::of(b"abc"), 200 * SECOND);
-        let changes: [fn(&mut Stat); 5] =
-            [|s| s.device += 1, |s| s.inode -= 1, |s| s.size += 1, |s| s.modified += 1, |s| s.changed += 1];
+        let changes: [fn(&mut Stat); 5] = [
+            |s| s.device += 1,
+            |s| s.inode -= 1,
+            |s| s.size += 1,
+            |s| s.modified += 1,
+            |s| s.changed += 1,
+        ];
         for change in changes {
             let mut other = stat();
             change(&mut other);
@@ -224,7 +266,11 @@ mod tests {
     fn a_damaged_index_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index.sqlite");
-        for damage in ["not a database, though it is long enough to be taken for one by its size. ".repeat(100), "x".into()] {
+        for damage in [
+            "not a database, though it is long enough to be taken for one by its size. "
+                .repeat(100),
+            "x".into(),
+        ] {
             fs::write(&path, damage).unwrap();
             let index = Index::at(path.clone());
             index.remember_at(&stat(), &Digest::of(b"abc"), 200 * SECOND);
@@ -236,7 +282,10 @@ mod tests {
     fn an_index_with_other_columns_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index.sqlite");
-        Connection::open(&path).unwrap().execute_batch("create table memo1 (x)").unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("create table memo1 (x)")
+            .unwrap();
         let index = Index::at(path);
         index.remember_at(&stat(), &Digest::of(b"abc"), 200 * SECOND);
         assert_eq!(index.digest(&stat()), Some(Digest::of(b"abc")));
@@ -263,6 +312,10 @@ mod tests {
         for _ in 0..100 {
             index.remember_at(&stat(), &Digest::of(b"abc"), 200 * SECOND);
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }

@@ -12,7 +12,12 @@ use crate::{Digest, Store};
 
 /// Opens a lock file, making it when it is not there.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 /// Goes on without a lock where the filesystem has none: two processes may then do the same
@@ -25,8 +30,13 @@ pub(crate) fn or_none(outcome: io::Result<()>) -> io::Result<()> {
 }
 
 fn no_locks_here(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    matches!(errno, Some(rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP))
+    let errno = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(rustix::io::Errno::NOLCK | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP)
+    )
 }
 
 /// Makes an action single-flight across threads and processes, until it is dropped.
@@ -80,7 +90,9 @@ impl Store {
 }
 
 fn still_there(file: &File, path: &Path) -> bool {
-    let (Ok(held), Ok(named)) = (file.metadata(), fs::metadata(path)) else { return false };
+    let (Ok(held), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
     Stat::of(&held).same_file(&Stat::of(&named))
 }
 
@@ -92,7 +104,16 @@ fn still_there(file: &File, path: &Path) -> bool {
 pub(crate) fn claim_staging(tmp: &Path, boot: &str) -> Result<(PathBuf, File), StoreError> {
     let gate_path = tmp.join("lock");
     let gate = open(&gate_path).at("write", &gate_path)?;
-    let locks_work = gate.lock().map_or_else(|error| if no_locks_here(&error) { Ok(false) } else { Err(error) }, |()| Ok(true));
+    let locks_work = gate.lock().map_or_else(
+        |error| {
+            if no_locks_here(&error) {
+                Ok(false)
+            } else {
+                Err(error)
+            }
+        },
+        |()| Ok(true),
+    );
     let locks_work = locks_work.at("lock", &gate_path)?;
 
     let prefix = format!("{boot}-{}-", std::process::id());
@@ -105,7 +126,10 @@ pub(crate) fn claim_staging(tmp: &Path, boot: &str) -> Result<(PathBuf, File), S
     let mut dead = Vec::new();
     for entry in fs::read_dir(tmp).at("read", tmp)? {
         let path = entry.at("read", tmp)?.path();
-        if path == own || path == gate_path || (!is_dead_name(&path) && !is_abandoned(&path, boot, locks_work)) {
+        if path == own
+            || path == gate_path
+            || (!is_dead_name(&path) && !is_abandoned(&path, boot, locks_work))
+        {
             continue;
         }
         let to = tmp.join(format!("{DEAD}{}", Ulid::generate()));
@@ -127,25 +151,45 @@ pub(crate) fn claim_staging(tmp: &Path, boot: &str) -> Result<(PathBuf, File), S
 const DEAD: &str = "dead-";
 
 fn is_dead_name(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DEAD))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(DEAD))
 }
 
 fn is_abandoned(path: &Path, boot: &str, locks_work: bool) -> bool {
     if !locks_work {
         // Without locks only a folder of this start of the machine can be judged, by its process.
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let process = name.strip_prefix(boot).and_then(|rest| rest.split('-').nth(1)).map(str::to_string);
-        return process.is_some_and(|id| Path::new("/proc/self").exists() && !Path::new("/proc").join(id).exists());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let process = name
+            .strip_prefix(boot)
+            .and_then(|rest| rest.split('-').nth(1))
+            .map(str::to_string);
+        return process.is_some_and(|id| {
+            Path::new("/proc/self").exists() && !Path::new("/proc").join(id).exists()
+        });
     }
-    match OpenOptions::new().read(true).write(true).open(path.join("lock")) {
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path.join("lock"))
+    {
         Ok(lock) => lock.try_lock().is_ok(),
-        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        Err(error) => matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
     }
 }
 
 /// Removes a folder or a file, also when a folder inside was made read-only.
 fn remove_whatever(path: &Path) -> io::Result<()> {
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +217,12 @@ mod tests {
         });
         let held = store.try_lock_action(&key).unwrap().unwrap();
         assert!(store.try_lock_action(&key).unwrap().is_none());
-        assert!(store.try_lock_action(&Digest::of(b"other")).unwrap().is_some());
+        assert!(
+            store
+                .try_lock_action(&Digest::of(b"other"))
+                .unwrap()
+                .is_some()
+        );
         drop(held);
         assert_eq!(fs::read_dir(dir.path().join("locks")).unwrap().count(), 0);
     }
@@ -192,8 +241,15 @@ mod tests {
         }
         fs::create_dir(tmp.join("killed-before-its-lock")).unwrap();
         let second = Store::open(dir.path()).unwrap();
-        let mut left: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let mut expected = vec![tmp.join("lock"), living.staging().to_path_buf(), second.staging().to_path_buf()];
+        let mut left: Vec<_> = fs::read_dir(&tmp)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        let mut expected = vec![
+            tmp.join("lock"),
+            living.staging().to_path_buf(),
+            second.staging().to_path_buf(),
+        ];
         left.sort();
         expected.sort();
         assert_eq!(left, expected);

@@ -10,7 +10,9 @@ use crate::system;
 use crate::{Blob, Digest, Form, Store, Stored, Tree, failpoint};
 
 /// Says how bytes came to where they were published, the cheapest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// They were there already.
@@ -53,26 +55,53 @@ impl Store {
         let to = std::path::absolute(to).at("write", to)?;
         make_parent(&to)?;
         // Two processes of this store do not build the same output at once.
-        let _lock = self.lock_action(&Digest::derive("cerb publish v1", to.as_os_str().as_encoded_bytes()))?;
+        let _lock = self.lock_action(&Digest::derive(
+            "cerb publish v1",
+            to.as_os_str().as_encoded_bytes(),
+        ))?;
         match &stored.form {
-            Form::Blob => self.publish_blob(Blob { digest: stored.digest, size: stored.size }, &to),
+            Form::Blob => self.publish_blob(
+                Blob {
+                    digest: stored.digest,
+                    size: stored.size,
+                },
+                &to,
+            ),
             Form::Tree => self.publish_tree(&stored.digest, &to),
             Form::Source { .. } => {
                 let path = self.source(stored)?;
                 if path.is_dir() {
-                    return Err(StoreError::Occupied { path, reason: "it is a folder of your own, which is not copied; publish what was made of it" });
+                    return Err(StoreError::Occupied {
+                        path,
+                        reason: "it is a folder of your own, which is not copied; publish what was made of it",
+                    });
                 }
                 let blob = self.digest_of(&path, false)?;
-                Bytes { path, blob, stored: false, store: self }.publish(&to)
+                Bytes {
+                    path,
+                    blob,
+                    stored: false,
+                    store: self,
+                }
+                .publish(&to)
             }
         }
     }
 
     fn publish_blob(&self, blob: Blob, to: &Path) -> Result<Published, StoreError> {
         if !self.has_blob(&blob.digest) {
-            return Err(StoreError::Missing { what: Class::Blob.name(), digest: blob.digest });
+            return Err(StoreError::Missing {
+                what: Class::Blob.name(),
+                digest: blob.digest,
+            });
         }
-        Bytes { path: self.blob_path(&blob.digest), blob, stored: true, store: self }.publish(to)
+        Bytes {
+            path: self.blob_path(&blob.digest),
+            blob,
+            stored: true,
+            store: self,
+        }
+        .publish(to)
     }
 
     fn publish_tree(&self, digest: &Digest, to: &Path) -> Result<Published, StoreError> {
@@ -81,7 +110,10 @@ impl Store {
             Ok(meta) if meta.is_dir() => return self.fill(&tree, to),
             Ok(_) => {
                 let reason = "a folder is to be written here, and this is none; move it away";
-                return Err(StoreError::Occupied { path: to.to_path_buf(), reason });
+                return Err(StoreError::Occupied {
+                    path: to.to_path_buf(),
+                    reason,
+                });
             }
             Err(_) => {}
         }
@@ -101,10 +133,15 @@ impl Store {
     }
 
     fn fill(&self, tree: &Tree, folder: &Path) -> Result<Published, StoreError> {
-        let mut published = Published { bytes: tree.size(), method: Method::Unchanged };
+        let mut published = Published {
+            bytes: tree.size(),
+            method: Method::Unchanged,
+        };
         for (name, blob) in &tree.entries {
             make_folders(folder, name)?;
-            published.method = published.method.max(self.publish_blob(*blob, &folder.join(name))?.method);
+            published.method = published
+                .method
+                .max(self.publish_blob(*blob, &folder.join(name))?.method);
         }
         Ok(published)
     }
@@ -116,7 +153,12 @@ fn make_folders(into: &Path, name: &str) -> Result<(), StoreError> {
         let folder = into.join(&name[..end]);
         match fs::symlink_metadata(&folder) {
             Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(StoreError::Occupied { path: folder, reason: "a folder is to be written here, and this is none; move it away" }),
+            Ok(_) => {
+                return Err(StoreError::Occupied {
+                    path: folder,
+                    reason: "a folder is to be written here, and this is none; move it away",
+                });
+            }
             Err(_) => fs::create_dir(&folder).at("write", &folder)?,
         }
     }
@@ -140,14 +182,21 @@ fn remove_leftover(path: &Path) -> Result<(), StoreError> {
         Err(error) => Err(error),
     };
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("write", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("write", path, error))
+        }
         _ => Ok(()),
     }
 }
 
 impl Bytes<'_> {
     fn publish(&self, to: &Path) -> Result<Published, StoreError> {
-        let done = |method| Ok(Published { bytes: self.blob.size, method });
+        let done = |method| {
+            Ok(Published {
+                bytes: self.blob.size,
+                method,
+            })
+        };
         if self.is_there(to)? {
             return done(Method::Unchanged);
         }
@@ -176,10 +225,17 @@ impl Bytes<'_> {
             return Ok(false); // Replaced, not followed: what it points to is not ours to write.
         }
         if !meta.is_file() {
-            return Err(StoreError::Occupied { path: to.to_path_buf(), reason: "a file is to be written here, and this is none; move it away" });
+            return Err(StoreError::Occupied {
+                path: to.to_path_buf(),
+                reason: "a file is to be written here, and this is none; move it away",
+            });
         }
         // Also when both are one file: a link that was written to must not pass for its content.
-        Ok(meta.len() == self.blob.size && self.store.digest_of(to, false).is_ok_and(|now| now.digest == self.blob.digest))
+        Ok(meta.len() == self.blob.size
+            && self
+                .store
+                .digest_of(to, false)
+                .is_ok_and(|now| now.digest == self.blob.digest))
     }
 
     fn build(&self, part: &Path, may_link: bool) -> Result<Method, StoreError> {
@@ -202,7 +258,10 @@ impl Bytes<'_> {
             return Err(self.damaged()?);
         }
         if copied != self.blob {
-            return Err(StoreError::Changed { path: self.path.clone(), reason: "it was written to while being copied".into() });
+            return Err(StoreError::Changed {
+                path: self.path.clone(),
+                reason: "it was written to while being copied".into(),
+            });
         }
         Ok(Method::Copy)
     }
@@ -243,12 +302,19 @@ mod tests {
         }
 
         fn blob(&self, text: &str) -> Stored {
-            Stored::blob("File", self.store.put_bytes(text.as_bytes()).unwrap(), BTreeMap::new())
+            Stored::blob(
+                "File",
+                self.store.put_bytes(text.as_bytes()).unwrap(),
+                BTreeMap::new(),
+            )
         }
 
         fn tree(&self, files: &[(&str, &str)]) -> Stored {
             let put = |text: &str| self.store.put_bytes(text.as_bytes()).unwrap();
-            let tree: Tree = files.iter().map(|(name, text)| (name.to_string(), put(text))).collect();
+            let tree: Tree = files
+                .iter()
+                .map(|(name, text)| (name.to_string(), put(text)))
+                .collect();
             Stored::tree("Maps", self.store.put_tree(&tree).unwrap(), BTreeMap::new())
         }
 
@@ -264,7 +330,10 @@ mod tests {
         let first = bench.store.publish(&bench.blob("one"), &to).unwrap();
         assert_eq!(first.bytes, 3);
         assert_ne!(first.method, Method::Unchanged);
-        assert_eq!(bench.store.publish(&bench.blob("one"), &to).unwrap().method, Method::Unchanged);
+        assert_eq!(
+            bench.store.publish(&bench.blob("one"), &to).unwrap().method,
+            Method::Unchanged
+        );
         bench.store.publish(&bench.blob("two"), &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"two");
         assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1);
@@ -299,8 +368,16 @@ mod tests {
         let bench = Bench::new();
         let stored = bench.blob("one");
         let (link, copy) = (bench.dir.path().join("link"), bench.dir.path().join("copy"));
-        let blob = Blob { digest: stored.digest, size: stored.size };
-        let from = Bytes { path: bench.store.blob_path(&blob.digest), blob, stored: true, store: &bench.store };
+        let blob = Blob {
+            digest: stored.digest,
+            size: stored.size,
+        };
+        let from = Bytes {
+            path: bench.store.blob_path(&blob.digest),
+            blob,
+            stored: true,
+            store: &bench.store,
+        };
         let method = from.build(&link, true).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         if method == Method::HardLink {
@@ -319,7 +396,10 @@ mod tests {
         fs::write(&path, "0ne").unwrap();
         let store = Store::open(&bench.dir.path().join("store")).unwrap();
         let to = bench.out("a.txt");
-        assert!(matches!(store.publish(&stored, &to), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(
+            store.publish(&stored, &to),
+            Err(StoreError::Corrupt { .. })
+        ));
         assert_eq!(fs::read_dir(bench.out("")).unwrap().count(), 0);
         assert!(!store.complete(&stored).unwrap());
     }
@@ -328,7 +408,10 @@ mod tests {
     fn a_tree_becomes_a_folder_and_keeps_what_others_put_there() {
         let bench = Bench::new();
         let to = bench.out("maps");
-        bench.store.publish(&bench.tree(&[("a/0", "x"), ("meta", "m")]), &to).unwrap();
+        bench
+            .store
+            .publish(&bench.tree(&[("a/0", "x"), ("meta", "m")]), &to)
+            .unwrap();
         assert_eq!(fs::read(to.join("a/0")).unwrap(), b"x");
         assert_eq!(fs::read_dir(bench.out("")).unwrap().count(), 1);
         fs::write(to.join("notes.txt"), "mine").unwrap();
@@ -336,7 +419,10 @@ mod tests {
         bench.store.publish(&newer, &to).unwrap();
         assert_eq!(fs::read(to.join("a/0")).unwrap(), b"y");
         assert_eq!(fs::read(to.join("notes.txt")).unwrap(), b"mine");
-        assert_eq!(bench.store.publish(&newer, &to).unwrap().method, Method::Unchanged);
+        assert_eq!(
+            bench.store.publish(&newer, &to).unwrap().method,
+            Method::Unchanged
+        );
     }
 
     #[test]
@@ -367,10 +453,16 @@ mod tests {
         let content = bench.store.digest_of(&path, false).unwrap();
         let fields = BTreeMap::from([("content".to_string(), serde_json::json!(content.digest))]);
         let stored = Stored::source("Slide", path.clone(), content.size, fields);
-        let published = bench.store.publish(&stored, &bench.out("slide.svs")).unwrap();
+        let published = bench
+            .store
+            .publish(&stored, &bench.out("slide.svs"))
+            .unwrap();
         assert_ne!(published.method, Method::HardLink);
         assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
         fs::write(&path, "pixelz").unwrap();
-        assert!(matches!(bench.store.publish(&stored, &bench.out("b.svs")), Err(StoreError::Changed { .. })));
+        assert!(matches!(
+            bench.store.publish(&stored, &bench.out("b.svs")),
+            Err(StoreError::Changed { .. })
+        ));
     }
 }

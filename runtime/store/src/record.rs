@@ -49,13 +49,18 @@ pub struct Record {
 impl Record {
     /// Says whether two records name the same values; times and machines may differ.
     fn same_outputs(&self, other: &Self) -> bool {
-        self.outputs == other.outputs && self.operator == other.operator && self.version == other.version
+        self.outputs == other.outputs
+            && self.operator == other.operator
+            && self.version == other.version
     }
 
     /// Writes the file: a line with the digest of the rest, then the record as JSON.
     fn file(&self, path: &Path) -> Result<Vec<u8>, StoreError> {
-        let body = serde_json::to_vec(self)
-            .map_err(|source| StoreError::Json { action: "write", path: path.to_path_buf(), source })?;
+        let body = serde_json::to_vec(self).map_err(|source| StoreError::Json {
+            action: "write",
+            path: path.to_path_buf(),
+            source,
+        })?;
         let mut file = format!("{HEAD}{}\n", Digest::derive(CONTEXT, &body)).into_bytes();
         file.extend_from_slice(&body);
         Ok(file)
@@ -64,7 +69,11 @@ impl Record {
     /// Reads the file; nothing when it was torn or altered.
     fn read(bytes: &[u8]) -> Option<Seen> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let check: Digest = std::str::from_utf8(&bytes[..end]).ok()?.strip_prefix(HEAD)?.parse().ok()?;
+        let check: Digest = std::str::from_utf8(&bytes[..end])
+            .ok()?
+            .strip_prefix(HEAD)?
+            .parse()
+            .ok()?;
         let body = &bytes[end + 1..];
         if Digest::derive(CONTEXT, body) != check {
             return None;
@@ -74,7 +83,9 @@ impl Record {
         if version != RECORD_VERSION {
             return Some(Seen::OtherVersion);
         }
-        serde_json::from_slice(body).ok().map(|record| Seen::Record(Box::new(record)))
+        serde_json::from_slice(body)
+            .ok()
+            .map(|record| Seen::Record(Box::new(record)))
     }
 }
 
@@ -97,7 +108,9 @@ impl Store {
     /// record: their digests still are the keys of what follows; [`Store::complete`] tells.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>, StoreError> {
         let path = self.place("actions", key);
-        let Some(record) = self.read_record(key, &path)? else { return Ok(None) };
+        let Some(record) = self.read_record(key, &path)? else {
+            return Ok(None);
+        };
         if record.boot == self.inner.boot || self.inner.index.is_verified(key, &self.inner.boot) {
             return Ok(Some(record));
         }
@@ -120,7 +133,10 @@ impl Store {
     /// the action's lock. The record's `boot` is set here, and every 64 commits or 2 s the
     /// disk is waited for in the background.
     pub fn commit(&self, record: &Record) -> Result<(), StoreError> {
-        let record = Record { boot: self.inner.boot.clone(), ..record.clone() };
+        let record = Record {
+            boot: self.inner.boot.clone(),
+            ..record.clone()
+        };
         for stored in record.outputs.values() {
             let there = match stored.form {
                 Form::Blob => self.has_blob(&stored.digest),
@@ -128,8 +144,15 @@ impl Store {
                 Form::Source { .. } => true,
             };
             if !there {
-                let what = if stored.form == Form::Tree { "tree" } else { "blob" };
-                return Err(StoreError::Missing { what, digest: stored.digest });
+                let what = if stored.form == Form::Tree {
+                    "tree"
+                } else {
+                    "blob"
+                };
+                return Err(StoreError::Missing {
+                    what,
+                    digest: stored.digest,
+                });
             }
         }
         let path = self.place("actions", &record.key);
@@ -185,7 +208,10 @@ impl Store {
     /// A source that changed since it was digested is not here.
     pub fn complete(&self, stored: &Stored) -> Result<bool, StoreError> {
         match &stored.form {
-            Form::Blob => Ok(self.has_size(&Blob { digest: stored.digest, size: stored.size })),
+            Form::Blob => Ok(self.has_size(&Blob {
+                digest: stored.digest,
+                size: stored.size,
+            })),
             Form::Tree => match self.tree(&stored.digest) {
                 Ok(tree) => Ok(tree.entries.values().all(|blob| self.has_size(blob))),
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => Ok(false),
@@ -208,7 +234,10 @@ impl Store {
     fn undamaged(&self, stored: &Stored) -> Result<bool, StoreError> {
         match stored.form {
             Form::Source { .. } => Ok(true),
-            Form::Blob => self.undamaged_blob(&Blob { digest: stored.digest, size: stored.size }),
+            Form::Blob => self.undamaged_blob(&Blob {
+                digest: stored.digest,
+                size: stored.size,
+            }),
             Form::Tree => {
                 let tree = match self.tree(&stored.digest) {
                     Ok(tree) => tree,
@@ -252,10 +281,18 @@ mod tests {
         let store = Store::open_as(dir, "boot1").unwrap();
         let blob = store.put_bytes(b"a mask").unwrap();
         let part = store.put_bytes(b"a tile of maps").unwrap();
-        let tree = store.put_tree(&[("0_0".to_string(), part)].into_iter().collect()).unwrap();
+        let tree = store
+            .put_tree(&[("0_0".to_string(), part)].into_iter().collect())
+            .unwrap();
         let outputs = BTreeMap::from([
-            ("mask".to_string(), Stored::blob("Mask", blob, BTreeMap::new())),
-            ("maps".to_string(), Stored::tree("Maps", tree, BTreeMap::new())),
+            (
+                "mask".to_string(),
+                Stored::blob("Mask", blob, BTreeMap::new()),
+            ),
+            (
+                "maps".to_string(),
+                Stored::tree("Maps", tree, BTreeMap::new()),
+            ),
         ]);
         let record = Record {
             version: RECORD_VERSION,
@@ -279,7 +316,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, record) = done(dir.path());
         assert_eq!(store.record(&record.key).unwrap(), Some(record.clone()));
-        assert!(record.outputs.values().all(|stored| store.complete(stored).unwrap()));
+        assert!(
+            record
+                .outputs
+                .values()
+                .all(|stored| store.complete(stored).unwrap())
+        );
         assert_eq!(store.record(&Digest::of(b"other")).unwrap(), None);
     }
 
@@ -288,7 +330,11 @@ mod tests {
         for spoil in [
             |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec(),
             |_: &[u8]| Vec::new(),
-            |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("\"wall_ms\":2", "\"wall_ms\":9").into_bytes(),
+            |bytes: &[u8]| {
+                String::from_utf8_lossy(bytes)
+                    .replace("\"wall_ms\":2", "\"wall_ms\":9")
+                    .into_bytes()
+            },
         ] {
             let dir = tempfile::tempdir().unwrap();
             let (store, record) = done(dir.path());
@@ -328,7 +374,11 @@ mod tests {
         drop(second);
         let third = Store::open_as(dir.path(), "boot3").unwrap();
         assert_eq!(third.record(&record.key).unwrap(), None);
-        let set_aside: Vec<_> = third.take_set_aside().iter().map(|aside| aside.what).collect();
+        let set_aside: Vec<_> = third
+            .take_set_aside()
+            .iter()
+            .map(|aside| aside.what)
+            .collect();
         assert_eq!(set_aside, ["blob", "record"]);
     }
 
@@ -339,8 +389,11 @@ mod tests {
             let (store, record) = done(dir.path());
             let maps = record.outputs["maps"].digest;
             let tile = store.tree(&maps).unwrap().entries["0_0"].digest;
-            let paths =
-                [store.blob_path(&record.outputs["mask"].digest), store.blob_path(&tile), store.place("trees", &maps)];
+            let paths = [
+                store.blob_path(&record.outputs["mask"].digest),
+                store.blob_path(&tile),
+                store.place("trees", &maps),
+            ];
             drop(store);
             flip(&paths[which]);
             let store = Store::open_as(dir.path(), "boot2").unwrap();
@@ -391,9 +444,17 @@ mod tests {
     fn a_record_of_bytes_that_are_not_here_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (store, mut record) = done(dir.path());
-        let absent = Blob { digest: Digest::of(b"never stored"), size: 12 };
-        record.outputs.insert("x".into(), Stored::blob("Mask", absent, BTreeMap::new()));
-        assert!(matches!(store.commit(&record), Err(StoreError::Missing { .. })));
+        let absent = Blob {
+            digest: Digest::of(b"never stored"),
+            size: 12,
+        };
+        record
+            .outputs
+            .insert("x".into(), Stored::blob("Mask", absent, BTreeMap::new()));
+        assert!(matches!(
+            store.commit(&record),
+            Err(StoreError::Missing { .. })
+        ));
     }
 
     #[test]

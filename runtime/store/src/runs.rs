@@ -60,8 +60,11 @@ impl Run {
     /// Writes a JSON file into the run's folder, replacing it whole or not at all.
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
         let path = self.files.path(name)?;
-        let mut bytes = serde_json::to_vec_pretty(value)
-            .map_err(|source| StoreError::Json { action: "write", path: path.clone(), source })?;
+        let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| StoreError::Json {
+            action: "write",
+            path: path.clone(),
+            source,
+        })?;
         bytes.push(b'\n');
         let staged = self.store.staged();
         let written = fs::write(&staged, &bytes).and_then(|()| fs::rename(&staged, &path));
@@ -77,21 +80,37 @@ impl Run {
     }
 
     /// Adds a line to `preimages.jsonl`: what the key of an action is made of.
-    pub fn append_preimage(&self, action: &str, key: &Digest, preimage: &Value) -> Result<(), StoreError> {
+    pub fn append_preimage(
+        &self,
+        action: &str,
+        key: &Digest,
+        preimage: &Value,
+    ) -> Result<(), StoreError> {
         #[derive(Serialize)]
         struct Line<'a> {
             action: &'a str,
             key: &'a Digest,
             preimage: &'a Value,
         }
-        append(&self.preimages, &self.files.dir.join(PREIMAGES), &Line { action, key, preimage })
+        append(
+            &self.preimages,
+            &self.files.dir.join(PREIMAGES),
+            &Line {
+                action,
+                key,
+                preimage,
+            },
+        )
     }
 }
 
 /// Adds a line in one write, so that a kill tears the last line at most.
 fn append(file: &Mutex<File>, path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let mut line = serde_json::to_vec(value)
-        .map_err(|source| StoreError::Json { action: "write", path: path.to_path_buf(), source })?;
+    let mut line = serde_json::to_vec(value).map_err(|source| StoreError::Json {
+        action: "write",
+        path: path.to_path_buf(),
+        source,
+    })?;
     line.push(b'\n');
     hold(file).write_all(&line).at("write", path)
 }
@@ -124,7 +143,13 @@ impl RunFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", &path, error)),
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| StoreError::Json { action: "read", path, source })
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| StoreError::Json {
+                action: "read",
+                path,
+                source,
+            })
     }
 
     /// Reads the events; a last line that a kill tore is left out.
@@ -152,8 +177,11 @@ impl RunFiles {
             if line.last() != Some(&b'\n') {
                 return Ok(values);
             }
-            let value = serde_json::from_slice(&line)
-                .map_err(|source| StoreError::Json { action: "read", path: path.clone(), source })?;
+            let value = serde_json::from_slice(&line).map_err(|source| StoreError::Json {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?;
             values.push(value);
         }
     }
@@ -178,10 +206,20 @@ impl Store {
         };
         let open = |name: &str| {
             let path = dir.join(name);
-            OpenOptions::new().create(true).append(true).open(&path).at("write", &path).map(Mutex::new)
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .at("write", &path)
+                .map(Mutex::new)
         };
         let (events, preimages) = (open(EVENTS)?, open(PREIMAGES)?);
-        Ok(Run { store: self.clone(), files: RunFiles { id, dir }, events, preimages })
+        Ok(Run {
+            store: self.clone(),
+            files: RunFiles { id, dir },
+            events,
+            preimages,
+        })
     }
 
     /// Lists the runs, newest first.
@@ -200,10 +238,20 @@ impl Store {
     pub fn open_run(&self, id_prefix: &str) -> Result<RunFiles, StoreError> {
         let wanted = id_prefix.to_ascii_uppercase();
         let ids = self.runs()?;
-        let matches: Vec<Ulid> = ids.iter().copied().filter(|id| id.to_string().starts_with(&wanted)).collect();
+        let matches: Vec<Ulid> = ids
+            .iter()
+            .copied()
+            .filter(|id| id.to_string().starts_with(&wanted))
+            .collect();
         match matches[..] {
-            [id] => Ok(RunFiles { id, dir: self.root().join("runs").join(id.to_string()) }),
-            [] => Err(StoreError::NoRun { prefix: id_prefix.to_string(), known: ids.len() }),
+            [id] => Ok(RunFiles {
+                id,
+                dir: self.root().join("runs").join(id.to_string()),
+            }),
+            [] => Err(StoreError::NoRun {
+                prefix: id_prefix.to_string(),
+                known: ids.len(),
+            }),
             _ => Err(StoreError::ManyRuns {
                 prefix: id_prefix.to_string(),
                 matches: matches.iter().map(Ulid::to_string).collect(),
@@ -221,18 +269,30 @@ mod tests {
     fn a_run_is_read_back_by_the_beginning_of_its_id() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        assert!(matches!(store.open_run("01"), Err(StoreError::NoRun { known: 0, .. })));
+        assert!(matches!(
+            store.open_run("01"),
+            Err(StoreError::NoRun { known: 0, .. })
+        ));
         let run = store.begin_run().unwrap();
         run.write_json("run.json", &json!({"n": 1})).unwrap();
         run.write_json("run.json", &json!({"n": 2})).unwrap();
         run.append_event(&json!({"started": true})).unwrap();
-        run.append_preimage("nuclei@a", &Digest::of(b"k"), &json!({"operator": "x"})).unwrap();
-        let files = store.open_run(&run.id().to_string().to_lowercase()).unwrap();
-        assert_eq!(files.read_json::<Value>("run.json").unwrap(), Some(json!({"n": 2})));
+        run.append_preimage("nuclei@a", &Digest::of(b"k"), &json!({"operator": "x"}))
+            .unwrap();
+        let files = store
+            .open_run(&run.id().to_string().to_lowercase())
+            .unwrap();
+        assert_eq!(
+            files.read_json::<Value>("run.json").unwrap(),
+            Some(json!({"n": 2}))
+        );
         assert_eq!(files.read_json::<Value>("other.json").unwrap(), None);
         assert_eq!(files.events::<Value>().unwrap(), [json!({"started": true})]);
         assert_eq!(files.preimages().unwrap()[0].key, Digest::of(b"k"));
-        assert!(matches!(run.write_json("../x", &1), Err(StoreError::BadName { .. })));
+        assert!(matches!(
+            run.write_json("../x", &1),
+            Err(StoreError::BadName { .. })
+        ));
     }
 
     #[test]
@@ -245,7 +305,10 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         assert_eq!(store.runs().unwrap(), ids);
-        assert!(matches!(store.open_run("0"), Err(StoreError::ManyRuns { .. })));
+        assert!(matches!(
+            store.open_run("0"),
+            Err(StoreError::ManyRuns { .. })
+        ));
     }
 
     #[test]
@@ -254,7 +317,12 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let run = store.begin_run().unwrap();
         run.append_event(&1).unwrap();
-        OpenOptions::new().append(true).open(run.dir().join(EVENTS)).unwrap().write_all(b"{\"hal").unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(run.dir().join(EVENTS))
+            .unwrap()
+            .write_all(b"{\"hal")
+            .unwrap();
         assert_eq!(run.files().events::<u32>().unwrap(), [1]);
     }
 }

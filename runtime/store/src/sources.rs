@@ -22,11 +22,20 @@ impl Store {
         let meta = fs::metadata(path).at("read", path)?;
         if meta.is_dir() {
             let mut tree = Tree::default();
-            self.list(path, "", rehash, &mut vec![Stat::of(&meta)], &mut tree.entries)?;
+            self.list(
+                path,
+                "",
+                rehash,
+                &mut vec![Stat::of(&meta)],
+                &mut tree.entries,
+            )?;
             return Ok(tree.blob());
         }
         if !meta.is_file() {
-            return Err(StoreError::Occupied { path: path.to_path_buf(), reason: "a file or a folder is needed, and it is neither" });
+            return Err(StoreError::Occupied {
+                path: path.to_path_buf(),
+                reason: "a file or a folder is needed, and it is neither",
+            });
         }
         self.digest_file(path, rehash)
     }
@@ -36,7 +45,10 @@ impl Store {
             let mut file = File::open(path).at("read", path)?;
             let before = Stat::of(&file.metadata().at("read", path)?);
             if !rehash && let Some(digest) = self.inner.index.digest(&before) {
-                return Ok(Blob { digest, size: before.size });
+                return Ok(Blob {
+                    digest,
+                    size: before.size,
+                });
             }
             let blob = hash_all(&mut file).at("read", path)?;
             let after = Stat::of(&file.metadata().at("read", path)?);
@@ -45,7 +57,10 @@ impl Store {
                 return Ok(blob);
             }
         }
-        Err(StoreError::Changed { path: path.to_path_buf(), reason: "it was written to while being read".into() })
+        Err(StoreError::Changed {
+            path: path.to_path_buf(),
+            reason: "it was written to while being read".into(),
+        })
     }
 
     /// Adds the files below a folder; `above` are the folders on the way, so that a link cannot lead round in circles.
@@ -60,9 +75,16 @@ impl Store {
         for entry in fs::read_dir(folder).at("read", folder)? {
             let entry = entry.at("read", folder)?;
             let path = entry.path();
-            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .map(|name| format!("{prefix}{name}"))
+            else {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                return Err(StoreError::BadName { name, reason: "it is not UTF-8; rename the file" });
+                return Err(StoreError::BadName {
+                    name,
+                    reason: "it is not UTF-8; rename the file",
+                });
             };
             let meta = fs::metadata(&path).at("read", &path)?;
             if !meta.is_dir() {
@@ -71,7 +93,10 @@ impl Store {
             }
             let stat = Stat::of(&meta);
             if above.iter().any(|folder| folder.same_file(&stat)) {
-                return Err(StoreError::Occupied { path, reason: "this link leads back to a folder it lies in; remove it" });
+                return Err(StoreError::Occupied {
+                    path,
+                    reason: "this link leads back to a folder it lies in; remove it",
+                });
             }
             above.push(stat);
             self.list(&path, &format!("{name}/"), rehash, above, entries)?;
@@ -85,18 +110,33 @@ impl Store {
     /// Looks at its size and, through the stat memo, its digest.
     pub fn source(&self, stored: &Stored) -> Result<PathBuf, StoreError> {
         let Form::Source { path } = &stored.form else {
-            return Err(StoreError::artifact(&stored.kind, "it lies in the store and is no file of its own"));
+            return Err(StoreError::artifact(
+                &stored.kind,
+                "it lies in the store and is no file of its own",
+            ));
         };
         let meta = fs::metadata(path).at("read", path)?;
         if meta.is_file() && meta.len() != stored.size {
-            let reason = format!("it had {} and now has {}", human(stored.size), human(meta.len()));
-            return Err(StoreError::Changed { path: path.clone(), reason });
+            let reason = format!(
+                "it had {} and now has {}",
+                human(stored.size),
+                human(meta.len())
+            );
+            return Err(StoreError::Changed {
+                path: path.clone(),
+                reason,
+            });
         }
-        let Some(content) = stored.content() else { return Ok(path.clone()) };
+        let Some(content) = stored.content() else {
+            return Ok(path.clone());
+        };
         let now: Digest = self.digest_of(path, false)?.digest;
         if now != content {
             let reason = format!("it was {} and now is {}", content.short(), now.short());
-            return Err(StoreError::Changed { path: path.clone(), reason });
+            return Err(StoreError::Changed {
+                path: path.clone(),
+                reason,
+            });
         }
         Ok(path.clone())
     }
@@ -129,14 +169,28 @@ mod tests {
         let one = make("one", &[("a", "1"), ("b/c", "2"), ("b.d", "3")]);
         let two = make("two", &[("b.d", "3"), ("b/c", "2"), ("a", "1")]);
         let old = SystemTime::now() - Duration::from_secs(1_000_000);
-        File::options().write(true).open(two.join("a")).unwrap().set_modified(old).unwrap();
+        File::options()
+            .write(true)
+            .open(two.join("a"))
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         fs::create_dir(two.join("empty")).unwrap();
         let digest = |path: &Path| store.digest_of(path, false).unwrap();
         assert_eq!(digest(&one), digest(&two));
         assert_eq!(digest(&one).size, 3);
-        assert_ne!(digest(&one), digest(&make("three", &[("a", "1"), ("b/c", "2"), ("b.e", "3")])));
-        assert_ne!(digest(&one), digest(&make("four", &[("a", "1"), ("b/c", "2"), ("b.d", "4")])));
-        assert_ne!(digest(&make("five", &[("ab/c", "1")])), digest(&make("six", &[("a/bc", "1")])));
+        assert_ne!(
+            digest(&one),
+            digest(&make("three", &[("a", "1"), ("b/c", "2"), ("b.e", "3")]))
+        );
+        assert_ne!(
+            digest(&one),
+            digest(&make("four", &[("a", "1"), ("b/c", "2"), ("b.d", "4")]))
+        );
+        assert_ne!(
+            digest(&make("five", &[("ab/c", "1")])),
+            digest(&make("six", &[("a/bc", "1")]))
+        );
     }
 
     #[test]
@@ -144,8 +198,13 @@ mod tests {
         let (dir, store) = store();
         fs::create_dir_all(dir.path().join("data/x")).unwrap();
         fs::write(dir.path().join("data/x/y"), "z").unwrap();
-        let tree: Tree = [("x/y".to_string(), store.put_bytes(b"z").unwrap())].into_iter().collect();
-        assert_eq!(store.digest_of(&dir.path().join("data"), false).unwrap(), store.put_tree(&tree).unwrap());
+        let tree: Tree = [("x/y".to_string(), store.put_bytes(b"z").unwrap())]
+            .into_iter()
+            .collect();
+        assert_eq!(
+            store.digest_of(&dir.path().join("data"), false).unwrap(),
+            store.put_tree(&tree).unwrap()
+        );
     }
 
     #[test]
@@ -155,9 +214,15 @@ mod tests {
         fs::create_dir(&data).unwrap();
         fs::write(dir.path().join("slide"), "s").unwrap();
         std::os::unix::fs::symlink("../slide", data.join("a")).unwrap();
-        assert_eq!(store.digest_of(&data.join("a"), false).unwrap().digest, Digest::of(b"s"));
+        assert_eq!(
+            store.digest_of(&data.join("a"), false).unwrap().digest,
+            Digest::of(b"s")
+        );
         std::os::unix::fs::symlink(".", data.join("round")).unwrap();
-        assert!(matches!(store.digest_of(&data, false), Err(StoreError::Occupied { .. })));
+        assert!(matches!(
+            store.digest_of(&data, false),
+            Err(StoreError::Occupied { .. })
+        ));
     }
 
     #[test]
@@ -166,15 +231,24 @@ mod tests {
         let path = dir.path().join("slide");
         fs::write(&path, "abc").unwrap();
         let young = Stat::of(&fs::metadata(&path).unwrap());
-        assert_eq!(store.digest_of(&path, false).unwrap().digest, Digest::of(b"abc"));
+        assert_eq!(
+            store.digest_of(&path, false).unwrap().digest,
+            Digest::of(b"abc")
+        );
         assert_eq!(store.inner.index.digest(&young), None);
         std::thread::sleep(Duration::from_millis(2100));
         store.digest_of(&path, false).unwrap();
         assert_eq!(store.inner.index.digest(&young), Some(Digest::of(b"abc")));
         // A lie in the memo shows who believes it.
         store.inner.index.remember(&young, &Digest::of(b"lie"));
-        assert_eq!(store.digest_of(&path, false).unwrap().digest, Digest::of(b"lie"));
-        assert_eq!(store.digest_of(&path, true).unwrap().digest, Digest::of(b"abc"));
+        assert_eq!(
+            store.digest_of(&path, false).unwrap().digest,
+            Digest::of(b"lie")
+        );
+        assert_eq!(
+            store.digest_of(&path, true).unwrap().digest,
+            Digest::of(b"abc")
+        );
     }
 
     #[test]
@@ -189,11 +263,17 @@ mod tests {
         assert!(store.complete(&stored).unwrap());
         for text in ["abd", "longer"] {
             fs::write(&path, text).unwrap();
-            assert!(matches!(store.source(&stored), Err(StoreError::Changed { .. })));
+            assert!(matches!(
+                store.source(&stored),
+                Err(StoreError::Changed { .. })
+            ));
             assert!(!store.complete(&stored).unwrap());
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(store.source(&stored), Err(StoreError::NotFound { .. })));
+        assert!(matches!(
+            store.source(&stored),
+            Err(StoreError::NotFound { .. })
+        ));
         assert!(!store.complete(&stored).unwrap());
     }
 }

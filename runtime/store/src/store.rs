@@ -48,7 +48,15 @@ use crate::system;
 /// Number of the layout that this program writes.
 const LAYOUT: u32 = 1;
 /// Folders of the layout.
-const FOLDERS: [&str; 7] = ["blobs", "trees", "actions", "runs", "locks", "tmp", "quarantine"];
+const FOLDERS: [&str; 7] = [
+    "blobs",
+    "trees",
+    "actions",
+    "runs",
+    "locks",
+    "tmp",
+    "quarantine",
+];
 /// Commits after which the disk is waited for, in the background (`design.md` §3).
 const GROUP: u32 = 64;
 /// Time after which it is, when something was committed.
@@ -105,7 +113,9 @@ pub(crate) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("root", &self.inner.root).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("root", &self.inner.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,7 +153,9 @@ impl Store {
             _locks: (lock, staging_lock),
             root,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Gives the store's folder.
@@ -223,7 +235,11 @@ impl Store {
         seen: Option<system::Stat>,
     ) -> Result<PathBuf, StoreError> {
         hold(&self.inner.known).remove(digest);
-        let to = self.inner.root.join("quarantine").join(format!("{what}-{digest}-{}", Ulid::generate()));
+        let to = self
+            .inner
+            .root
+            .join("quarantine")
+            .join(format!("{what}-{digest}-{}", Ulid::generate()));
         let now = fs::symlink_metadata(path).map(|meta| system::Stat::of(&meta));
         if let (Some(seen), Ok(now)) = (seen, now)
             && !seen.same_file(&now)
@@ -232,7 +248,11 @@ impl Store {
         }
         match fs::rename(path, &to) {
             Ok(()) => {
-                hold(&self.inner.set_aside).push(SetAside { what, digest: *digest, path: to.clone() });
+                hold(&self.inner.set_aside).push(SetAside {
+                    what,
+                    digest: *digest,
+                    path: to.clone(),
+                });
                 Ok(to)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
@@ -249,7 +269,11 @@ fn check_version(root: &Path) -> Result<(), StoreError> {
             let found = text.trim();
             match found.parse::<u32>() {
                 Ok(version) if version <= LAYOUT => Ok(()),
-                _ => Err(StoreError::FutureVersion { path: root.to_path_buf(), found: format!("`{found}`"), known: LAYOUT }),
+                _ => Err(StoreError::FutureVersion {
+                    path: root.to_path_buf(),
+                    found: format!("`{found}`"),
+                    known: LAYOUT,
+                }),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => lay_out(root, &path),
@@ -263,9 +287,15 @@ fn lay_out(root: &Path, version: &Path) -> Result<(), StoreError> {
         let name = entry.at("read", root)?.file_name();
         let name = name.to_string_lossy();
         // Hidden files and what a killed first opening leaves are no hindrance.
-        let ours = FOLDERS.contains(&&*name) || name == "lock" || name == "version" || name.starts_with("index.sqlite");
+        let ours = FOLDERS.contains(&&*name)
+            || name == "lock"
+            || name == "version"
+            || name.starts_with("index.sqlite");
         if !ours && !name.starts_with('.') {
-            return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name.into_owned() });
+            return Err(StoreError::NotAStore {
+                path: root.to_path_buf(),
+                found: name.into_owned(),
+            });
         }
     }
     // A store inside a repository is nobody's source.
@@ -275,7 +305,8 @@ fn lay_out(root: &Path, version: &Path) -> Result<(), StoreError> {
     }
     let staged = root.join(format!(".version-{}", Ulid::generate()));
     let mut file = File::create_new(&staged).at("write", root)?;
-    file.write_all(format!("{LAYOUT}\n").as_bytes()).at("write", root)?;
+    file.write_all(format!("{LAYOUT}\n").as_bytes())
+        .at("write", root)?;
     file.sync_all().at("write", root)?;
     fs::rename(&staged, version).at("write", version)
 }
@@ -295,8 +326,16 @@ struct GroupState {
 
 impl Group {
     fn new(folder: File) -> Self {
-        let state = GroupState { waiting: 0, since: Instant::now(), busy: false, fault: None };
-        Self { folder, state: Mutex::new(state) }
+        let state = GroupState {
+            waiting: 0,
+            since: Instant::now(),
+            busy: false,
+            fault: None,
+        };
+        Self {
+            folder,
+            state: Mutex::new(state),
+        }
     }
 
     fn wait(&self) -> io::Result<()> {

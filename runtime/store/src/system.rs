@@ -18,12 +18,17 @@ pub fn boot_id() -> String {
 
 /// Names this machine.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Says how many bytes this user can still write there; zero when the system does not tell.
 pub fn free_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)).unwrap_or(0)
+    rustix::fs::statvfs(path)
+        .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+        .unwrap_or(0)
 }
 
 /// Says whether file permissions mean nothing to this process.
@@ -39,7 +44,9 @@ pub fn is_root() -> bool {
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => link_new(from, to),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+            link_new(from, to)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -48,7 +55,14 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
-        Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => Err(error),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+            ) =>
+        {
+            Err(error)
+        }
         Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(from, to),
     }
@@ -105,7 +119,8 @@ pub struct Stat {
 impl Stat {
     /// Reads it from metadata.
     pub fn of(meta: &fs::Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: meta.dev(),
             inode: meta.ino(),
@@ -134,9 +149,17 @@ mod tests {
             rename(&old, &new).unwrap();
             assert!(!old.exists());
             fs::write(&old, "other").unwrap();
-            assert_eq!(rename(&old, &new).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                rename(&old, &new).unwrap_err().kind(),
+                io::ErrorKind::AlreadyExists
+            );
             assert_eq!(fs::read(&new).unwrap(), b"old");
-            assert_eq!(rename(&dir.path().join("none"), &dir.path().join("x")).unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(
+                rename(&dir.path().join("none"), &dir.path().join("x"))
+                    .unwrap_err()
+                    .kind(),
+                io::ErrorKind::NotFound
+            );
             fs::remove_file(&new).unwrap();
         }
     }

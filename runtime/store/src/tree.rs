@@ -22,13 +22,18 @@ impl Tree {
     /// Gives the number of bytes of all blobs together (a blob that stands twice counts twice).
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.entries.values().fold(0, |sum, blob| sum.saturating_add(blob.size))
+        self.entries
+            .values()
+            .fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
 
     /// Gives what the tree is called in the store: the digest of its listing, the size of its blobs.
     #[must_use]
     pub fn blob(&self) -> Blob {
-        Blob { digest: digest_listing(&self.listing()), size: self.size() }
+        Blob {
+            digest: digest_listing(&self.listing()),
+            size: self.size(),
+        }
     }
 
     /// Writes the listing, the same bytes for equal trees.
@@ -36,7 +41,12 @@ impl Tree {
         let entries: serde_json::Map<_, _> = self
             .entries
             .iter()
-            .map(|(name, blob)| (name.clone(), json!({ "digest": blob.digest, "size": blob.size })))
+            .map(|(name, blob)| {
+                (
+                    name.clone(),
+                    json!({ "digest": blob.digest, "size": blob.size }),
+                )
+            })
             .collect();
         canonical(&json!({ "entries": entries }))
     }
@@ -57,12 +67,17 @@ impl Tree {
 
 impl FromIterator<(String, Blob)> for Tree {
     fn from_iter<I: IntoIterator<Item = (String, Blob)>>(entries: I) -> Self {
-        Self { entries: entries.into_iter().collect() }
+        Self {
+            entries: entries.into_iter().collect(),
+        }
     }
 }
 
 fn bad(name: &str, reason: &'static str) -> StoreError {
-    StoreError::BadName { name: name.to_string(), reason }
+    StoreError::BadName {
+        name: name.to_string(),
+        reason,
+    }
 }
 
 /// Refuses a name that would lead out of the folder it is written to.
@@ -93,7 +108,10 @@ impl Store {
         tree.check_names()?;
         let listing = tree.listing();
         let digest = digest_listing(&listing);
-        let blob = Blob { digest, size: tree.size() };
+        let blob = Blob {
+            digest,
+            size: tree.size(),
+        };
         if self.is_known(&digest) && self.place(Class::Tree.folder(), &digest).is_file() {
             return Ok(blob);
         }
@@ -113,8 +131,11 @@ impl Store {
         if digest_listing(&bytes) != *digest {
             return Err(self.corrupt(Class::Tree, digest, &meta)?);
         }
-        let tree: Tree = serde_json::from_slice(&bytes)
-            .map_err(|source| StoreError::Json { action: "read", path: path.clone(), source })?;
+        let tree: Tree = serde_json::from_slice(&bytes).map_err(|source| StoreError::Json {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
         tree.check_names()?;
         Ok(tree)
     }
@@ -128,13 +149,20 @@ mod tests {
     fn equal_trees_are_one_and_come_back() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let (a, b) = (store.put_bytes(b"a").unwrap(), store.put_bytes(b"bb").unwrap());
-        let tree: Tree = [("x/1".to_string(), a), ("meta.json".to_string(), b)].into_iter().collect();
+        let (a, b) = (
+            store.put_bytes(b"a").unwrap(),
+            store.put_bytes(b"bb").unwrap(),
+        );
+        let tree: Tree = [("x/1".to_string(), a), ("meta.json".to_string(), b)]
+            .into_iter()
+            .collect();
         let put = store.put_tree(&tree).unwrap();
         assert_eq!(put, tree.blob());
         assert_eq!(put.size, 3);
         assert_eq!(store.tree(&put.digest).unwrap(), tree);
-        let renamed: Tree = [("x/2".to_string(), a), ("meta.json".to_string(), b)].into_iter().collect();
+        let renamed: Tree = [("x/2".to_string(), a), ("meta.json".to_string(), b)]
+            .into_iter()
+            .collect();
         assert_ne!(store.put_tree(&renamed).unwrap().digest, put.digest);
     }
 
@@ -143,11 +171,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let blob = store.put_bytes(b"x").unwrap();
-        for name in ["", "/etc/passwd", "../x", "a/../x", "a//b", "a/", "./a", "a\\b", "a\0b"] {
+        for name in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../x",
+            "a//b",
+            "a/",
+            "./a",
+            "a\\b",
+            "a\0b",
+        ] {
             let tree: Tree = [(name.to_string(), blob)].into_iter().collect();
-            assert!(matches!(store.put_tree(&tree), Err(StoreError::BadName { .. })), "{name:?}");
+            assert!(
+                matches!(store.put_tree(&tree), Err(StoreError::BadName { .. })),
+                "{name:?}"
+            );
         }
-        let tree: Tree = [("a".to_string(), blob), ("a/b".to_string(), blob)].into_iter().collect();
-        assert!(matches!(store.put_tree(&tree), Err(StoreError::BadName { .. })));
+        let tree: Tree = [("a".to_string(), blob), ("a/b".to_string(), blob)]
+            .into_iter()
+            .collect();
+        assert!(matches!(
+            store.put_tree(&tree),
+            Err(StoreError::BadName { .. })
+        ));
     }
 }

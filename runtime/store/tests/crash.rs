@@ -1,7 +1,7 @@
 //! Kills, full disks and crowds: the store comes out whole, and the same work again gives the same store.
 //!
 //! This test program runs itself as the process that is killed: [`child`] does the work named by `CHILD`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,9 @@ fn work(dir: &Path) -> Result<(), StoreError> {
         None => {
             let a = store.put_bytes(b"bytes")?;
             let mut writer = store.writer()?;
-            writer.write_all(&[7; 100_000]).map_err(|error| StoreError::io("write", store.root(), error))?;
+            writer
+                .write_all(&[7; 100_000])
+                .map_err(|error| StoreError::io("write", store.root(), error))?;
             let b = writer.finish()?;
             let scratch = store.scratch()?;
             let inside = scratch.path().join("made");
@@ -56,10 +58,15 @@ fn work(dir: &Path) -> Result<(), StoreError> {
             let outside = dir.join("outside");
             fs::write(&outside, "a file made elsewhere").unwrap();
             let d = store.put_file(&outside)?;
-            let tree: Tree = [("a".into(), a), ("b/b".into(), b), ("b/c".into(), c)].into_iter().collect();
+            let tree: Tree = [("a".into(), a), ("b/b".into(), b), ("b/c".into(), c)]
+                .into_iter()
+                .collect();
             let outputs = BTreeMap::from([
                 ("file".to_string(), Stored::blob("File", d, BTreeMap::new())),
-                ("maps".to_string(), Stored::tree("Maps", store.put_tree(&tree)?, BTreeMap::new())),
+                (
+                    "maps".to_string(),
+                    Stored::tree("Maps", store.put_tree(&tree)?, BTreeMap::new()),
+                ),
             ]);
             let record = record(&store, "work", outputs);
             store.commit(&record)?;
@@ -81,13 +88,22 @@ fn crowd(dir: &Path) -> Result<(), StoreError> {
         if store.record(&key)?.is_some() {
             continue;
         }
-        let mut ran = fs::OpenOptions::new().create(true).append(true).open(dir.join("ran")).unwrap();
+        let mut ran = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("ran"))
+            .unwrap();
         writeln!(ran, "{number}").unwrap();
         // Every action writes the shared bytes too, so all processes race for the same blob.
         let shared = store.put_bytes(b"the same for all")?;
         let own = store.put_bytes(name.repeat(500).as_bytes())?;
-        let tree: Tree = [("own".into(), own), ("shared".into(), shared)].into_iter().collect();
-        let outputs = BTreeMap::from([("out".to_string(), Stored::tree("Maps", store.put_tree(&tree)?, BTreeMap::new()))]);
+        let tree: Tree = [("own".into(), own), ("shared".into(), shared)]
+            .into_iter()
+            .collect();
+        let outputs = BTreeMap::from([(
+            "out".to_string(),
+            Stored::tree("Maps", store.put_tree(&tree)?, BTreeMap::new()),
+        )]);
         store.commit(&record(&store, &name, outputs))?;
     }
     Ok(())
@@ -104,7 +120,10 @@ fn same(dir: &Path) -> Result<(), StoreError> {
 
 /// Fills a small filesystem of its own with blobs, then with small files, until not even a record fits.
 fn fill(dir: &Path) -> Result<(), StoreError> {
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(dir).status();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(dir)
+        .status();
     if !mount.is_ok_and(|status| status.success()) {
         fs::write(dir.join("no mount"), "").unwrap();
         return Ok(());
@@ -114,16 +133,30 @@ fn fill(dir: &Path) -> Result<(), StoreError> {
     let ballast = dir.join("ballast");
     fs::write(&ballast, vec![1; 500_000]).unwrap();
     let error = store.put_bytes(&vec![2; 800_000]).unwrap_err();
-    assert!(matches!(&error, StoreError::Full { path, .. } if path == store.root()), "{error}");
-    assert_eq!(files(&dir.join("store/tmp")).len(), 2, "only the locks are left in staging");
+    assert!(
+        matches!(&error, StoreError::Full { path, .. } if path == store.root()),
+        "{error}"
+    );
+    assert_eq!(
+        files(&dir.join("store/tmp")).len(),
+        2,
+        "only the locks are left in staging"
+    );
     // Now to the last byte: the blob is there, the record does not fit.
     let mut last = fs::OpenOptions::new().append(true).open(&ballast).unwrap();
     while last.write_all(&[1; 512]).is_ok() {}
-    let outputs = BTreeMap::from([("out".to_string(), Stored::blob("File", kept, BTreeMap::new()))]);
+    let outputs = BTreeMap::from([(
+        "out".to_string(),
+        Stored::blob("File", kept, BTreeMap::new()),
+    )]);
     let done = record(&store, "full", outputs);
     assert!(store.commit(&done).unwrap_err().is_full());
     assert_eq!(store.record(&done.key)?, None);
-    assert!(store.publish(&done.outputs["out"], &dir.join("published")).is_err_and(|error| error.is_full()));
+    assert!(
+        store
+            .publish(&done.outputs["out"], &dir.join("published"))
+            .is_err_and(|error| error.is_full())
+    );
     assert!(store.read_blob(&kept.digest)? == b"kept");
     drop(last);
     // Room again: the same store goes on.
@@ -138,7 +171,10 @@ fn fill(dir: &Path) -> Result<(), StoreError> {
 fn read_only(dir: &Path) -> Result<(), StoreError> {
     let (results, later) = (dir.join("results"), dir.join("store"));
     fs::create_dir(&results).unwrap();
-    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "ro", "tmpfs"]).arg(&results).status();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "ro", "tmpfs"])
+        .arg(&results)
+        .status();
     if !mount.is_ok_and(|status| status.success()) {
         fs::write(dir.join("no mount"), "").unwrap();
         return Ok(());
@@ -147,8 +183,14 @@ fn read_only(dir: &Path) -> Result<(), StoreError> {
     let stored = Stored::blob("File", store.put_bytes(b"x")?, BTreeMap::new());
     let error = store.publish(&stored, &results.join("a/x")).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
-    assert!(matches!(store.publish(&stored, &results.join("x")), Err(StoreError::ReadOnly { .. })));
-    assert!(matches!(Store::open(&results.join("store")), Err(StoreError::ReadOnly { .. })));
+    assert!(matches!(
+        store.publish(&stored, &results.join("x")),
+        Err(StoreError::ReadOnly { .. })
+    ));
+    assert!(matches!(
+        Store::open(&results.join("store")),
+        Err(StoreError::ReadOnly { .. })
+    ));
     Ok(())
 }
 
@@ -160,7 +202,10 @@ fn refused(dir: &Path) -> Result<(), StoreError> {
     let error = store.publish(&stored, &to).unwrap_err();
     assert!(matches!(error, StoreError::Permission { .. }), "{error}");
     assert!(error.to_string().contains("--out DIR"), "{error}");
-    assert!(matches!(Store::open(&dir.join("closed")), Err(StoreError::Permission { .. })));
+    assert!(matches!(
+        Store::open(&dir.join("closed")),
+        Err(StoreError::Permission { .. })
+    ));
     // Where it may, the bytes are shared with the store and cannot be written by accident.
     let to = dir.join("open/results/x");
     let published = store.publish(&stored, &to)?;
@@ -174,7 +219,9 @@ fn refused(dir: &Path) -> Result<(), StoreError> {
 
 #[test]
 fn child() {
-    let Ok(what) = std::env::var(CHILD) else { return };
+    let Ok(what) = std::env::var(CHILD) else {
+        return;
+    };
     let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
     let outcome = match what.as_str() {
         "work" => work(&dir),
@@ -208,7 +255,11 @@ fn spawn(program: &[&str], what: &str, dir: &Path, failpoint: &str) -> std::proc
             command
         },
     );
-    command.args(["--exact", "child", "--test-threads=1"]).env(CHILD, what).env(DIR, dir).stdout(Stdio::null());
+    command
+        .args(["--exact", "child", "--test-threads=1"])
+        .env(CHILD, what)
+        .env(DIR, dir)
+        .stdout(Stdio::null());
     if failpoint.is_empty() {
         command.env_remove(FAILPOINT);
     } else {
@@ -231,7 +282,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap());
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_path_buf(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -242,7 +296,11 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for folder in ["blobs", "trees", "actions"] {
-        all.extend(files(&dir.join("store").join(folder)).into_iter().map(|(path, bytes)| (Path::new(folder).join(path), bytes)));
+        all.extend(
+            files(&dir.join("store").join(folder))
+                .into_iter()
+                .map(|(path, bytes)| (Path::new(folder).join(path), bytes)),
+        );
     }
     all
 }
@@ -261,20 +319,42 @@ fn assert_whole(dir: &Path, clean: &BTreeMap<PathBuf, Vec<u8>>) {
         assert_eq!(clean.get(&path), Some(&bytes), "{}", path.display());
     }
     let staged = files(&dir.join("store/tmp"));
-    assert!(staged.keys().all(|path| path.ends_with("lock")), "{staged:?}");
-    assert_eq!(fs::read_dir(dir.join("store/tmp")).unwrap().count(), 2, "its own staging and the lock");
+    assert!(
+        staged.keys().all(|path| path.ends_with("lock")),
+        "{staged:?}"
+    );
+    assert_eq!(
+        fs::read_dir(dir.join("store/tmp")).unwrap().count(),
+        2,
+        "its own staging and the lock"
+    );
     assert!(files(&dir.join("store/quarantine")).is_empty());
     if let Some(record) = store.record(&Digest::of(b"work")).unwrap() {
-        assert!(record.outputs.values().all(|stored| store.verify(stored).unwrap()));
+        assert!(
+            record
+                .outputs
+                .values()
+                .all(|stored| store.verify(stored).unwrap())
+        );
     }
 }
 
 /// Every step, and every time it is passed: `blob.created#1`, `blob.created#2`, …
 const POINTS: [&str; 14] = [
-    "blob.created", "blob.written", "blob.sealed", "blob.installed",
-    "tree.created", "tree.written", "tree.sealed", "tree.installed",
-    "record.created", "record.written", "record.sealed", "record.installed",
-    "publish.staged", "publish.published",
+    "blob.created",
+    "blob.written",
+    "blob.sealed",
+    "blob.installed",
+    "tree.created",
+    "tree.written",
+    "tree.sealed",
+    "tree.installed",
+    "record.created",
+    "record.written",
+    "record.sealed",
+    "record.installed",
+    "publish.staged",
+    "publish.published",
 ];
 
 #[test]
@@ -315,7 +395,11 @@ fn a_full_disk_at_each_step_is_told_and_the_same_work_again_gives_the_same_store
                 break;
             }
             assert_whole(dir.path(), &store);
-            assert!(!files(&dir.path().join("results")).keys().any(|path| path.to_string_lossy().contains("cerb-part")));
+            assert!(
+                !files(&dir.path().join("results"))
+                    .keys()
+                    .any(|path| path.to_string_lossy().contains("cerb-part"))
+            );
             assert!(run("work", dir.path(), "").success(), "{failpoint}");
             assert_eq!(content(dir.path()), store, "{failpoint}");
             assert_eq!(files(&dir.path().join("results")), results, "{failpoint}");
@@ -347,7 +431,9 @@ fn killed_at_any_moment_the_same_work_again_gives_the_same_store() {
 fn eight_processes_run_each_action_once() {
     let (store, _) = clean("crowd");
     let dir = tempfile::tempdir().unwrap();
-    let children: Vec<_> = (0..8).map(|_| spawn(&[], "crowd", dir.path(), "")).collect();
+    let children: Vec<_> = (0..8)
+        .map(|_| spawn(&[], "crowd", dir.path(), ""))
+        .collect();
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
@@ -374,11 +460,23 @@ fn eight_processes_store_the_same_blobs() {
 /// Does work that mounts something, in a namespace of its own: nobody else sees the mount, and it ends
 /// with the process. Says so where this is not allowed.
 fn with_mounts(what: &str) {
-    for unshare in [&["unshare", "--mount"][..], &["unshare", "--mount", "--user", "--map-root-user"]] {
+    for unshare in [
+        &["unshare", "--mount"][..],
+        &["unshare", "--mount", "--user", "--map-root-user"],
+    ] {
         let dir = tempfile::tempdir().unwrap();
-        let may = Command::new(unshare[0]).args(&unshare[1..]).arg("true").stderr(Stdio::null()).status();
+        let may = Command::new(unshare[0])
+            .args(&unshare[1..])
+            .arg("true")
+            .stderr(Stdio::null())
+            .status();
         if may.is_ok_and(|status| status.success()) {
-            assert!(spawn(unshare, what, dir.path(), "").wait().unwrap().success());
+            assert!(
+                spawn(unshare, what, dir.path(), "")
+                    .wait()
+                    .unwrap()
+                    .success()
+            );
             if !dir.path().join("no mount").exists() {
                 return;
             }
@@ -412,7 +510,11 @@ fn a_folder_without_permission_is_told() {
     if fs::metadata(&program).unwrap().uid() == 0 {
         command.uid(65534).gid(65534);
     }
-    command.args(["--exact", "child"]).env(CHILD, "refused").env(DIR, dir.path()).env_remove(FAILPOINT);
+    command
+        .args(["--exact", "child"])
+        .env(CHILD, "refused")
+        .env(DIR, dir.path())
+        .env_remove(FAILPOINT);
     match command.stdout(Stdio::null()).status() {
         Ok(status) => assert!(status.success()),
         Err(error) => eprintln!("skipped: cannot run as somebody else here: {error}"),
