@@ -35,7 +35,7 @@ impl Weighter<Key, Arc<Vec<u8>>> for ByBytes {
 pub(crate) struct Native {
     tiff: Tiff,
     levels: Vec<Raster>,
-    associated: Vec<(String, Directory)>,
+    associated: Vec<(String, Raster)>,
     cache: Cache<Key, Arc<Vec<u8>>, ByBytes>,
 }
 
@@ -53,22 +53,31 @@ impl Native {
     /// `Err(Unsupported)` means that OpenSlide may know better.
     pub(crate) fn open(path: &Path) -> Result<(Self, Description), SlideError> {
         let tiff = Tiff::parse(Source::open(path)?)?;
-        let layout = layout(&tiff)?;
+        let mut layout = layout(&tiff)?;
         let levels = layout
             .levels
             .iter()
             .map(|directory| Raster::of(&tiff, directory))
             .collect::<Result<Vec<_>, _>>()?;
+        // A damaged label is damage too; one that cannot be read here is only not offered.
+        let mut associated = Vec::new();
+        for (name, directory) in std::mem::take(&mut layout.associated) {
+            match Raster::of(&tiff, &directory) {
+                Ok(raster) => associated.push((name, raster)),
+                Err(SlideError::Unsupported { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let sizes: Vec<_> = levels.iter().map(|level| (level.width, level.height)).collect();
         let mut description = Description {
             format: layout.format.to_owned(),
             levels: Level::pyramid(&sizes),
-            associated: layout.associated.iter().map(|(name, _)| name.clone()).collect(),
+            associated: associated.iter().map(|(name, _)| name.clone()).collect(),
             ..Description::default()
         };
         describe_resolution(&tiff, &layout, &mut description)?;
         let cache = cache(levels.iter().map(Raster::decoded_bytes).max().unwrap_or(0));
-        Ok((Self { tiff, levels, associated: layout.associated, cache }, description))
+        Ok((Self { tiff, levels, associated, cache }, description))
     }
 
     fn block(&self, level: usize, index: u32) -> Result<Arc<Vec<u8>>, SlideError> {
@@ -101,13 +110,12 @@ impl Reader for Native {
     }
 
     fn associated(&self, name: &str) -> Result<Rgb8, SlideError> {
-        let Some((_, directory)) = self.associated.iter().find(|(known, _)| known == name) else {
+        let Some((_, raster)) = self.associated.iter().find(|(known, _)| known == name) else {
             return Err(SlideError::BadRequest {
                 path: self.tiff.source.path().to_path_buf(),
                 why: format!("it has no image called `{name}`"),
             });
         };
-        let raster = Raster::of(&self.tiff, directory)?;
         let (width, height) = (raster.width, raster.height);
         if u64::from(width) * u64::from(height) > 1 << 28 {
             return Err(self.tiff.source.unsupported(format!("its {name} image has {width} × {height} px")));
@@ -115,11 +123,11 @@ impl Reader for Native {
         let mut image = Rgb8::filled(width, height, [255; 3]);
         let rect = Rect { x: 0, y: 0, width, height };
         let target = Target { data: &mut image.data, stride: 3 * width as usize };
-        copy_blocks(&raster, rect, target, |index| {
+        copy_blocks(raster, rect, target, |index| {
             raster
                 .block(&self.tiff, index)
                 .map(Arc::new)
-                .map_err(|error| self.tile_error(error, &raster, 0, index))
+                .map_err(|error| self.tile_error(error, raster, 0, index))
         })?;
         Ok(image)
     }

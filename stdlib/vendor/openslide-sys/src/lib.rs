@@ -59,7 +59,10 @@ fn loaded() -> &'static Result<sys::Functions, String> {
 
 fn resolve(path: &OsString) -> Result<sys::Functions, String> {
     // SAFETY: loading runs the library's initialisers; OpenSlide's (and GLib's) are made for it.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|error| error.to_string())?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
+        let system = std::error::Error::source(&error).map(ToString::to_string);
+        format!("cannot load `{}`: {}", path.display(), system.unwrap_or_else(|| error.to_string()))
+    })?;
     let functions = sys::Functions::of(&library)?;
     // Never unloaded: the functions are kept for the life of the process.
     std::mem::forget(library);
