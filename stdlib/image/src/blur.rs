@@ -41,7 +41,9 @@ fn add(to: &mut [f32], from: &[f32], weight: f32) {
 /// Returns the weights, which sum to one.
 fn kernel(sigma: f64) -> Vec<f32> {
     let radius = (4.0 * sigma + 0.5) as i64;
-    let weights: Vec<f64> = (-radius..=radius).map(|i| math::exp(-0.5 * (i * i) as f64 / (sigma * sigma))).collect();
+    let weights: Vec<f64> = (-radius..=radius)
+        .map(|i| math::exp(-0.5 * (i * i) as f64 / (sigma * sigma)))
+        .collect();
     let sum: f64 = weights.iter().sum();
     weights.iter().map(|weight| (weight / sum) as f32).collect()
 }
@@ -61,7 +63,10 @@ mod tests {
         let mut point = Grid::filled(21, 21, 0.0);
         point.set(10, 10, 1.0);
         let hill = gaussian(&point, 1.5);
-        assert_eq!((hill.at(8, 10), hill.at(10, 8)), (hill.at(12, 10), hill.at(10, 12)));
+        assert_eq!(
+            (hill.at(8, 10), hill.at(10, 8)),
+            (hill.at(12, 10), hill.at(10, 12))
+        );
         assert!((hill.data.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert!((hill.at(10, 10) - 0.0707).abs() < 1e-3);
     }

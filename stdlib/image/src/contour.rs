@@ -5,7 +5,16 @@ use crate::Grid;
 use crate::label::{Connectivity, label_where};
 
 /// Steps to the eight neighbours, clockwise on the screen from west.
-const STEPS: [(isize, isize); 8] = [(-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1)];
+const STEPS: [(isize, isize); 8] = [
+    (-1, 0),
+    (-1, -1),
+    (0, -1),
+    (1, -1),
+    (1, 0),
+    (1, 1),
+    (0, 1),
+    (-1, 1),
+];
 
 /// Which part of a shape in several (8-connected) parts is outlined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +72,9 @@ fn trace(shape: &Grid<u8>, start: (usize, usize)) -> Vec<[i32; 2]> {
     };
     let point = |(x, y): (isize, isize)| [x as i32, y as i32];
     // The last pixel of the border: the first neighbour clockwise from west.
-    let Some(towards) = (0..8).find(|&d| set(step(start, d))) else { return vec![point(start)] };
+    let Some(towards) = (0..8).find(|&d| set(step(start, d))) else {
+        return vec![point(start)];
+    };
     let last = step(start, towards);
     let mut outline = Vec::new();
     let mut current = start;
@@ -72,7 +83,10 @@ fn trace(shape: &Grid<u8>, start: (usize, usize)) -> Vec<[i32; 2]> {
     let mut first_step = 0;
     loop {
         // Counter-clockwise from the one after the pixel we came from; it ends there at the latest.
-        let next = (1..=8).map(|turn| (back + 8 - turn) % 8).find(|&d| set(step(current, d))).unwrap_or(back);
+        let next = (1..=8)
+            .map(|turn| (back + 8 - turn) % 8)
+            .find(|&d| set(step(current, d)))
+            .unwrap_or(back);
         match incoming {
             Some(step) if step == next => {}
             Some(_) => outline.push(point(current)),
@@ -97,7 +111,10 @@ mod tests {
     use super::*;
 
     fn shape(rows: &[&str]) -> Grid<u8> {
-        let data = rows.iter().flat_map(|row| row.bytes().map(|b| u8::from(b == b'#'))).collect();
+        let data = rows
+            .iter()
+            .flat_map(|row| row.bytes().map(|b| u8::from(b == b'#')))
+            .collect();
         Grid::from_vec(rows[0].len(), rows.len(), data).unwrap()
     }
 
@@ -132,6 +149,9 @@ mod tests {
     #[test]
     fn a_part_inside_a_hole_never_wins() {
         let nested = shape(&["#####", "#...#", "#.#.#", "#...#", "#####"]);
-        assert_eq!(outline(&nested, Part::LastOutermost), [[0, 0], [0, 4], [4, 4], [4, 0]]);
+        assert_eq!(
+            outline(&nested, Part::LastOutermost),
+            [[0, 0], [0, 4], [4, 4], [4, 0]]
+        );
     }
 }

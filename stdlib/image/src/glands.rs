@@ -18,12 +18,20 @@ pub struct Options {
 impl Options {
     /// Returns the published numbers for glands; `scale` is 1 at 0.5 mpp, 0.5 at 1 mpp.
     pub fn gland(scale: f64) -> Self {
-        Self { threshold: 0.55, min_area: (1000.0 * scale * scale) as u64, grow: (10.0 * scale) as usize }
+        Self {
+            threshold: 0.55,
+            min_area: (1000.0 * scale * scale) as u64,
+            grow: (10.0 * scale) as usize,
+        }
     }
 
     /// Returns the published numbers for lumina.
     pub fn lumen(scale: f64) -> Self {
-        Self { threshold: 0.5, min_area: (150.0 * scale * scale) as u64, grow: (2.0 * scale) as usize }
+        Self {
+            threshold: 0.5,
+            min_area: (150.0 * scale * scale) as u64,
+            grow: (2.0 * scale) as usize,
+        }
     }
 }
 
@@ -40,21 +48,44 @@ pub fn split(inner: &Grid<f32>, contour: &Grid<f32>, options: &Options) -> Grid<
         u8::from(f64::from(inner - rim) > options.threshold)
     };
     let data = inner.data.iter().zip(&contour.data).map(inside).collect();
-    let pieces = label(&Grid { width, height, data }, Connectivity::Four);
+    let pieces = label(
+        &Grid {
+            width,
+            height,
+            data,
+        },
+        Connectivity::Four,
+    );
     let element = Element::ellipse(options.grow.max(1));
     let pad = 2 * options.grow;
     let mut out = Grid::filled(width, height, 0i32);
-    let kept = pieces.components.iter().enumerate().filter(|(_, piece)| piece.area >= options.min_area);
+    let kept = pieces
+        .components
+        .iter()
+        .enumerate()
+        .filter(|(_, piece)| piece.area >= options.min_area);
     for (id, (index, piece)) in (1..).zip(kept) {
         let before = |edge: usize| if edge >= pad { edge - pad } else { edge };
         let after = |edge: usize, end: usize| if edge + pad < end { edge + pad } else { edge };
         let b = piece.bounds;
-        let crop = Rect { x0: before(b.x0), y0: before(b.y0), x1: after(b.x1, width), y1: after(b.y1, height) };
-        let own = pieces.map.crop(crop).map(|other| u8::from(other == index as i32 + 1));
+        let crop = Rect {
+            x0: before(b.x0),
+            y0: before(b.y0),
+            x1: after(b.x1, width),
+            y1: after(b.y1, height),
+        };
+        let own = pieces
+            .map
+            .crop(crop)
+            .map(|other| u8::from(other == index as i32 + 1));
         let grown = fill_holes(&dilate(&own, &element));
         for y in 0..grown.height {
             let to = &mut out.row_mut(crop.y0 + y)[crop.x0..crop.x1];
-            for (to, _) in to.iter_mut().zip(grown.row(y)).filter(|(_, set)| **set != 0) {
+            for (to, _) in to
+                .iter_mut()
+                .zip(grown.row(y))
+                .filter(|(_, set)| **set != 0)
+            {
                 *to = id;
             }
         }

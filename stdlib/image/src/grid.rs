@@ -14,12 +14,20 @@ pub struct Grid<T> {
 impl<T: Copy> Grid<T> {
     /// Returns an array with `value` everywhere.
     pub fn filled(width: usize, height: usize, value: T) -> Self {
-        Self { width, height, data: vec![value; width * height] }
+        Self {
+            width,
+            height,
+            data: vec![value; width * height],
+        }
     }
 
     /// Wraps `data`, or returns `None` when its length is not `width * height`.
     pub fn from_vec(width: usize, height: usize, data: Vec<T>) -> Option<Self> {
-        (width.checked_mul(height)? == data.len()).then_some(Self { width, height, data })
+        (width.checked_mul(height)? == data.len()).then_some(Self {
+            width,
+            height,
+            data,
+        })
     }
 
     /// Returns the value at column `x`, row `y`.
@@ -45,7 +53,11 @@ impl<T: Copy> Grid<T> {
 
     /// Returns an array of the same shape with `f` applied to each value.
     pub fn map<U>(&self, f: impl FnMut(T) -> U) -> Grid<U> {
-        Grid { width: self.width, height: self.height, data: self.data.iter().copied().map(f).collect() }
+        Grid {
+            width: self.width,
+            height: self.height,
+            data: self.data.iter().copied().map(f).collect(),
+        }
     }
 
     /// Copies the part inside `rect`, which is clipped to the array.
@@ -58,7 +70,11 @@ impl<T: Copy> Grid<T> {
         for y in y0..y1 {
             data.extend_from_slice(&self.row(y)[x0..x1]);
         }
-        Self { width: x1 - x0, height: y1 - y0, data }
+        Self {
+            width: x1 - x0,
+            height: y1 - y0,
+            data,
+        }
     }
 
     /// Says whether the array has no value at all.
@@ -111,13 +127,23 @@ pub struct Rgb8 {
 impl Rgb8 {
     /// Returns an image of one colour.
     pub fn filled(width: u32, height: u32, colour: [u8; 3]) -> Self {
-        Self { width, height, data: colour.repeat(width as usize * height as usize) }
+        Self {
+            width,
+            height,
+            data: colour.repeat(width as usize * height as usize),
+        }
     }
 
     /// Wraps `data`, or returns `None` when its length is not `3 * width * height`.
     pub fn from_vec(width: u32, height: u32, data: Vec<u8>) -> Option<Self> {
-        let expected = (width as usize).checked_mul(height as usize)?.checked_mul(3)?;
-        (expected == data.len()).then_some(Self { width, height, data })
+        let expected = (width as usize)
+            .checked_mul(height as usize)?
+            .checked_mul(3)?;
+        (expected == data.len()).then_some(Self {
+            width,
+            height,
+            data,
+        })
     }
 
     /// Returns the pixel at column `x`, row `y`.
@@ -147,7 +173,12 @@ mod tests {
     #[test]
     fn a_crop_is_clipped_to_the_array() {
         let grid = Grid::from_vec(3, 2, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        let crop = grid.crop(Rect { x0: 1, y0: 1, x1: 9, y1: 9 });
+        let crop = grid.crop(Rect {
+            x0: 1,
+            y0: 1,
+            x1: 9,
+            y1: 9,
+        });
         assert_eq!((crop.width, crop.height, crop.data), (2, 1, vec![5, 6]));
     }
 

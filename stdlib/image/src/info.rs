@@ -31,7 +31,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mode: Mode::default(), ds_factor: 1.0 }
+        Self {
+            mode: Mode::default(),
+            ds_factor: 1.0,
+        }
     }
 }
 
@@ -56,8 +59,23 @@ pub struct Info {
 
 impl From<Info> for Instance {
     fn from(info: Info) -> Self {
-        let Info { bbox, centroid, contour, area, class, prob, .. } = info;
-        Self { contour, centroid, bbox, area, class, prob: prob.map(|prob| prob as f32) }
+        let Info {
+            bbox,
+            centroid,
+            contour,
+            area,
+            class,
+            prob,
+            ..
+        } = info;
+        Self {
+            contour,
+            centroid,
+            bbox,
+            area,
+            class,
+            prob: prob.map(|prob| prob as f32),
+        }
     }
 }
 
@@ -77,8 +95,18 @@ pub fn instances(labels: &Grid<i32>, types: Option<&Grid<f32>>, options: &Option
         Mode::Corrected => Part::Largest,
         Mode::Reference => Part::LastOutermost,
     };
-    let described = objects.iter().filter_map(|object| object.describe(types, part));
-    described.map(|info| if options.ds_factor == 1.0 { info } else { scaled(info, options.ds_factor) }).collect()
+    let described = objects
+        .iter()
+        .filter_map(|object| object.describe(types, part));
+    described
+        .map(|info| {
+            if options.ds_factor == 1.0 {
+                info
+            } else {
+                scaled(info, options.ds_factor)
+            }
+        })
+        .collect()
 }
 
 /// Pixels `from..to` of row `y`.
@@ -106,13 +134,20 @@ fn runs_by_label(labels: &Grid<i32>) -> Vec<Object> {
             let id = run[0];
             if last != Some(id) {
                 at = *index.entry(id).or_insert_with(|| {
-                    objects.push(Object { id, runs: Vec::new() });
+                    objects.push(Object {
+                        id,
+                        runs: Vec::new(),
+                    });
                     objects.len() - 1
                 });
                 last = Some(id);
             }
             let to = from + run.len();
-            objects[at].runs.push(Run { y: y as u32, from: from as u32, to: to as u32 });
+            objects[at].runs.push(Run {
+                y: y as u32,
+                from: from as u32,
+                to: to as u32,
+            });
             from = to;
         }
     }
@@ -184,7 +219,11 @@ fn scaled(info: Info, factor: f64) -> Info {
     Info {
         bbox: info.bbox.map(whole),
         centroid: info.centroid.map(round),
-        contour: info.contour.into_iter().map(|point| point.map(whole)).collect(),
+        contour: info
+            .contour
+            .into_iter()
+            .map(|point| point.map(whole))
+            .collect(),
         ..info
     }
 }
@@ -194,19 +233,32 @@ mod tests {
     use super::*;
 
     fn labels(rows: &[&str]) -> Grid<i32> {
-        let data = rows.iter().flat_map(|row| row.bytes().map(|b| i32::from(b - b'0'))).collect();
+        let data = rows
+            .iter()
+            .flat_map(|row| row.bytes().map(|b| i32::from(b - b'0')))
+            .collect();
         Grid::from_vec(rows[0].len(), rows.len(), data).unwrap()
     }
 
     fn reference() -> Options {
-        Options { mode: Mode::Reference, ..Options::default() }
+        Options {
+            mode: Mode::Reference,
+            ..Options::default()
+        }
     }
 
     #[test]
     fn an_object_has_its_box_centre_and_outline() {
-        let found = instances(&labels(&["00000", "02220", "02220"]), None, &Options::default());
+        let found = instances(
+            &labels(&["00000", "02220", "02220"]),
+            None,
+            &Options::default(),
+        );
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].id, found[0].bbox, found[0].area), (2, [1, 1, 4, 3], 6));
+        assert_eq!(
+            (found[0].id, found[0].bbox, found[0].area),
+            (2, [1, 1, 4, 3], 6)
+        );
         assert_eq!((found[0].centroid, found[0].contour.len()), ([2.0, 1.5], 4));
     }
 
@@ -215,20 +267,33 @@ mod tests {
         let map = labels(&["1122", "1122", "1122"]);
         assert_eq!(instances(&map, None, &Options::default()).len(), 2);
         assert_eq!(instances(&map, None, &reference()).len(), 1);
-        assert_eq!(instances(&labels(&["111", "111"]), None, &Options::default()).len(), 1);
+        assert_eq!(
+            instances(&labels(&["111", "111"]), None, &Options::default()).len(),
+            1
+        );
         assert!(instances(&labels(&["111", "111"]), None, &reference()).is_empty());
     }
 
     #[test]
     fn of_several_parts_the_largest_is_outlined_or_the_last_as_published() {
         let map = labels(&["1110000", "1110000", "1110011", "0000011"]);
-        assert_eq!(instances(&map, None, &Options::default())[0].contour[0], [0, 0]);
+        assert_eq!(
+            instances(&map, None, &Options::default())[0].contour[0],
+            [0, 0]
+        );
         assert_eq!(instances(&map, None, &reference())[0].contour[0], [5, 2]);
     }
 
     #[test]
     fn lines_and_points_are_left_out() {
-        assert!(instances(&labels(&["0100", "0000", "2220"]), None, &Options::default()).is_empty());
+        assert!(
+            instances(
+                &labels(&["0100", "0000", "2220"]),
+                None,
+                &Options::default()
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -237,8 +302,15 @@ mod tests {
         let types = |values: [f32; 6]| {
             let mut data = values.to_vec();
             data.extend([9.0; 3]);
-            let found = instances(&map, Grid::from_vec(3, 3, data).as_ref(), &Options::default());
-            (found[0].class.unwrap(), (found[0].prob.unwrap() * 6.0).round())
+            let found = instances(
+                &map,
+                Grid::from_vec(3, 3, data).as_ref(),
+                &Options::default(),
+            );
+            (
+                found[0].class.unwrap(),
+                (found[0].prob.unwrap() * 6.0).round(),
+            )
         };
         assert_eq!(types([0.0, 0.0, 0.0, 0.0, 5.0, 5.0]), (5, 2.0));
         assert_eq!(types([3.0, 2.0, 3.0, 2.0, 0.0, 1.0]), (2, 2.0));
@@ -248,8 +320,14 @@ mod tests {
 
     #[test]
     fn a_map_at_half_resolution_gives_whole_pixels_twice_as_far() {
-        let half = Options { ds_factor: 0.5, ..Options::default() };
+        let half = Options {
+            ds_factor: 0.5,
+            ..Options::default()
+        };
         let found = instances(&labels(&["0000", "0110", "0111"]), None, &half);
-        assert_eq!((found[0].bbox, found[0].centroid), ([2, 2, 8, 6], [4.0, 3.0]));
+        assert_eq!(
+            (found[0].bbox, found[0].centroid),
+            ([2, 2, 8, 6], [4.0, 3.0])
+        );
     }
 }

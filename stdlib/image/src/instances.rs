@@ -42,7 +42,10 @@ impl Instance {
         for point in &mut self.contour {
             *point = [point[0] + x, point[1] + y];
         }
-        self.centroid = [self.centroid[0] + f64::from(x), self.centroid[1] + f64::from(y)];
+        self.centroid = [
+            self.centroid[0] + f64::from(x),
+            self.centroid[1] + f64::from(y),
+        ];
         let [x0, y0, x1, y1] = self.bbox;
         self.bbox = [x0 + x, y0 + y, x1 + x, y1 + y];
         self
@@ -94,7 +97,10 @@ pub struct InstancesHeader {
 impl InstancesHeader {
     /// Returns the level-0 place of a processing pixel's centre: pixel 0 covers `[0, 1)`.
     pub fn to_level0(&self, point: [f64; 2]) -> [f64; 2] {
-        [(point[0] + 0.5) * self.scale[0], (point[1] + 0.5) * self.scale[1]]
+        [
+            (point[0] + 0.5) * self.scale[0],
+            (point[1] + 0.5) * self.scale[1],
+        ]
     }
 
     /// Returns the class with this id.
@@ -127,7 +133,9 @@ impl InstancesWriter {
     /// # Errors
     /// When a coordinate is not a number, or writing fails.
     pub fn push(&mut self, instance: &Instance) -> Result<(), StoreError> {
-        if !instance.centroid.iter().all(|v| v.is_finite()) || instance.prob.is_some_and(|p| !p.is_finite()) {
+        if !instance.centroid.iter().all(|v| v.is_finite())
+            || instance.prob.is_some_and(|p| !p.is_finite())
+        {
             return Err(bad("an object's centre or probability is not a number"));
         }
         put(&mut self.chunk, instance);
@@ -165,7 +173,9 @@ impl InstancesWriter {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.out.write_all(bytes).map_err(|e| StoreError::io("write", self.store.root(), e))?;
+        self.out
+            .write_all(bytes)
+            .map_err(|e| StoreError::io("write", self.store.root(), e))?;
         self.offset += bytes.len() as u64;
         Ok(())
     }
@@ -209,7 +219,10 @@ impl Instances {
             offset: 0,
             chunk: Vec::new(),
             in_chunk: 0,
-            summary: Summary { count: 0, dropped: 0 },
+            summary: Summary {
+                count: 0,
+                dropped: 0,
+            },
         };
         writer.write(MAGIC)?;
         writer.section(0, &json)?;
@@ -256,7 +269,13 @@ impl Instances {
     fn from_blob(store: &Store, blob: Blob) -> Result<Self, StoreError> {
         let mut file = BufReader::new(store.open_blob(&blob.digest)?);
         let (header, summary, chunks) = read_frame(&mut file).map_err(bad)?;
-        Ok(Self { store: store.clone(), blob, header, summary, chunks })
+        Ok(Self {
+            store: store.clone(),
+            blob,
+            header,
+            summary,
+            chunks,
+        })
     }
 }
 
@@ -270,7 +289,10 @@ fn read_frame(file: &mut (impl Read + Seek)) -> io::Result<Frame> {
     pack::read_magic(file, MAGIC, &mut left)?;
     let header = serde_json::from_slice(&pack::read_section(file, &mut left)?.raw)?;
     let start = length - left;
-    let end_at = length.checked_sub(8).filter(|&at| at >= start).ok_or_else(|| io::Error::other("it is too short"))?;
+    let end_at = length
+        .checked_sub(8)
+        .filter(|&at| at >= start)
+        .ok_or_else(|| io::Error::other("it is too short"))?;
     file.seek(SeekFrom::Start(end_at))?;
     let mut end = [0; 8];
     file.read_exact(&mut end)?;
@@ -320,7 +342,8 @@ impl Iterator for InstancesIter {
             if self.left == 0 {
                 self.failed = true;
                 let (seen, count) = (self.seen, self.count);
-                return (seen != count).then(|| Err(bad(format!("it holds {seen} objects and claims {count}"))));
+                return (seen != count)
+                    .then(|| Err(bad(format!("it holds {seen} objects and claims {count}"))));
             }
             if let Err(error) = self.next_chunk() {
                 self.failed = true;
@@ -360,27 +383,50 @@ fn get_chunk(raw: &[u8], count: u32) -> io::Result<Vec<Instance>> {
     for _ in 0..count {
         chunk.push(get(&mut cursor)?);
     }
-    if cursor.left() == 0 { Ok(chunk) } else { Err(io::Error::other("a chunk holds more than it claims")) }
+    if cursor.left() == 0 {
+        Ok(chunk)
+    } else {
+        Err(io::Error::other("a chunk holds more than it claims"))
+    }
 }
 
 fn get(cursor: &mut Cursor) -> io::Result<Instance> {
-    let narrow = |v: i64| i32::try_from(v).map_err(|_| io::Error::other("a coordinate is out of range"));
+    let narrow =
+        |v: i64| i32::try_from(v).map_err(|_| io::Error::other("a coordinate is out of range"));
     let (x0, y0) = (cursor.i32()?, cursor.i32()?);
     let x1 = narrow(i64::from(x0).wrapping_add(cursor.signed()?))?;
     let y1 = narrow(i64::from(y0).wrapping_add(cursor.signed()?))?;
     let centroid = [cursor.f64()?, cursor.f64()?];
     let area = cursor.unsigned()?;
-    let class = cursor.unsigned()?.checked_sub(1).map(u32::try_from).transpose();
+    let class = cursor
+        .unsigned()?
+        .checked_sub(1)
+        .map(u32::try_from)
+        .transpose();
     let class = class.map_err(|_| io::Error::other("a class is out of range"))?;
-    let prob = if cursor.u32()? == 1 { Some(cursor.f32()?) } else { None };
+    let prob = if cursor.u32()? == 1 {
+        Some(cursor.f32()?)
+    } else {
+        None
+    };
     let points = cursor.u32()? as usize;
     let mut contour = Vec::with_capacity(points.min(cursor.left() / 2));
     let mut last = [i64::from(x0), i64::from(y0)];
     for _ in 0..points {
-        last = [last[0].wrapping_add(cursor.signed()?), last[1].wrapping_add(cursor.signed()?)];
+        last = [
+            last[0].wrapping_add(cursor.signed()?),
+            last[1].wrapping_add(cursor.signed()?),
+        ];
         contour.push([narrow(last[0])?, narrow(last[1])?]);
     }
-    Ok(Instance { contour, centroid, bbox: [x0, y0, x1, y1], area, class, prob })
+    Ok(Instance {
+        contour,
+        centroid,
+        bbox: [x0, y0, x1, y1],
+        area,
+        class,
+        prob,
+    })
 }
 
 fn bad(reason: impl std::fmt::Display) -> StoreError {
@@ -400,7 +446,13 @@ impl Artifact for Instances {
 
     fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError> {
         stored.expect_kind(Self::KIND)?;
-        Self::from_blob(store, Blob { digest: stored.digest, size: stored.size })
+        Self::from_blob(
+            store,
+            Blob {
+                digest: stored.digest,
+                size: stored.size,
+            },
+        )
     }
 }
 
@@ -411,10 +463,19 @@ mod tests {
     fn header() -> InstancesHeader {
         InstancesHeader {
             tissue: "nuclei".into(),
-            classes: vec![ClassName { id: 2, name: "epithelial".into(), colour: [200, 0, 0] }],
+            classes: vec![ClassName {
+                id: 2,
+                name: "epithelial".into(),
+                colour: [200, 0, 0],
+            }],
             mpp: 0.5,
             scale: [1.001_8, 1.002_3],
-            slide: SlideFrame { width: 2220, height: 2967, digest: Digest::of(b"slide"), mpp: 0.499 },
+            slide: SlideFrame {
+                width: 2220,
+                height: 2967,
+                digest: Digest::of(b"slide"),
+                mpp: 0.499,
+            },
         }
     }
 
@@ -448,7 +509,10 @@ mod tests {
     fn objects_come_back_in_their_order() {
         let (_dir, store) = store();
         let stored = written(&store, 10_000).store(&store).unwrap();
-        assert_eq!((&stored.fields["count"], &stored.fields["dropped"]), (&10_000.into(), &2.into()));
+        assert_eq!(
+            (&stored.fields["count"], &stored.fields["dropped"]),
+            (&10_000.into(), &2.into())
+        );
         let again = Instances::open(&stored, &store).unwrap();
         assert_eq!(again.header(), &header());
         for (i, found) in again.iter().unwrap().enumerate() {
@@ -467,7 +531,10 @@ mod tests {
     #[test]
     fn the_same_objects_give_the_same_bytes() {
         let (_dir, store) = store();
-        assert_eq!(written(&store, 5000).digest(), written(&store, 5000).digest());
+        assert_eq!(
+            written(&store, 5000).digest(),
+            written(&store, 5000).digest()
+        );
     }
 
     #[test]
@@ -492,11 +559,21 @@ mod tests {
     fn what_is_not_a_number_is_refused() {
         let (_dir, store) = store();
         let mut writer = Instances::writer(&store, header()).unwrap();
-        assert!(writer.push(&Instance { centroid: [f64::NAN, 0.0], ..instance(1) }).is_err());
+        assert!(
+            writer
+                .push(&Instance {
+                    centroid: [f64::NAN, 0.0],
+                    ..instance(1)
+                })
+                .is_err()
+        );
     }
 
     #[test]
     fn pixel_centres_become_level_0_corners_convention() {
-        assert_eq!(header().to_level0([0.0, 9.5]), [0.5 * 1.001_8, 10.0 * 1.002_3]);
+        assert_eq!(
+            header().to_level0([0.0, 9.5]),
+            [0.5 * 1.001_8, 10.0 * 1.002_3]
+        );
     }
 }

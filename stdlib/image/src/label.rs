@@ -43,7 +43,12 @@ struct Run {
 ///
 /// The numbering is SciPy's: ascending in raster order of each component's first pixel.
 pub fn label(image: &Grid<u8>, connectivity: Connectivity) -> Labels {
-    label_where(image.width, image.height, |i| image.data[i] != 0, connectivity)
+    label_where(
+        image.width,
+        image.height,
+        |i| image.data[i] != 0,
+        connectivity,
+    )
 }
 
 /// Labels the pixels whose flat index fulfils `set`.
@@ -62,8 +67,17 @@ pub fn label_where(
         let root = find(&mut parent, i as u32) as usize;
         let (y, from, to) = (run.y as usize, run.from as usize, run.to as usize);
         if root == i {
-            let bounds = Rect { x0: from, y0: y, x1: to, y1: y + 1 };
-            components.push(Component { area: 0, bounds, first: (from, y) });
+            let bounds = Rect {
+                x0: from,
+                y0: y,
+                x1: to,
+                y1: y + 1,
+            };
+            components.push(Component {
+                area: 0,
+                bounds,
+                first: (from, y),
+            });
             number[i] = components.len() as i32;
         }
         let id = number[root];
@@ -102,7 +116,11 @@ fn connected_runs(
                 x += 1;
             }
             parent.push(runs.len() as u32);
-            runs.push(Run { y: y as u32, from: from as u32, to: x as u32 });
+            runs.push(Run {
+                y: y as u32,
+                from: from as u32,
+                to: x as u32,
+            });
         }
         let mut j = above.start;
         for i in start..runs.len() {
@@ -140,7 +158,9 @@ fn join(parent: &mut [u32], a: u32, b: u32) {
 /// A component of exactly `min_area` pixels stays, as in scikit-image before 0.26.
 pub fn remove_small(image: &Grid<u8>, min_area: u64) -> Grid<u8> {
     let labels = label(image, Connectivity::Four);
-    labels.map.map(|id| u8::from(id > 0 && labels.components[id as usize - 1].area >= min_area))
+    labels
+        .map
+        .map(|id| u8::from(id > 0 && labels.components[id as usize - 1].area >= min_area))
 }
 
 /// Sets the background pixels that are not 4-connected to the border of the array.
@@ -156,8 +176,13 @@ pub fn fill_holes_below(image: &Grid<u8>, max_area: u64) -> Grid<u8> {
 fn fill(image: &Grid<u8>, wanted: impl Fn(&Component) -> bool) -> Grid<u8> {
     let (width, height) = (image.width, image.height);
     let gaps = label_where(width, height, |i| image.data[i] == 0, Connectivity::Four);
-    let fills: Vec<bool> = gaps.components.iter().map(|gap| !touches_border(gap, width, height) && wanted(gap)).collect();
-    gaps.map.map(|id| u8::from(id == 0 || fills[id as usize - 1]))
+    let fills: Vec<bool> = gaps
+        .components
+        .iter()
+        .map(|gap| !touches_border(gap, width, height) && wanted(gap))
+        .collect();
+    gaps.map
+        .map(|id| u8::from(id == 0 || fills[id as usize - 1]))
 }
 
 fn touches_border(component: &Component, width: usize, height: usize) -> bool {
@@ -170,16 +195,33 @@ mod tests {
     use super::*;
 
     fn image(rows: &[&str]) -> Grid<u8> {
-        let data = rows.iter().flat_map(|row| row.bytes().map(|b| u8::from(b == b'#'))).collect();
+        let data = rows
+            .iter()
+            .flat_map(|row| row.bytes().map(|b| u8::from(b == b'#')))
+            .collect();
         Grid::from_vec(rows[0].len(), rows.len(), data).unwrap()
     }
 
     #[test]
     fn numbers_follow_the_first_pixel_even_when_parts_meet_later() {
         let labels = label(&image(&["#.#.#", "..#.#", "###.."]), Connectivity::Four);
-        assert_eq!(labels.map.data, [1, 0, 2, 0, 3, 0, 0, 2, 0, 3, 2, 2, 2, 0, 0]);
-        assert_eq!(labels.components[1].bounds, Rect { x0: 0, y0: 0, x1: 3, y1: 3 });
-        assert_eq!((labels.components[1].area, labels.components[1].first), (5, (2, 0)));
+        assert_eq!(
+            labels.map.data,
+            [1, 0, 2, 0, 3, 0, 0, 2, 0, 3, 2, 2, 2, 0, 0]
+        );
+        assert_eq!(
+            labels.components[1].bounds,
+            Rect {
+                x0: 0,
+                y0: 0,
+                x1: 3,
+                y1: 3
+            }
+        );
+        assert_eq!(
+            (labels.components[1].area, labels.components[1].first),
+            (5, (2, 0))
+        );
     }
 
     #[test]
@@ -205,7 +247,11 @@ mod tests {
 
     #[test]
     fn an_empty_array_has_no_component() {
-        assert!(label(&Grid::filled(0, 0, 0), Connectivity::Four).components.is_empty());
+        assert!(
+            label(&Grid::filled(0, 0, 0), Connectivity::Four)
+                .components
+                .is_empty()
+        );
         assert!(fill_holes(&Grid::filled(3, 0, 0)).is_empty());
     }
 }

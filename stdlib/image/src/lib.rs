@@ -27,7 +27,9 @@ pub mod units;
 pub mod watershed;
 
 pub use grid::{Grid, Rect, Rgb8};
-pub use instances::{ClassName, Instance, Instances, InstancesHeader, InstancesIter, InstancesWriter, SlideFrame};
+pub use instances::{
+    ClassName, Instance, Instances, InstancesHeader, InstancesIter, InstancesWriter, SlideFrame,
+};
 pub use maps::{Maps, MapsHeader, MapsWriter, Square, Tiles, Window};
 pub use mask::{Mask, MaskGeometry};
 pub use patches::{Cell, GridHeader, PatchGrid};

@@ -46,18 +46,35 @@ impl MapsHeader {
             return Err(bad("its resolution is not a positive number"));
         }
         let side = u64::from(self.tile);
-        let fits = |channels: u32| (1..=MAX_TILE_VALUES).contains(&side.saturating_mul(side).saturating_mul(channels.into()));
-        match self.heads.iter().find(|&(name, &channels)| name.is_empty() || name.contains('/') || !fits(channels)) {
-            Some((name, channels)) => {
-                Err(bad(format!("head `{name}` cannot have {channels} channels in tiles of {} px", self.tile)))
-            }
+        let fits = |channels: u32| {
+            (1..=MAX_TILE_VALUES)
+                .contains(&side.saturating_mul(side).saturating_mul(channels.into()))
+        };
+        match self
+            .heads
+            .iter()
+            .find(|&(name, &channels)| name.is_empty() || name.contains('/') || !fits(channels))
+        {
+            Some((name, channels)) => Err(bad(format!(
+                "head `{name}` cannot have {channels} channels in tiles of {} px",
+                self.tile
+            ))),
             None => Ok(()),
         }
     }
 
     fn channels(&self, head: &str) -> Result<usize, StoreError> {
-        let known = || self.heads.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let channels = self.heads.get(head).ok_or_else(|| bad(format!("it has no head `{head}`, only {}", known())))?;
+        let known = || {
+            self.heads
+                .keys()
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let channels = self
+            .heads
+            .get(head)
+            .ok_or_else(|| bad(format!("it has no head `{head}`, only {}", known())))?;
         Ok(*channels as usize)
     }
 
@@ -82,14 +99,25 @@ impl MapsWriter {
     ///
     /// # Errors
     /// When the head, place or length does not fit the header, or storing fails.
-    pub fn put_tile(&self, head: &str, row: u32, col: u32, values: &[f32]) -> Result<(), StoreError> {
+    pub fn put_tile(
+        &self,
+        head: &str,
+        row: u32,
+        col: u32,
+        values: &[f32],
+    ) -> Result<(), StoreError> {
         let channels = self.header.channels(head)?;
         let expected = (self.header.tile as usize).pow(2) * channels;
         if values.len() != expected {
-            return Err(bad(format!("a tile of `{head}` has {} values, not {expected}", values.len())));
+            return Err(bad(format!(
+                "a tile of `{head}` has {} values, not {expected}",
+                values.len()
+            )));
         }
         if row >= self.header.rows() || col >= self.header.cols() {
-            return Err(bad(format!("tile {row}, {col} of `{head}` lies outside the slide")));
+            return Err(bad(format!(
+                "tile {row}, {col} of `{head}` lies outside the slide"
+            )));
         }
         if values.iter().all(|v| v.to_bits() == 0) {
             return Ok(());
@@ -104,7 +132,10 @@ impl MapsWriter {
     /// # Errors
     /// When storing fails.
     pub fn finish(self) -> Result<Maps, StoreError> {
-        let mut entries = self.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self
+            .entries
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         let meta = serde_json::to_vec(&self.header).map_err(bad)?;
         entries.insert(META.into(), self.store.put_bytes(&meta)?);
         let tree = Tree { entries };
@@ -135,7 +166,11 @@ impl Maps {
     /// When the header's numbers make no sense.
     pub fn writer(store: &Store, header: MapsHeader) -> Result<MapsWriter, StoreError> {
         header.check()?;
-        Ok(MapsWriter { store: store.clone(), header, entries: Mutex::default() })
+        Ok(MapsWriter {
+            store: store.clone(),
+            header,
+            entries: Mutex::default(),
+        })
     }
 
     /// Returns what all tiles share.
@@ -163,25 +198,52 @@ impl Maps {
     ///
     /// # Errors
     /// When the head is unknown or a tile is damaged.
-    pub fn window(&self, head: &str, x: i64, y: i64, width: u32, height: u32) -> Result<Window, StoreError> {
+    pub fn window(
+        &self,
+        head: &str,
+        x: i64,
+        y: i64,
+        width: u32,
+        height: u32,
+    ) -> Result<Window, StoreError> {
         let header = &self.inner.header;
         let channels = header.channels(head)?;
         let (width, height) = (width as usize, height as usize);
-        let core = Rect { x0: 0, y0: 0, x1: width, y1: height };
-        let mut window = Window { x, y, width, height, channels, core, data: vec![0.0; width * height * channels] };
+        let core = Rect {
+            x0: 0,
+            y0: 0,
+            x1: width,
+            y1: height,
+        };
+        let mut window = Window {
+            x,
+            y,
+            width,
+            height,
+            channels,
+            core,
+            data: vec![0.0; width * height * channels],
+        };
         let side = i64::from(header.tile);
         let (right, bottom) = (x + width as i64, y + height as i64);
         let span = |from: i64, to: i64, count: u32| {
             let last = (to + side - 1).div_euclid(side).clamp(0, count.into()) as u32;
             from.div_euclid(side).clamp(0, count.into()) as u32..last
         };
-        let Some(tiles) = self.inner.tiles.get(head) else { return Ok(window) };
+        let Some(tiles) = self.inner.tiles.get(head) else {
+            return Ok(window);
+        };
         for row in span(y, bottom, header.rows()) {
             for col in span(x, right, header.cols()) {
                 if let Some(digest) = tiles.get(&(row, col)) {
                     let tile = self.tile(digest, channels)?;
                     let origin = (i64::from(col) * side, i64::from(row) * side);
-                    window.paste(&tile, origin, header.tile as usize, (header.width, header.height));
+                    window.paste(
+                        &tile,
+                        origin,
+                        header.tile as usize,
+                        (header.width, header.height),
+                    );
                 }
             }
         }
@@ -206,7 +268,12 @@ impl Maps {
         let axis = |length: u32| {
             (0..length.div_ceil(tile)).map(move |i| {
                 let (from, to) = (i * tile, (i + 1).saturating_mul(tile).min(length));
-                (from, to, from.saturating_sub(margin), to.saturating_add(margin).min(length))
+                (
+                    from,
+                    to,
+                    from.saturating_sub(margin),
+                    to.saturating_add(margin).min(length),
+                )
             })
         };
         axis(header.height)
@@ -238,26 +305,51 @@ impl Maps {
 
     /// Reads the squares of [`Maps::squares`] one after the other.
     pub fn tiles<'a>(&'a self, head: &'a str, tile: u32, margin: u32) -> Tiles<'a> {
-        Tiles { maps: self, head, squares: self.squares(tile, margin).into_iter() }
+        Tiles {
+            maps: self,
+            head,
+            squares: self.squares(tile, margin).into_iter(),
+        }
     }
 
     fn from_tree(store: &Store, digest: Digest, tree: &Tree) -> Result<Self, StoreError> {
-        let meta = tree.entries.get(META).ok_or_else(|| bad("it has no `meta.json`"))?;
+        let meta = tree
+            .entries
+            .get(META)
+            .ok_or_else(|| bad("it has no `meta.json`"))?;
         let header: MapsHeader =
             serde_json::from_slice(&store.read_blob(&meta.digest)?).map_err(bad)?;
         header.check()?;
         let mut tiles: BTreeMap<String, BTreeMap<(u32, u32), Digest>> = BTreeMap::new();
         for (name, blob) in tree.entries.iter().filter(|(name, _)| *name != META) {
-            let (head, row, col) = place(name).ok_or_else(|| bad(format!("it holds `{name}`, which is no tile")))?;
+            let (head, row, col) =
+                place(name).ok_or_else(|| bad(format!("it holds `{name}`, which is no tile")))?;
             header.channels(head)?;
             if row >= header.rows() || col >= header.cols() {
                 return Err(bad(format!("its tile `{name}` lies outside the slide")));
             }
-            tiles.entry(head.to_owned()).or_default().insert((row, col), blob.digest);
+            tiles
+                .entry(head.to_owned())
+                .or_default()
+                .insert((row, col), blob.digest);
         }
         let size = tree.entries.values().map(|blob| blob.size).sum();
-        let cache = Mutex::new(Cache { bytes: 0, limit: CACHE_BYTES, clock: 0, tiles: BTreeMap::new() });
-        Ok(Self { inner: Arc::new(Inner { store: store.clone(), digest, header, size, tiles, cache }) })
+        let cache = Mutex::new(Cache {
+            bytes: 0,
+            limit: CACHE_BYTES,
+            clock: 0,
+            tiles: BTreeMap::new(),
+        });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store: store.clone(),
+                digest,
+                header,
+                size,
+                tiles,
+                cache,
+            }),
+        })
     }
 }
 
@@ -272,7 +364,10 @@ impl Artifact for Maps {
 
     fn store(self, _: &Store) -> Result<Stored, StoreError> {
         let fields = BTreeMap::from([("tiles".into(), self.stored_tiles().into())]);
-        let blob = Blob { digest: self.inner.digest, size: self.inner.size };
+        let blob = Blob {
+            digest: self.inner.digest,
+            size: self.inner.size,
+        };
         Ok(Stored::tree(Self::KIND, blob, fields))
     }
 
@@ -302,7 +397,9 @@ impl Iterator for Tiles<'_> {
     type Item = Result<Window, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.squares.next().map(|square| self.maps.read_square(self.head, &square))
+        self.squares
+            .next()
+            .map(|square| self.maps.read_square(self.head, &square))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -336,7 +433,11 @@ impl Window {
     pub fn channel(&self, channel: usize) -> Grid<f32> {
         let mut grid = Grid::filled(self.width, self.height, 0.0);
         if channel < self.channels {
-            for (value, pixel) in grid.data.iter_mut().zip(self.data.chunks_exact(self.channels)) {
+            for (value, pixel) in grid
+                .data
+                .iter_mut()
+                .zip(self.data.chunks_exact(self.channels))
+            {
                 *value = pixel[channel];
             }
         }
@@ -346,7 +447,12 @@ impl Window {
     /// Copies what a tile shares with the window and the slide.
     fn paste(&mut self, tile: &[f32], origin: (i64, i64), side: usize, slide: (u32, u32)) {
         let shared = |from: i64, length: usize, start: i64, end: u32| {
-            (from.max(start), (from + length as i64).min(start + side as i64).min(end.into()))
+            (
+                from.max(start),
+                (from + length as i64)
+                    .min(start + side as i64)
+                    .min(end.into()),
+            )
         };
         let (x0, x1) = shared(self.x, self.width, origin.0, slide.0);
         let (y0, y1) = shared(self.y, self.height, origin.1, slide.1);
@@ -388,7 +494,12 @@ impl Cache {
             self.bytes += bytes;
         }
         while self.bytes > self.limit {
-            let Some(oldest) = self.tiles.iter().min_by_key(|(_, (used, _))| *used).map(|(digest, _)| *digest) else {
+            let Some(oldest) = self
+                .tiles
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(digest, _)| *digest)
+            else {
                 break;
             };
             if let Some((_, tile)) = self.tiles.remove(&oldest) {
@@ -414,11 +525,14 @@ fn encode(values: &[f32]) -> std::io::Result<Vec<u8>> {
 
 /// Undoes [`encode`] for exactly `count` values.
 fn decode(bytes: &[u8], count: usize) -> Result<Vec<f32>, StoreError> {
-    let planes = zstd::bulk::decompress(bytes, 4 * count).map_err(|e| bad(format!("a tile is damaged: {e}")))?;
+    let planes = zstd::bulk::decompress(bytes, 4 * count)
+        .map_err(|e| bad(format!("a tile is damaged: {e}")))?;
     if planes.len() != 4 * count {
         return Err(bad("a tile is damaged: it is too short"));
     }
-    Ok((0..count).map(|i| f32::from_le_bytes([0, 1, 2, 3].map(|plane| planes[plane * count + i]))).collect())
+    Ok((0..count)
+        .map(|i| f32::from_le_bytes([0, 1, 2, 3].map(|plane| planes[plane * count + i])))
+        .collect())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -435,8 +549,21 @@ mod tests {
 
     fn header() -> MapsHeader {
         let heads = BTreeMap::from([("Nuclei-INST".into(), 2), ("Nuclei-TYPE".into(), 1)]);
-        let slide = SlideFrame { width: 50, height: 37, digest: Digest::of(b"slide"), mpp: 0.499 };
-        MapsHeader { mpp: 0.5, scale: [1.002, 1.002], width: 50, height: 37, tile: 16, heads, slide }
+        let slide = SlideFrame {
+            width: 50,
+            height: 37,
+            digest: Digest::of(b"slide"),
+            mpp: 0.499,
+        };
+        MapsHeader {
+            mpp: 0.5,
+            scale: [1.002, 1.002],
+            width: 50,
+            height: 37,
+            tile: 16,
+            heads,
+            slide,
+        }
     }
 
     /// Value of channel `c` at column `x`, row `y` in the maps of these tests.
@@ -452,7 +579,13 @@ mod tests {
         let writer = Maps::writer(store, header()).unwrap();
         for row in 0..3 {
             for col in 0..4 {
-                let pixel = |i: i64| value(i64::from(col) * 16 + i / 2 % 16, i64::from(row) * 16 + i / 32, (i % 2) as usize);
+                let pixel = |i: i64| {
+                    value(
+                        i64::from(col) * 16 + i / 2 % 16,
+                        i64::from(row) * 16 + i / 32,
+                        (i % 2) as usize,
+                    )
+                };
                 let tile: Vec<f32> = (0..512).map(pixel).collect();
                 writer.put_tile("Nuclei-INST", row, col, &tile).unwrap();
             }
@@ -473,7 +606,13 @@ mod tests {
         let stored = maps.store(&store).unwrap();
         assert_eq!(stored.fields["tiles"], 9);
         let maps = Maps::open(&stored, &store).unwrap();
-        for (x, y, w, h) in [(-5, -7, 70, 60), (0, 0, 50, 37), (15, 15, 2, 2), (33, 20, 9, 1), (60, 40, 5, 5)] {
+        for (x, y, w, h) in [
+            (-5, -7, 70, 60),
+            (0, 0, 50, 37),
+            (15, 15, 2, 2),
+            (33, 20, 9, 1),
+            (60, 40, 5, 5),
+        ] {
             let window = maps.window("Nuclei-INST", x, y, w, h).unwrap();
             for c in 0..2 {
                 let grid = window.channel(c);
@@ -484,7 +623,13 @@ mod tests {
                 }
             }
         }
-        assert!(maps.window("Nuclei-TYPE", 0, 0, 9, 9).unwrap().data.iter().all(|&v| v == 0.0));
+        assert!(
+            maps.window("Nuclei-TYPE", 0, 0, 9, 9)
+                .unwrap()
+                .data
+                .iter()
+                .all(|&v| v == 0.0)
+        );
         assert!(maps.window("Gland-INST", 0, 0, 9, 9).is_err());
     }
 
@@ -492,7 +637,10 @@ mod tests {
     fn blank_parts_are_known_without_reading() {
         let (_dir, store) = store();
         let maps = written(&store);
-        assert!(maps.is_blank("Nuclei-INST", 16, 0, 32, 37) && !maps.is_blank("Nuclei-INST", 15, 0, 32, 37));
+        assert!(
+            maps.is_blank("Nuclei-INST", 16, 0, 32, 37)
+                && !maps.is_blank("Nuclei-INST", 15, 0, 32, 37)
+        );
         assert!(maps.is_blank("Nuclei-TYPE", 0, 0, 50, 37));
     }
 
@@ -507,12 +655,21 @@ mod tests {
                 for x in window.core.x0..window.core.x1 {
                     let (gx, gy) = (x + window.x as usize, y + window.y as usize);
                     seen.set(gx, gy, seen.at(gx, gy) + 1);
-                    assert_eq!(window.data[2 * (y * window.width + x)], value(gx as i64, gy as i64, 0));
+                    assert_eq!(
+                        window.data[2 * (y * window.width + x)],
+                        value(gx as i64, gy as i64, 0)
+                    );
                 }
             }
         }
         assert!(seen.data.iter().all(|&n| n == 1));
-        assert_eq!(maps.squares(20, 3)[1], Square { core: [20, 0, 40, 20], outer: [17, 0, 43, 23] });
+        assert_eq!(
+            maps.squares(20, 3)[1],
+            Square {
+                core: [20, 0, 40, 20],
+                outer: [17, 0, 43, 23]
+            }
+        );
     }
 
     #[test]
@@ -524,7 +681,9 @@ mod tests {
             std::thread::scope(|scope| {
                 for i in order {
                     let (writer, tile) = (&writer, tile(i));
-                    scope.spawn(move || writer.put_tile("Nuclei-TYPE", i % 3, i % 4, &tile).unwrap());
+                    scope.spawn(move || {
+                        writer.put_tile("Nuclei-TYPE", i % 3, i % 4, &tile).unwrap()
+                    });
                 }
             });
             writer.finish().unwrap().store(&store).unwrap().digest
@@ -550,7 +709,12 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_to_its_limit() {
-        let mut cache = Cache { bytes: 0, limit: 4000, clock: 0, tiles: BTreeMap::new() };
+        let mut cache = Cache {
+            bytes: 0,
+            limit: 4000,
+            clock: 0,
+            tiles: BTreeMap::new(),
+        };
         for i in 0..50u8 {
             cache.put(Digest::of(&[i]), Arc::new(vec![0.0; 300]));
             assert!(cache.bytes <= 4000 && cache.get(&Digest::of(&[i])).is_some());
@@ -561,9 +725,18 @@ mod tests {
     #[test]
     fn a_header_that_makes_no_sense_is_refused() {
         let (_dir, store) = store();
-        let huge = MapsHeader { tile: u32::MAX, ..header() };
-        let empty = MapsHeader { tile: 0, ..header() };
-        let blurred = MapsHeader { mpp: f64::NAN, ..header() };
+        let huge = MapsHeader {
+            tile: u32::MAX,
+            ..header()
+        };
+        let empty = MapsHeader {
+            tile: 0,
+            ..header()
+        };
+        let blurred = MapsHeader {
+            mpp: f64::NAN,
+            ..header()
+        };
         for wrong in [huge, empty, blurred] {
             assert!(Maps::writer(&store, wrong).is_err());
         }

@@ -43,7 +43,13 @@ impl Mask {
     /// Returns a mask with nothing set.
     pub fn new(width: u32, height: u32, geometry: MaskGeometry) -> Self {
         let stride = (width as usize).div_ceil(8);
-        Self { width, height, stride, bits: vec![0; stride * height as usize], geometry }
+        Self {
+            width,
+            height,
+            stride,
+            bits: vec![0; stride * height as usize],
+            geometry,
+        }
     }
 
     /// Returns the mask of the values that are not 0.
@@ -105,7 +111,10 @@ impl Mask {
 
     /// Counts the set pixels.
     pub fn count(&self) -> u64 {
-        self.bits.iter().map(|byte| u64::from(byte.count_ones())).sum()
+        self.bits
+            .iter()
+            .map(|byte| u64::from(byte.count_ones()))
+            .sum()
     }
 
     /// Says whether any pixel in the half-open box is set; the box is clipped to the mask.
@@ -116,7 +125,11 @@ impl Mask {
     /// Returns the share of the mask that is set, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         let pixels = u64::from(self.width) * u64::from(self.height);
-        if pixels == 0 { 0.0 } else { self.count() as f64 / pixels as f64 }
+        if pixels == 0 {
+            0.0
+        } else {
+            self.count() as f64 / pixels as f64
+        }
     }
 
     /// Returns the mask as the bytes of a PNG.
@@ -133,7 +146,11 @@ impl Mask {
         let written = encoder
             .add_text_chunk(KEYWORD.into(), text)
             .and_then(|()| encoder.write_header())
-            .and_then(|mut writer| writer.write_image_data(&self.bits).and_then(|()| writer.finish()));
+            .and_then(|mut writer| {
+                writer
+                    .write_image_data(&self.bits)
+                    .and_then(|()| writer.finish())
+            });
         written.map_err(bad)?;
         Ok(bytes)
     }
@@ -147,25 +164,41 @@ impl Mask {
         decoder.set_transformations(png::Transformations::IDENTITY);
         let header = decoder.read_header_info().map_err(bad)?;
         let (width, height) = (header.width, header.height);
-        if (header.color_type, header.bit_depth) != (png::ColorType::Grayscale, png::BitDepth::One) {
+        if (header.color_type, header.bit_depth) != (png::ColorType::Grayscale, png::BitDepth::One)
+        {
             return Err(bad("it is not a 1-bit grey image"));
         }
-        if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-            return Err(bad(format!("it claims {width} × {height} px, more than any mask has")));
+        if width > MAX_SIDE
+            || height > MAX_SIDE
+            || u64::from(width) * u64::from(height) > MAX_PIXELS
+        {
+            return Err(bad(format!(
+                "it claims {width} × {height} px, more than any mask has"
+            )));
         }
         let mut reader = decoder.read_info().map_err(bad)?;
         let stride = (width as usize).div_ceil(8);
         let mut bits = vec![0; stride * height as usize];
         reader.next_frame(&mut bits).map_err(bad)?;
         reader.finish().map_err(bad)?;
-        let text = reader.info().uncompressed_latin1_text.iter().find(|chunk| chunk.keyword == KEYWORD);
+        let text = reader
+            .info()
+            .uncompressed_latin1_text
+            .iter()
+            .find(|chunk| chunk.keyword == KEYWORD);
         let text = text.ok_or_else(|| bad("it does not say where on the slide it lies"))?;
         let geometry: MaskGeometry = serde_json::from_str(&text.text).map_err(bad)?;
         let positive = |v: f64| v.is_finite() && v > 0.0;
         if !(positive(geometry.mpp) && geometry.scale.iter().all(|&s| positive(s))) {
             return Err(bad("its resolution is not a positive number"));
         }
-        let mut mask = Self { width, height, stride, bits, geometry };
+        let mut mask = Self {
+            width,
+            height,
+            stride,
+            bits,
+            geometry,
+        };
         mask.clear_padding();
         Ok(mask)
     }
@@ -211,7 +244,11 @@ mod tests {
     use super::*;
 
     fn ring() -> Mask {
-        let geometry = MaskGeometry { mpp: 7.984_000_000_000_1, scale: [16.0, 15.99], slide: [2220, 2967] };
+        let geometry = MaskGeometry {
+            mpp: 7.984_000_000_000_1,
+            scale: [16.0, 15.99],
+            slide: [2220, 2967],
+        };
         let mut mask = Mask::new(21, 13, geometry);
         for i in 0..13 {
             mask.set(i + 4, i, true);
@@ -245,7 +282,10 @@ mod tests {
         let bytes = ring().to_png().unwrap();
         for i in 0..bytes.len() {
             // The last 12 bytes end the file and hold nothing.
-            assert!(Mask::from_png(&bytes[..i.min(bytes.len() - 13)]).is_err(), "first {i} bytes");
+            assert!(
+                Mask::from_png(&bytes[..i.min(bytes.len() - 13)]).is_err(),
+                "first {i} bytes"
+            );
             let mut broken = bytes.clone();
             broken[i] ^= 0x20;
             if let Ok(read) = Mask::from_png(&broken) {

@@ -28,16 +28,26 @@ impl Element {
             }
             let dy = dy as f64;
             // OpenCV's own formula; its `saturate_cast` rounds halves to even.
-            let dx = if centre == 0 { 0.0 } else { (r * ((r * r - dy * dy) / (r * r)).sqrt()).round_ties_even() };
+            let dx = if centre == 0 {
+                0.0
+            } else {
+                (r * ((r * r - dy * dy) / (r * r)).sqrt()).round_ties_even()
+            };
             let dx = dx as usize;
             (centre.saturating_sub(dx), (centre + dx + 1).min(size))
         });
-        Self { size, rows: rows.collect() }
+        Self {
+            size,
+            rows: rows.collect(),
+        }
     }
 
     /// Returns a full square.
     pub fn square(size: usize) -> Self {
-        Self { size, rows: vec![(0, size); size] }
+        Self {
+            size,
+            rows: vec![(0, size); size],
+        }
     }
 
     /// Returns the side.
@@ -47,7 +57,9 @@ impl Element {
 
     /// Says whether the element holds column `x`, row `y`.
     pub fn at(&self, x: usize, y: usize) -> bool {
-        self.rows.get(y).is_some_and(|&(from, to)| (from..to).contains(&x))
+        self.rows
+            .get(y)
+            .is_some_and(|&(from, to)| (from..to).contains(&x))
     }
 
     /// Returns the runs as offsets from the anchor: `(dy, first dx, last dx)`.
@@ -57,7 +69,13 @@ impl Element {
             .iter()
             .enumerate()
             .filter(|(_, (from, to))| from < to)
-            .map(move |(y, &(from, to))| (y as isize - anchor, from as isize - anchor, to as isize - 1 - anchor))
+            .map(move |(y, &(from, to))| {
+                (
+                    y as isize - anchor,
+                    from as isize - anchor,
+                    to as isize - 1 - anchor,
+                )
+            })
     }
 }
 
@@ -141,7 +159,11 @@ mod tests {
     use super::*;
 
     fn drawn(element: &Element) -> Vec<String> {
-        let row = |y| (0..element.size()).map(|x| if element.at(x, y) { '1' } else { '0' }).collect();
+        let row = |y| {
+            (0..element.size())
+                .map(|x| if element.at(x, y) { '1' } else { '0' })
+                .collect()
+        };
         (0..element.size()).map(row).collect()
     }
 
@@ -150,12 +172,21 @@ mod tests {
         assert_eq!(drawn(&Element::ellipse(1)), ["1"]);
         assert_eq!(drawn(&Element::ellipse(2)), ["01", "11"]);
         assert_eq!(drawn(&Element::ellipse(3)), ["010", "111", "010"]);
-        assert_eq!(drawn(&Element::ellipse(5)), ["00100", "11111", "11111", "11111", "00100"]);
+        assert_eq!(
+            drawn(&Element::ellipse(5)),
+            ["00100", "11111", "11111", "11111", "00100"]
+        );
         let ten = drawn(&Element::ellipse(10));
         assert_eq!(ten[0], "0000010000");
-        assert_eq!([&ten[1], &ten[2], &ten[3], &ten[9]], ["0011111110", "0111111111", "1111111111", "0011111110"]);
+        assert_eq!(
+            [&ten[1], &ten[2], &ten[3], &ten[9]],
+            ["0011111110", "0111111111", "1111111111", "0011111110"]
+        );
         let eleven = drawn(&Element::ellipse(11));
-        assert_eq!([&eleven[0], &eleven[1], &eleven[10]], ["00000100000", "00111111100", "00000100000"]);
+        assert_eq!(
+            [&eleven[0], &eleven[1], &eleven[10]],
+            ["00000100000", "00111111100", "00000100000"]
+        );
     }
 
     #[test]
@@ -163,7 +194,10 @@ mod tests {
         let mut image = Grid::filled(4, 4, 0u8);
         image.set(1, 1, 1);
         let wide = dilate(&image, &Element::ellipse(2));
-        let set: Vec<_> = (0..16).filter(|&i| wide.data[i] == 1).map(|i| (i % 4, i / 4)).collect();
+        let set: Vec<_> = (0..16)
+            .filter(|&i| wide.data[i] == 1)
+            .map(|i| (i % 4, i / 4))
+            .collect();
         assert_eq!(set, [(1, 1), (2, 1), (1, 2)]);
     }
 
@@ -184,7 +218,8 @@ mod tests {
                 for j in 0..element.size() as isize {
                     for i in 0..element.size() as isize {
                         let (sx, sy) = (x + i - anchor, y + j - anchor);
-                        let inside = (0..image.width as isize).contains(&sx) && (0..image.height as isize).contains(&sy);
+                        let inside = (0..image.width as isize).contains(&sx)
+                            && (0..image.height as isize).contains(&sy);
                         if inside
                             && element.at(i as usize, j as usize)
                             && (image.at(sx as usize, sy as usize) != 0) == dilation
@@ -208,12 +243,22 @@ mod tests {
         for round in 0..60 {
             let (width, height) = (1 + random() as usize % 23, 1 + random() as usize % 17);
             let density = [5, 50, 95][round % 3];
-            let data = (0..width * height).map(|_| u8::from(random() % 100 < density)).collect();
+            let data = (0..width * height)
+                .map(|_| u8::from(random() % 100 < density))
+                .collect();
             let image = Grid::from_vec(width, height, data).unwrap();
             for size in [1, 2, 3, 4, 5, 9, 10, 11] {
                 let element = Element::ellipse(size);
-                assert_eq!(dilate(&image, &element), plainly(&image, &element, true), "dilate {size}");
-                assert_eq!(erode(&image, &element), plainly(&image, &element, false), "erode {size}");
+                assert_eq!(
+                    dilate(&image, &element),
+                    plainly(&image, &element, true),
+                    "dilate {size}"
+                );
+                assert_eq!(
+                    erode(&image, &element),
+                    plainly(&image, &element, false),
+                    "erode {size}"
+                );
             }
         }
     }

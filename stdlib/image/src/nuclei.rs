@@ -1,9 +1,9 @@
 //! Parts touching nuclei: foreground, seeds, and a watershed between them.
 
+use crate::Grid;
 use crate::label::{Connectivity, fill_holes, label, remove_small};
 use crate::morphology::{Element, erode};
 use crate::watershed::watershed;
-use crate::Grid;
 
 /// What decides which pixels and pieces count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,7 +18,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threshold: 0.5, min_area: 8, min_marker: 4 }
+        Self {
+            threshold: 0.5,
+            min_area: 8,
+            min_marker: 4,
+        }
     }
 }
 
@@ -30,8 +34,16 @@ impl Default for Options {
 pub fn split(inner: &Grid<f32>, contour: &Grid<f32>, options: &Options) -> Grid<i32> {
     debug_assert_eq!((inner.width, inner.height), (contour.width, contour.height));
     let above = |value: f32| u8::from(f64::from(value) > options.threshold);
-    let sums = inner.data.iter().zip(&contour.data).map(|(inner, contour)| above(inner + contour));
-    let foreground = Grid { width: inner.width, height: inner.height, data: sums.collect() };
+    let sums = inner
+        .data
+        .iter()
+        .zip(&contour.data)
+        .map(|(inner, contour)| above(inner + contour));
+    let foreground = Grid {
+        width: inner.width,
+        height: inner.height,
+        data: sums.collect(),
+    };
     let mask = remove_small(&erode(&foreground, &Element::ellipse(3)), options.min_area);
     let seeds = fill_holes(&remove_small(&inner.map(above), options.min_marker));
     let markers = label(&seeds, Connectivity::Four).map;
@@ -45,7 +57,12 @@ mod tests {
     #[test]
     fn nothing_gives_nothing() {
         let blank = Grid::filled(20, 10, 0.0);
-        assert!(split(&blank, &blank, &Options::default()).data.iter().all(|&id| id == 0));
+        assert!(
+            split(&blank, &blank, &Options::default())
+                .data
+                .iter()
+                .all(|&id| id == 0)
+        );
         let none = Grid::filled(0, 0, 0.0);
         assert!(split(&none, &none, &Options::default()).is_empty());
     }
@@ -53,7 +70,12 @@ mod tests {
     #[test]
     fn a_half_is_not_above_the_threshold() {
         let half = Grid::filled(20, 10, 0.5);
-        assert!(split(&half, &Grid::filled(20, 10, 0.0), &Options::default()).data.iter().all(|&id| id == 0));
+        assert!(
+            split(&half, &Grid::filled(20, 10, 0.0), &Options::default())
+                .data
+                .iter()
+                .all(|&id| id == 0)
+        );
     }
 
     #[test]

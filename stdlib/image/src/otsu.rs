@@ -6,7 +6,11 @@
 /// Of equal maxima the lowest level is taken, as scikit-image does.
 pub fn threshold(histogram: &[u64; 256]) -> Option<u8> {
     let total: u64 = histogram.iter().sum();
-    let sum: u64 = histogram.iter().enumerate().map(|(level, &count)| level as u64 * count).sum();
+    let sum: u64 = histogram
+        .iter()
+        .enumerate()
+        .map(|(level, &count)| level as u64 * count)
+        .sum();
     let (mut below, mut below_sum) = (0u64, 0u64);
     let mut best: Option<(f64, u8)> = None;
     for (level, &count) in histogram.iter().enumerate() {
@@ -40,7 +44,13 @@ mod tests {
 
     #[test]
     fn two_heaps_are_parted_between_them() {
-        let values = (0..100).map(|i| if i % 3 == 0 { 200 + i as u8 % 7 } else { 20 + i as u8 % 9 });
+        let values = (0..100).map(|i| {
+            if i % 3 == 0 {
+                200 + i as u8 % 7
+            } else {
+                20 + i as u8 % 9
+            }
+        });
         let level = threshold(&histogram(values)).unwrap();
         assert!((28..200).contains(&level));
     }

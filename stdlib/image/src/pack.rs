@@ -39,7 +39,10 @@ fn damaged(reason: impl Into<String>) -> io::Error {
 /// Appends a section to `to`.
 pub(crate) fn write_section(to: &mut impl Write, count: u32, raw: &[u8]) -> io::Result<()> {
     if raw.len() > MAX_RAW {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a section is larger than 1 GiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a section is larger than 1 GiB",
+        ));
     }
     let payload = zstd::bulk::compress(raw, LEVEL)?;
     let mut head = [0; 12];
@@ -57,10 +60,14 @@ pub(crate) fn read_section(from: &mut impl Read, left: &mut u64) -> io::Result<S
     let mut expected = [0; 16];
     from.read_exact(&mut head)?;
     from.read_exact(&mut expected)?;
-    *left = left.checked_sub(28).ok_or_else(|| damaged("it ends inside a section's head"))?;
+    *left = left
+        .checked_sub(28)
+        .ok_or_else(|| damaged("it ends inside a section's head"))?;
     let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
     let (length, raw_length, count) = (u64::from(word(0)), word(4) as usize, word(8));
-    *left = left.checked_sub(length).ok_or_else(|| damaged("a section is longer than the file"))?;
+    *left = left
+        .checked_sub(length)
+        .ok_or_else(|| damaged("a section is longer than the file"))?;
     let mut payload = vec![0; length as usize];
     from.read_exact(&mut payload)?;
     if check(&head, &payload) != expected {
@@ -80,8 +87,14 @@ pub(crate) fn read_section(from: &mut impl Read, left: &mut u64) -> io::Result<S
 pub(crate) fn read_magic(from: &mut impl Read, magic: &[u8], left: &mut u64) -> io::Result<()> {
     let mut found = vec![0; magic.len()];
     from.read_exact(&mut found)?;
-    *left = left.checked_sub(magic.len() as u64).ok_or_else(|| damaged("it is too short"))?;
-    if found == magic { Ok(()) } else { Err(damaged("it does not begin as this kind does")) }
+    *left = left
+        .checked_sub(magic.len() as u64)
+        .ok_or_else(|| damaged("it is too short"))?;
+    if found == magic {
+        Ok(())
+    } else {
+        Err(damaged("it does not begin as this kind does"))
+    }
 }
 
 /// Reads numbers from a section's bytes, never past their end.
@@ -95,7 +108,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or_else(|| damaged("a section ends early"))?;
+        let (head, rest) = self
+            .bytes
+            .split_first_chunk::<N>()
+            .ok_or_else(|| damaged("a section ends early"))?;
         self.bytes = rest;
         Ok(*head)
     }
@@ -164,7 +180,17 @@ mod tests {
     #[test]
     fn numbers_come_back() {
         let mut bytes = Vec::new();
-        for v in [0i64, 1, -1, 63, 64, -65, i64::from(i32::MAX), i64::MIN, i64::MAX] {
+        for v in [
+            0i64,
+            1,
+            -1,
+            63,
+            64,
+            -65,
+            i64::from(i32::MAX),
+            i64::MIN,
+            i64::MAX,
+        ] {
             bytes.clear();
             put_signed(&mut bytes, v);
             assert_eq!(Cursor::new(&bytes).signed().unwrap(), v);
@@ -176,7 +202,10 @@ mod tests {
         let mut whole = Vec::new();
         write_section(&mut whole, 3, b"three small things, three small things").unwrap();
         let read = |bytes: &[u8]| read_section(&mut &bytes[..], &mut (bytes.len() as u64));
-        assert_eq!(read(&whole).unwrap().raw, b"three small things, three small things");
+        assert_eq!(
+            read(&whole).unwrap().raw,
+            b"three small things, three small things"
+        );
         for i in 0..whole.len() {
             let mut broken = whole.clone();
             broken[i] ^= 0x41;

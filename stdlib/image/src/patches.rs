@@ -78,7 +78,8 @@ impl PatchGrid {
             pack::put_signed(&mut raw, i64::from(cell.col) - i64::from(last.col));
             last = cell;
         }
-        let count = u32::try_from(self.cells.len()).map_err(|_| bad("it has more than 2^32 patches"))?;
+        let count =
+            u32::try_from(self.cells.len()).map_err(|_| bad("it has more than 2^32 patches"))?;
         let mut bytes = MAGIC.to_vec();
         pack::write_section(&mut bytes, 0, &header).map_err(bad)?;
         pack::write_section(&mut bytes, count, &raw).map_err(bad)?;
@@ -149,12 +150,18 @@ mod tests {
             scale: [1.001_804, 1.002],
         };
         let cells = (0..21).flat_map(|row| (0..16).map(move |col| Cell { row, col }));
-        PatchGrid::new(header, cells.filter(|c| (c.row * 7 + c.col) % 3 != 0).collect())
+        PatchGrid::new(
+            header,
+            cells.filter(|c| (c.row * 7 + c.col) % 3 != 0).collect(),
+        )
     }
 
     #[test]
     fn a_grid_comes_back() {
-        assert_eq!(PatchGrid::from_bytes(&grid().to_bytes().unwrap()).unwrap(), grid());
+        assert_eq!(
+            PatchGrid::from_bytes(&grid().to_bytes().unwrap()).unwrap(),
+            grid()
+        );
     }
 
     #[test]
@@ -169,7 +176,10 @@ mod tests {
             let mut broken = bytes.clone();
             broken[i] ^= 0x10;
             assert!(PatchGrid::from_bytes(&broken).is_err(), "byte {i}");
-            assert!(PatchGrid::from_bytes(&bytes[..i]).is_err(), "first {i} bytes");
+            assert!(
+                PatchGrid::from_bytes(&bytes[..i]).is_err(),
+                "first {i} bytes"
+            );
         }
     }
 }

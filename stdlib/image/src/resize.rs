@@ -7,20 +7,20 @@ pub fn scaled(length: usize, factor: f64) -> usize {
     (length as f64 * factor).round_ties_even() as usize
 }
 
-/// Halves both sides by averaging blocks of 2 × 2, of fewer where a side is odd.
+/// Halves both sides by averaging blocks of 2 × 2, the last row and column repeated where they lack.
 ///
-/// This is OpenCV's bilinear at a factor of 0.5, summed in the order that it uses for
-/// images of two and three channels, as the published code passes them.
+/// This is OpenCV's bilinear at a factor of 0.5, for odd sizes too; its own last bit
+/// depends on the number of channels, so ours sums along rows first, then down.
 pub fn half_bilinear(grid: &Grid<f32>) -> Grid<f32> {
     let (width, height) = (scaled(grid.width, 0.5), scaled(grid.height, 0.5));
     let mut out = Grid::filled(width, height, 0.0);
     for y in 0..height {
-        let (upper, lower) = (grid.row(2 * y), (2 * y + 1 < grid.height).then(|| grid.row(2 * y + 1)));
+        let (upper, lower) = (grid.row(2 * y), grid.row((2 * y + 1).min(grid.height - 1)));
         for (x, value) in out.row_mut(y).iter_mut().enumerate() {
-            let columns = 2 * x..(2 * x + 2).min(grid.width);
-            let block = [Some(upper), lower].into_iter().flatten().flat_map(|row| &row[columns.clone()]);
-            let (sum, count) = block.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-            *value = sum / count;
+            let (left, right) = (2 * x, (2 * x + 1).min(grid.width - 1));
+            let above = (upper[left] + upper[right]) * 0.5;
+            let below = (lower[left] + lower[right]) * 0.5;
+            *value = (above + below) * 0.5;
         }
     }
     out
@@ -35,7 +35,12 @@ pub fn double_bilinear(grid: &Grid<f32>) -> Grid<f32> {
     let wide: Vec<Vec<f32>> = (0..grid.height).map(|y| double_row(grid.row(y))).collect();
     for (y, row) in (0..out.height).map(|y| (y, source(y, grid.height))) {
         let (upper, lower, weight) = row;
-        for ((value, a), b) in out.row_mut(y).iter_mut().zip(&wide[upper]).zip(&wide[lower]) {
+        for ((value, a), b) in out
+            .row_mut(y)
+            .iter_mut()
+            .zip(&wide[upper])
+            .zip(&wide[lower])
+        {
             *value = a * (1.0 - weight) + b * weight;
         }
     }
@@ -53,16 +58,29 @@ fn double_row(row: &[f32]) -> Vec<f32> {
 /// Returns which two source values an output of [`double_bilinear`] mixes, and the second's weight.
 fn source(i: usize, length: usize) -> (usize, usize, f32) {
     if i.is_multiple_of(2) {
-        if i == 0 { (0, 0, 0.0) } else { (i / 2 - 1, i / 2, 0.75) }
+        if i == 0 {
+            (0, 0, 0.0)
+        } else {
+            (i / 2 - 1, i / 2, 0.75)
+        }
     } else {
-        (i / 2, (i / 2 + 1).min(length - 1), if i / 2 + 1 < length { 0.25 } else { 0.0 })
+        (
+            i / 2,
+            (i / 2 + 1).min(length - 1),
+            if i / 2 + 1 < length { 0.25 } else { 0.0 },
+        )
     }
 }
 
 /// Takes every fourth value: sizes are rounded, halves to even, and the last value is repeated.
 pub fn quarter_nearest<T: Copy>(grid: &Grid<T>) -> Grid<T> {
     let at = |i: usize, length: usize| (4 * i).min(length - 1);
-    take(grid, scaled(grid.width, 0.25), scaled(grid.height, 0.25), at)
+    take(
+        grid,
+        scaled(grid.width, 0.25),
+        scaled(grid.height, 0.25),
+        at,
+    )
 }
 
 /// Repeats each value in a block of 2 × 2.
@@ -73,7 +91,11 @@ pub fn double_nearest<T: Copy>(grid: &Grid<T>) -> Grid<T> {
 /// Resizes to `width × height` by taking, for output `i`, source `floor(i · in / out)`.
 pub fn nearest<T: Copy>(grid: &Grid<T>, width: usize, height: usize) -> Grid<T> {
     let columns = sources(grid.width, width);
-    let mut out = Grid { width, height, data: Vec::with_capacity(width * height) };
+    let mut out = Grid {
+        width,
+        height,
+        data: Vec::with_capacity(width * height),
+    };
     for y in sources(grid.height, height) {
         let row = grid.row(y);
         out.data.extend(columns.iter().map(|&x| row[x]));
@@ -84,11 +106,22 @@ pub fn nearest<T: Copy>(grid: &Grid<T>, width: usize, height: usize) -> Grid<T> 
 fn sources(from: usize, to: usize) -> Vec<usize> {
     // OpenCV divides twice, and floors what that gives.
     let step = 1.0 / (to as f64 / from as f64);
-    (0..to).map(|i| ((i as f64 * step) as usize).min(from - 1)).collect()
+    (0..to)
+        .map(|i| ((i as f64 * step) as usize).min(from - 1))
+        .collect()
 }
 
-fn take<T: Copy>(grid: &Grid<T>, width: usize, height: usize, at: impl Fn(usize, usize) -> usize) -> Grid<T> {
-    let mut out = Grid { width, height, data: Vec::with_capacity(width * height) };
+fn take<T: Copy>(
+    grid: &Grid<T>,
+    width: usize,
+    height: usize,
+    at: impl Fn(usize, usize) -> usize,
+) -> Grid<T> {
+    let mut out = Grid {
+        width,
+        height,
+        data: Vec::with_capacity(width * height),
+    };
     for y in 0..height {
         let row = grid.row(at(y, grid.height));
         out.data.extend((0..width).map(|x| row[at(x, grid.width)]));
@@ -102,7 +135,15 @@ mod tests {
 
     #[test]
     fn sizes_round_halves_to_even() {
-        assert_eq!((scaled(7, 0.5), scaled(9, 0.5), scaled(10, 0.25), scaled(6, 0.25)), (4, 4, 2, 2));
+        assert_eq!(
+            (
+                scaled(7, 0.5),
+                scaled(9, 0.5),
+                scaled(10, 0.25),
+                scaled(6, 0.25)
+            ),
+            (4, 4, 2, 2)
+        );
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub struct Separation {
 impl Separation {
     /// Returns the separation of haematoxylin, eosin and DAB.
     pub fn hed() -> Self {
-        Self { unmix: inverse(&HED), density: std::array::from_fn(|value| optical_density(value as u8)) }
+        Self {
+            unmix: inverse(&HED),
+            density: std::array::from_fn(|value| optical_density(value as u8)),
+        }
     }
 
     /// Returns the amounts of the three stains in one pixel; 1 is the density of the stain's
@@ -40,13 +43,21 @@ impl Separation {
     /// Returns how much of one stain each pixel holds.
     pub fn channel(&self, image: &Rgb8, stain: Stain) -> Grid<f32> {
         let stain = stain as usize;
-        let amount = |pixel: [u8; 3]| self.amount(&pixel.map(|value| self.density[usize::from(value)]), stain);
+        let amount = |pixel: [u8; 3]| {
+            self.amount(&pixel.map(|value| self.density[usize::from(value)]), stain)
+        };
         let data = image.pixels().map(amount).collect();
-        Grid { width: image.width as usize, height: image.height as usize, data }
+        Grid {
+            width: image.width as usize,
+            height: image.height as usize,
+            data,
+        }
     }
 
     fn amount(&self, density: &[f64; 3], stain: usize) -> f32 {
-        let amount = density[0] * self.unmix[0][stain] + density[1] * self.unmix[1][stain] + density[2] * self.unmix[2][stain];
+        let amount = density[0] * self.unmix[0][stain]
+            + density[1] * self.unmix[1][stain]
+            + density[2] * self.unmix[2][stain];
         amount.max(0.0) as f32
     }
 }
@@ -86,6 +97,11 @@ mod tests {
     #[test]
     fn white_holds_nothing_and_black_is_finite() {
         assert_eq!(Separation::hed().amounts([255; 3]), [0.0; 3]);
-        assert!(Separation::hed().amounts([0; 3]).iter().all(|v| v.is_finite()));
+        assert!(
+            Separation::hed()
+                .amounts([0; 3])
+                .iter()
+                .all(|v| v.is_finite())
+        );
     }
 }

@@ -111,8 +111,14 @@ mod tests {
 
     #[test]
     fn whole_quantities_read_floats_that_are_whole() {
-        assert_eq!(serde_json::from_str::<Pixels>("448.0").unwrap(), Pixels(448));
-        assert_eq!(serde_json::from_str::<SquarePixels>("8").unwrap(), SquarePixels(8));
+        assert_eq!(
+            serde_json::from_str::<Pixels>("448.0").unwrap(),
+            Pixels(448)
+        );
+        assert_eq!(
+            serde_json::from_str::<SquarePixels>("8").unwrap(),
+            SquarePixels(8)
+        );
         assert!(serde_json::from_str::<Pixels>("0.5").is_err());
         assert!(serde_json::from_str::<Pixels>("-1").is_err());
         assert!(serde_json::from_str::<Pixels>("5e9").is_err());
@@ -127,8 +133,12 @@ mod tests {
             input: Pixels,
         }
         let schema = schemars::schema_for!(Parameters);
-        let at = schema.pointer("/properties/at/x-cerb-type").and_then(|v| v.as_str());
-        let input = schema.pointer("/properties/input/x-cerb-type").and_then(|v| v.as_str());
+        let at = schema
+            .pointer("/properties/at/x-cerb-type")
+            .and_then(|v| v.as_str());
+        let input = schema
+            .pointer("/properties/input/x-cerb-type")
+            .and_then(|v| v.as_str());
         assert_eq!((at, input), (Some("Mpp"), Some("Px")));
     }
 

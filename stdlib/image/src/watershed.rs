@@ -2,18 +2,27 @@
 
 use crate::Grid;
 
-/// An entry of the queue: smaller values first, then older ones.
+/// An entry of the queue: smaller values leave first, then older ones.
 #[derive(Clone, Copy)]
 struct Entry {
-    value: f64,
-    age: u32,
+    /// The value's bits in ascending order, then the age: one comparison decides.
+    key: u64,
     index: u32,
 }
 
 impl Entry {
-    /// Says whether this entry leaves the queue before `other`, whatever the heap does.
-    fn before(&self, other: &Self) -> bool {
-        self.value < other.value || (self.value == other.value && self.age < other.age)
+    fn new(value: f32, age: u32, index: usize) -> Self {
+        // Adding 0 turns -0 into 0, which compares equal; the rest maps floats to integers in their order.
+        let bits = (value + 0.0).to_bits();
+        let ordered = if bits >> 31 == 1 {
+            !bits
+        } else {
+            bits | 1 << 31
+        };
+        Self {
+            key: u64::from(ordered) << 32 | u64::from(age),
+            index: index as u32,
+        }
     }
 }
 
@@ -25,39 +34,48 @@ struct Queue(Vec<Entry>);
 
 impl Queue {
     fn push(&mut self, entry: Entry) {
-        let heap = &mut self.0;
-        let mut child = heap.len();
-        heap.push(entry);
+        let mut child = self.0.len();
+        self.0.push(entry);
+        let heap = self.0.as_mut_slice();
         while child > 0 {
             let parent = (child - 1) / 2;
-            if !heap[child].before(&heap[parent]) {
+            if entry.key >= heap[parent].key {
                 break;
             }
-            heap.swap(child, parent);
+            heap[child] = heap[parent];
             child = parent;
         }
+        heap[child] = entry;
     }
 
+    /// Takes the root; the last entry sinks from there below every smaller child, the left of equals.
     fn pop(&mut self) -> Option<Entry> {
-        let heap = &mut self.0;
-        if heap.is_empty() {
-            return None;
-        }
-        let top = heap.swap_remove(0);
+        let last = self.0.pop()?;
+        let heap = self.0.as_mut_slice();
+        let Some(&top) = heap.first() else {
+            return Some(last);
+        };
+        let length = heap.len();
         let mut node = 0;
         loop {
-            let mut smallest = node;
-            for child in [2 * node + 1, 2 * node + 2] {
-                if child < heap.len() && heap[child].before(&heap[smallest]) {
-                    smallest = child;
-                }
+            let left = 2 * node + 1;
+            if left >= length {
+                break;
             }
-            if smallest == node {
-                return Some(top);
+            let right = (left + 1).min(length - 1);
+            let child = if heap[right].key < heap[left].key {
+                right
+            } else {
+                left
+            };
+            if heap[child].key >= last.key {
+                break;
             }
-            heap.swap(node, smallest);
-            node = smallest;
+            heap[node] = heap[child];
+            node = child;
         }
+        heap[node] = last;
+        Some(top)
     }
 }
 
@@ -75,7 +93,7 @@ pub fn watershed(image: &Grid<f32>, markers: &Grid<i32>, mask: &Grid<u8>) -> Gri
     for (index, (&marker, &inside)) in markers.data.iter().zip(&mask.data).enumerate() {
         if marker != 0 && inside != 0 {
             labels.data[index] = marker;
-            queue.push(Entry { value: f64::from(image.data[index]), age: 0, index: index as u32 });
+            queue.push(Entry::new(image.data[index], 0, index));
         }
     }
     let mut age = 1;
@@ -94,7 +112,7 @@ pub fn watershed(image: &Grid<f32>, markers: &Grid<i32>, mask: &Grid<u8>) -> Gri
             }
             age += 1;
             labels.data[neighbour] = labels.data[index];
-            queue.push(Entry { value: f64::from(image.data[neighbour]), age, index: neighbour as u32 });
+            queue.push(Entry::new(image.data[neighbour], age, neighbour));
         }
     }
     labels

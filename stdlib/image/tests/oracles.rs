@@ -46,7 +46,8 @@ impl Cases {
     fn array(&mut self, code: u32, shape: &[usize], bytes: impl IntoIterator<Item = u8>) {
         self.0.extend(code.to_le_bytes());
         self.0.extend((shape.len() as u32).to_le_bytes());
-        self.0.extend(shape.iter().flat_map(|&n| (n as u32).to_le_bytes()));
+        self.0
+            .extend(shape.iter().flat_map(|&n| (n as u32).to_le_bytes()));
         self.0.extend(bytes);
     }
 
@@ -55,30 +56,53 @@ impl Cases {
     }
 
     fn i32(&mut self, grid: &Grid<i32>) {
-        self.array(1, &[grid.height, grid.width], grid.data.iter().flat_map(|v| v.to_le_bytes()));
+        self.array(
+            1,
+            &[grid.height, grid.width],
+            grid.data.iter().flat_map(|v| v.to_le_bytes()),
+        );
     }
 
     fn f32(&mut self, grid: &Grid<f32>) {
-        self.array(2, &[grid.height, grid.width], grid.data.iter().flat_map(|v| v.to_le_bytes()));
+        self.array(
+            2,
+            &[grid.height, grid.width],
+            grid.data.iter().flat_map(|v| v.to_le_bytes()),
+        );
     }
 
     fn f64s(&mut self, values: &[f64]) {
-        self.array(3, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()));
+        self.array(
+            3,
+            &[values.len()],
+            values.iter().flat_map(|v| v.to_le_bytes()),
+        );
     }
 
     fn numbers(&mut self, values: &[i32]) {
-        self.array(1, &[values.len()], values.iter().flat_map(|v| v.to_le_bytes()));
+        self.array(
+            1,
+            &[values.len()],
+            values.iter().flat_map(|v| v.to_le_bytes()),
+        );
     }
 
     fn points(&mut self, points: &[[i32; 2]]) {
-        self.array(1, &[points.len(), 2], points.iter().flatten().flat_map(|v| v.to_le_bytes()));
+        self.array(
+            1,
+            &[points.len(), 2],
+            points.iter().flatten().flat_map(|v| v.to_le_bytes()),
+        );
     }
 
     /// Has the script compare `count` cases of one section.
     fn agree(self, section: &str, count: usize) {
         let Some(python) = interpreter() else {
             let reason = "no Python with tests/oracles/requirements.txt (`CERB_PYTHON`, or `.venv` in the workspace)";
-            assert!(std::env::var_os("CERB_REQUIRE_ORACLES").is_none_or(|v| v != "1"), "{reason}");
+            assert!(
+                std::env::var_os("CERB_REQUIRE_ORACLES").is_none_or(|v| v != "1"),
+                "{reason}"
+            );
             println!("skipped: {reason}");
             return;
         };
@@ -86,10 +110,22 @@ impl Cases {
         let file = folder.path().join("cases");
         std::fs::write(&file, self.0).unwrap();
         let script = workspace().join("tests/oracles/image.py");
-        let out = Command::new(python).arg(script).arg(section).arg(&file).output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let out = Command::new(python)
+            .arg(script)
+            .arg(section)
+            .arg(&file)
+            .output()
+            .unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
         assert!(out.status.success(), "{text}");
-        assert!(text.contains(&format!("{count} cases agree: {section}")), "{text}");
+        assert!(
+            text.contains(&format!("{count} cases agree: {section}")),
+            "{text}"
+        );
         println!("{}", text.trim());
     }
 }
@@ -103,7 +139,9 @@ fn interpreter() -> Option<PathBuf> {
         Some(path) => PathBuf::from(path),
         None => workspace().join(".venv/bin/python"),
     };
-    let able = Command::new(&python).args(["-c", "import numpy, scipy, skimage, cv2"]).output();
+    let able = Command::new(&python)
+        .args(["-c", "import numpy, scipy, skimage, cv2"])
+        .output();
     able.is_ok_and(|out| out.status.success()).then_some(python)
 }
 
@@ -113,11 +151,17 @@ fn random_mask(random: &mut Random) -> Grid<u8> {
     let mut mask = Grid::filled(width, height, 0u8);
     if random.chance(35) {
         let density = [10, 40, 60, 90][random.below(4)];
-        mask.data.iter_mut().for_each(|v| *v = u8::from(random.chance(density)));
+        mask.data
+            .iter_mut()
+            .for_each(|v| *v = u8::from(random.chance(density)));
     }
     for _ in 0..random.below(6) {
         let value = u8::from(random.chance(80));
-        let (cx, cy, size) = (random.below(width) as i64, random.below(height) as i64, random.below(9) as i64);
+        let (cx, cy, size) = (
+            random.below(width) as i64,
+            random.below(height) as i64,
+            random.below(9) as i64,
+        );
         let kind = random.below(7);
         for y in 0..height as i64 {
             for x in 0..width as i64 {
@@ -156,7 +200,13 @@ fn oracle_labels_holes_morphology_and_outlines() {
         cases.i32(&label(&mask, Connectivity::Four).map);
         cases.i32(&eight.map);
         let stats = |c: &cerb_image::label::Component| {
-            [c.area as i32, c.bounds.x0 as i32, c.bounds.y0 as i32, c.bounds.x1 as i32, c.bounds.y1 as i32]
+            [
+                c.area as i32,
+                c.bounds.x0 as i32,
+                c.bounds.y0 as i32,
+                c.bounds.x1 as i32,
+                c.bounds.y1 as i32,
+            ]
         };
         cases.numbers(&eight.components.iter().flat_map(stats).collect::<Vec<_>>());
         cases.u8(&fill_holes(&mask));
@@ -164,7 +214,10 @@ fn oracle_labels_holes_morphology_and_outlines() {
         cases.u8(&erode(&mask, &element));
         cases.u8(&dilate(&mask, &element));
         for id in 1..=eight.components.len() as i32 {
-            cases.points(&outline(&eight.map.map(|other| u8::from(other == id)), Part::Largest));
+            cases.points(&outline(
+                &eight.map.map(|other| u8::from(other == id)),
+                Part::Largest,
+            ));
         }
         cases.points(&outline(&mask, Part::LastOutermost));
         cases.points(&outline(&mask, Part::Largest));
@@ -182,7 +235,10 @@ fn plateaus(random: &mut Random, width: usize, height: usize) -> Grid<f32> {
     for _ in 0..random.below(8) {
         let value = [128, 129, 255, 100, 180][random.below(5)] as f32 / 256.0;
         let (x0, y0) = (random.below(width), random.below(height));
-        let (x1, y1) = ((x0 + random.between(1, 12)).min(width), (y0 + random.between(1, 12)).min(height));
+        let (x1, y1) = (
+            (x0 + random.between(1, 12)).min(width),
+            (y0 + random.between(1, 12)).min(height),
+        );
         for y in y0..y1 {
             grid.row_mut(y)[x0..x1].fill(value);
         }
@@ -199,7 +255,11 @@ fn oracle_watershed_on_plateaus_with_several_seeds() {
         let image = plateaus(&mut random, width, height);
         let mut markers = Grid::filled(width, height, 0i32);
         for id in 1..=random.between(1, 9) as i32 {
-            let (x, y, side) = (random.below(width), random.below(height), random.between(1, 6));
+            let (x, y, side) = (
+                random.below(width),
+                random.below(height),
+                random.between(1, 6),
+            );
             let ring = random.chance(40);
             for j in 0..side {
                 for i in 0..side {
@@ -224,18 +284,34 @@ fn oracle_watershed_on_plateaus_with_several_seeds() {
 fn random_maps(random: &mut Random) -> (Grid<f32>, Grid<f32>) {
     let (width, height) = (random.between(3, 48), random.between(3, 48));
     if random.chance(30) {
-        return (plateaus(random, width, height), plateaus(random, width, height).map(|v| v / 2.0));
+        return (
+            plateaus(random, width, height),
+            plateaus(random, width, height).map(|v| v / 2.0),
+        );
     }
-    let (mut inner, mut contour) = (Grid::filled(width, height, 0.0f32), Grid::filled(width, height, 0.0f32));
+    let (mut inner, mut contour) = (
+        Grid::filled(width, height, 0.0f32),
+        Grid::filled(width, height, 0.0f32),
+    );
     for _ in 0..random.between(1, 10) {
-        let (cx, cy, r) = (random.below(width) as f32, random.below(height) as f32, random.between(1, 9) as f32);
+        let (cx, cy, r) = (
+            random.below(width) as f32,
+            random.below(height) as f32,
+            random.between(1, 9) as f32,
+        );
         let levels = [4.0, 16.0, 256.0][random.below(3)];
         for y in 0..height {
             for x in 0..width {
                 let far = ((x as f32 - cx).powi(2) + (y as f32 - cy).powi(2)).sqrt() / r;
                 let quantised = |v: f32| (v.clamp(0.0, 1.0) * levels).round() / levels;
                 inner.set(x, y, inner.at(x, y).max(quantised(1.1 - 0.6 * far)));
-                contour.set(x, y, contour.at(x, y).max(quantised(0.8 - 3.0 * (far - 1.0).abs())));
+                contour.set(
+                    x,
+                    y,
+                    contour
+                        .at(x, y)
+                        .max(quantised(0.8 - 3.0 * (far - 1.0).abs())),
+                );
             }
         }
     }
@@ -243,8 +319,22 @@ fn random_maps(random: &mut Random) -> (Grid<f32>, Grid<f32>) {
         // Four corners around a lower middle: 1-px pieces, gone before a hole could be filled.
         let (cx, cy) = (random.between(1, width - 1), random.between(1, height - 1));
         let closed = random.chance(50);
-        for (dx, dy) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)] {
-            let rim = if closed { (dx, dy) != (1, 1) } else { (dx + dy) % 2 == 1 };
+        for (dx, dy) in [
+            (0, 0),
+            (0, 1),
+            (0, 2),
+            (1, 0),
+            (1, 1),
+            (1, 2),
+            (2, 0),
+            (2, 1),
+            (2, 2),
+        ] {
+            let rim = if closed {
+                (dx, dy) != (1, 1)
+            } else {
+                (dx + dy) % 2 == 1
+            };
             inner.set(cx + dx - 1, cy + dy - 1, if rim { 0.75 } else { 0.5 });
         }
     }
@@ -259,7 +349,11 @@ fn oracle_nuclei_are_parted_as_the_libraries_part_them() {
         let (inner, contour) = random_maps(&mut random);
         cases.f32(&inner);
         cases.f32(&contour);
-        cases.i32(&nuclei::split(&inner, &contour, &nuclei::Options::default()));
+        cases.i32(&nuclei::split(
+            &inner,
+            &contour,
+            &nuclei::Options::default(),
+        ));
     }
     cases.agree("nuclei", CASES);
 }
@@ -291,9 +385,30 @@ fn oracle_objects_are_described_as_the_libraries_describe_them() {
         let found = info::instances(&labels, Some(&types), &info::Options { mode, ds_factor });
         cases.i32(&labels);
         cases.f32(&types);
-        cases.numbers(&[i32::from(mode == Mode::Reference), (1.0 / ds_factor) as i32, found.len() as i32]);
-        for Info { id, bbox, centroid, contour, area, class, prob } in found {
-            cases.numbers(&[id, bbox[0], bbox[1], bbox[2], bbox[3], area as i32, class.unwrap() as i32]);
+        cases.numbers(&[
+            i32::from(mode == Mode::Reference),
+            (1.0 / ds_factor) as i32,
+            found.len() as i32,
+        ]);
+        for Info {
+            id,
+            bbox,
+            centroid,
+            contour,
+            area,
+            class,
+            prob,
+        } in found
+        {
+            cases.numbers(&[
+                id,
+                bbox[0],
+                bbox[1],
+                bbox[2],
+                bbox[3],
+                area as i32,
+                class.unwrap() as i32,
+            ]);
             cases.f64s(&[centroid[0], centroid[1], prob.unwrap()]);
             cases.points(&contour);
         }
@@ -308,11 +423,15 @@ fn oracle_resizes_blur_threshold_and_stains() {
     for _ in 0..CASES {
         let (width, height) = (random.between(4, 40), random.between(4, 40));
         let mut map = Grid::filled(width, height, 0.0f32);
-        map.data.iter_mut().for_each(|v| *v = random.below(1 << 20) as f32 / 1e5);
+        map.data
+            .iter_mut()
+            .for_each(|v| *v = random.below(1 << 20) as f32 / 1e5);
         let mask = map.map(|v| (v * 40.0) as u8);
         let (to_width, to_height) = (random.between(1, 90), random.between(1, 90));
         let sigma = random.between(3, 40) as f64 / 10.0;
-        let rgb: Vec<u8> = (0..3 * width * height).map(|_| random.between(1, 256) as u8).collect();
+        let rgb: Vec<u8> = (0..3 * width * height)
+            .map(|_| random.between(1, 256) as u8)
+            .collect();
         let rgb = Rgb8::from_vec(width as u32, height as u32, rgb).unwrap();
         cases.f32(&map);
         cases.u8(&mask);
@@ -327,7 +446,11 @@ fn oracle_resizes_blur_threshold_and_stains() {
         let level = otsu::threshold(&otsu::histogram(mask.data.iter().copied()));
         cases.numbers(&[level.map_or(-1, i32::from)]);
         let separation = stain::Separation::hed();
-        for stain in [stain::Stain::Haematoxylin, stain::Stain::Eosin, stain::Stain::Dab] {
+        for stain in [
+            stain::Stain::Haematoxylin,
+            stain::Stain::Eosin,
+            stain::Stain::Dab,
+        ] {
             cases.f32(&separation.channel(&rgb, stain));
         }
     }

@@ -27,7 +27,11 @@ pub fn golden() -> (PathBuf, bool) {
 pub fn list(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(&wanted));
+    paths.retain(|path| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(&wanted)
+    });
     paths.sort();
     paths
 }
@@ -47,7 +51,10 @@ impl Npz {
         let zip = std::fs::read(path).unwrap();
         let short = |at: usize| usize::from(u16::from_le_bytes([zip[at], zip[at + 1]]));
         let long = |at: usize| short(at) | short(at + 2) << 16;
-        let end = (0..=zip.len() - 22).rev().find(|&at| zip[at..].starts_with(b"PK\x05\x06")).unwrap();
+        let end = (0..=zip.len() - 22)
+            .rev()
+            .find(|&at| zip[at..].starts_with(b"PK\x05\x06"))
+            .unwrap();
         let mut at = long(end + 16);
         let mut arrays = BTreeMap::new();
         for _ in 0..short(end + 10) {
@@ -60,10 +67,17 @@ impl Npz {
             let mut bytes = Vec::with_capacity(unpacked);
             match method {
                 0 => bytes.extend_from_slice(data),
-                8 => drop(flate2::read::DeflateDecoder::new(data).read_to_end(&mut bytes).unwrap()),
+                8 => drop(
+                    flate2::read::DeflateDecoder::new(data)
+                        .read_to_end(&mut bytes)
+                        .unwrap(),
+                ),
                 other => panic!("{}: compression {other}", path.display()),
             }
-            arrays.insert(file.trim_end_matches(".npy").to_owned(), Array::parse(&bytes));
+            arrays.insert(
+                file.trim_end_matches(".npy").to_owned(),
+                Array::parse(&bytes),
+            );
             at += 46 + name + extra + comment;
         }
         Self(arrays)
@@ -82,7 +96,8 @@ impl std::ops::Index<&str> for Npz {
     type Output = Array;
 
     fn index(&self, name: &str) -> &Array {
-        self.get(name).unwrap_or_else(|| panic!("no array `{name}`"))
+        self.get(name)
+            .unwrap_or_else(|| panic!("no array `{name}`"))
     }
 }
 
@@ -91,15 +106,27 @@ impl Array {
         assert_eq!(&npy[..6], b"\x93NUMPY");
         let (start, length) = match npy[6] {
             1 => (10, usize::from(u16::from_le_bytes([npy[8], npy[9]]))),
-            _ => (12, u32::from_le_bytes([npy[8], npy[9], npy[10], npy[11]]) as usize),
+            _ => (
+                12,
+                u32::from_le_bytes([npy[8], npy[9], npy[10], npy[11]]) as usize,
+            ),
         };
         let header = std::str::from_utf8(&npy[start..start + length]).unwrap();
         let after = |key: &str| header.split_once(key).unwrap().1;
         assert!(after("'fortran_order':").trim_start().starts_with("False"));
-        let shape = after("'shape':").split_once('(').unwrap().1.split_once(')').unwrap().0;
+        let shape = after("'shape':")
+            .split_once('(')
+            .unwrap()
+            .1
+            .split_once(')')
+            .unwrap()
+            .0;
         Self {
             descr: after("'descr':").split('\'').nth(1).unwrap().to_owned(),
-            shape: shape.split(',').filter_map(|n| n.trim().parse().ok()).collect(),
+            shape: shape
+                .split(',')
+                .filter_map(|n| n.trim().parse().ok())
+                .collect(),
             bytes: npy[start + length..].to_vec(),
         }
     }
@@ -108,8 +135,12 @@ impl Array {
         let chunks = |n: usize| self.bytes.chunks_exact(n);
         match self.descr.as_str() {
             "|u1" => self.bytes.iter().map(|&b| f64::from(b)).collect(),
-            "<i4" => chunks(4).map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect(),
-            "<f4" => chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            "<i4" => chunks(4)
+                .map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap())))
+                .collect(),
+            "<f4" => chunks(4)
+                .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+                .collect(),
             other => panic!("type {other}"),
         }
     }
@@ -117,7 +148,13 @@ impl Array {
     /// Returns channel `channel` of an array of two or three dimensions.
     pub fn channel(&self, channel: usize) -> Grid<f32> {
         let channels = self.shape.get(2).copied().unwrap_or(1);
-        let data = self.values().iter().skip(channel).step_by(channels).map(|&v| v as f32).collect();
+        let data = self
+            .values()
+            .iter()
+            .skip(channel)
+            .step_by(channels)
+            .map(|&v| v as f32)
+            .collect();
         Grid::from_vec(self.shape[1], self.shape[0], data).unwrap()
     }
 
@@ -138,7 +175,11 @@ impl Array {
 
     /// Returns probabilities: bytes mean `p / 256`.
     pub fn probability(&self) -> Grid<f32> {
-        let scale = if self.descr == "|u1" { 1.0 / 256.0 } else { 1.0 };
+        let scale = if self.descr == "|u1" {
+            1.0 / 256.0
+        } else {
+            1.0
+        };
         self.floats().map(|v| v * scale)
     }
 
