@@ -1,1 +1,25 @@
-//! .
+//! The Cerberus network and its weights. The only crate that names Burn; nothing of Burn leaves it.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod array;
+mod artifact;
+mod device;
+mod error;
+mod formula;
+mod heads;
+mod import;
+mod layout;
+mod network;
+mod settings;
+mod weights;
+
+pub use array::{Array, Values};
+pub use artifact::Model;
+pub use device::DeviceChoice;
+pub use error::{Misfit, Misfits, ModelError};
+pub use heads::{Backbone, Head, HeadKind, PATCH_CLASS};
+pub use import::Checkpoint;
+pub use layout::{Role, Slot, layout};
+pub use network::{HeadMap, HeadMaps, Network};
+pub use settings::ModelSettings;
+pub use weights::Weights;

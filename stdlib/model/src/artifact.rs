@@ -1,0 +1,108 @@
+//! The kind `Model` of the language: weights where the user keeps them, with what is known of them before they are read.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cerb_store::{Artifact, Store, StoreError, Stored};
+use serde_json::{Value, json};
+
+use crate::error::ModelError;
+use crate::heads::Head;
+use crate::settings::ModelSettings;
+use crate::weights::Weights;
+
+/// Names a model on disk whose tensors are known to fit; the values are read when they are needed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    path: PathBuf,
+    settings: ModelSettings,
+}
+
+impl Model {
+    /// Finds a model and checks the names and shapes of its tensors.
+    pub fn find(path: &Path) -> Result<Self, ModelError> {
+        Ok(Self { path: path.to_owned(), settings: Weights::describe(path)? })
+    }
+
+    /// Returns the fields of a model without reading its values: `backbone`, `heads`, `input` and
+    /// `output` in pixels, `mpp` in µm per pixel, and `licence` when it states one.
+    pub fn describe(path: &Path) -> Result<BTreeMap<String, Value>, ModelError> {
+        Self::find(path).map(|model| model.fields())
+    }
+
+    /// Describes the model as an artifact; its identity is its bytes and its fields, not its path.
+    pub fn stored(&self, store: &Store, rehash: bool) -> Result<Stored, StoreError> {
+        let blob = store.digest_of(&self.path, rehash)?;
+        let mut fields = self.fields();
+        fields.insert("content".to_owned(), json!(blob.digest));
+        Ok(Stored::source(Self::KIND, self.path.clone(), blob.size, fields))
+    }
+
+    /// Returns where the model lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns what the model says of itself.
+    pub fn settings(&self) -> &ModelSettings {
+        &self.settings
+    }
+
+    /// Reads the weights.
+    pub fn weights(&self) -> Result<Weights, ModelError> {
+        Weights::open(&self.path)
+    }
+
+    fn fields(&self) -> BTreeMap<String, Value> {
+        let ModelSettings { backbone, heads, mpp, input, output, licence } = &self.settings;
+        let heads: Vec<_> = heads.iter().map(Head::name).collect();
+        let mut fields = BTreeMap::from([
+            ("backbone".to_owned(), json!(backbone.to_string())),
+            ("heads".to_owned(), json!(heads)),
+            ("input".to_owned(), json!(input)),
+            ("mpp".to_owned(), json!(mpp)),
+            ("output".to_owned(), json!(output)),
+        ]);
+        if let Some(licence) = licence {
+            fields.insert("licence".to_owned(), json!(licence));
+        }
+        fields
+    }
+}
+
+impl Artifact for Model {
+    const KIND: &'static str = "Model";
+
+    fn store(self, store: &Store) -> Result<Stored, StoreError> {
+        self.stored(store, false)
+    }
+
+    fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError> {
+        stored.expect_kind(Self::KIND)?;
+        let path = store.source(stored)?;
+        Self::find(&path).map_err(|error| StoreError::artifact(Self::KIND, error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heads::Backbone;
+
+    #[test]
+    fn a_model_is_its_bytes_and_fields_wherever_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+        Weights::formula(Backbone::Resnet18, &Head::published()[5..]).save_safetensors(&here).unwrap();
+        std::fs::copy(&here, &there).unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let stored = Model::find(&here).unwrap().store(&store).unwrap();
+        assert_eq!(stored.digest, Model::find(&there).unwrap().store(&store).unwrap().digest);
+        assert_eq!(stored.fields["heads"], json!(["Patch-Class"]));
+        assert_eq!((&stored.fields["mpp"], &stored.fields["input"], &stored.fields["output"]), (&json!(0.5), &json!(448), &json!(144)));
+        assert_eq!(Model::open(&stored, &store).unwrap().path(), here);
+
+        std::fs::write(&here, b"torn").unwrap();
+        assert!(Model::open(&stored, &store).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! The state dict of a network: every tensor's name and shape, in the order of the published model.
+
+use crate::heads::{Backbone, Head, HeadKind};
+
+/// Describes one tensor of a state dict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Canonical name: no `module.`, encoder under `backbone.`.
+    pub name: String,
+    /// Shape as PyTorch stores it; convolutions are `[out, in, height, width]`.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// Says what a tensor of a state dict is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Decides the outputs: must be there.
+    Value,
+    /// `num_batches_tracked` of a batch norm: an integer that nothing reads, may be absent.
+    Count,
+    /// The encoder's `fc`, which classifies ImageNet and is never run: may be absent.
+    Unused,
+}
+
+/// Channels of the encoder's layers 1 to 4.
+pub(crate) const WIDTHS: [usize; 4] = [64, 128, 256, 512];
+/// Channels of each decoder block: in, between, out.
+pub(crate) const DECODER: [[usize; 3]; 4] = [[256, 256, 128], [128, 128, 64], [64, 64, 64], [64, 64, 64]];
+/// Channels between the two convolutions of a segmentation head.
+pub(crate) const HEAD_WIDTH: usize = 96;
+/// Channels that the encoder hands to the decoders, and between the two convolutions of the patch head.
+pub(crate) const MAP_WIDTH: usize = 256;
+
+/// Returns every tensor of a network with these heads; no heads means the encoder alone.
+pub fn layout(backbone: Backbone, heads: &[Head]) -> Vec<Slot> {
+    let mut slots = Slots(Vec::new());
+    slots.encoder(backbone);
+    if !heads.is_empty() {
+        slots.weight("conv_map", &[MAP_WIDTH, WIDTHS[3], 1, 1]);
+    }
+    for decoder in decoders(heads) {
+        slots.decoder(decoder);
+    }
+    for head in heads.iter().filter(|head| head.kind == HeadKind::Out) {
+        slots.patch_class(head);
+    }
+    for head in heads.iter().filter(|head| head.kind != HeadKind::Out) {
+        slots.head(head);
+    }
+    slots.0
+}
+
+/// Returns the segmentation decoders that `heads` need, each once, in their order.
+pub(crate) fn decoders(heads: &[Head]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for head in heads.iter().filter(|head| head.kind != HeadKind::Out) {
+        if !names.contains(&head.decoder.as_str()) {
+            names.push(head.decoder.as_str());
+        }
+    }
+    names
+}
+
+struct Slots(Vec<Slot>);
+
+impl Slots {
+    fn push(&mut self, name: String, shape: &[usize], role: Role) {
+        self.0.push(Slot { name, shape: shape.to_vec(), role });
+    }
+
+    fn weight(&mut self, layer: &str, shape: &[usize]) {
+        self.push(format!("{layer}.weight"), shape, Role::Value);
+    }
+
+    fn conv(&mut self, layer: &str, shape: &[usize]) {
+        self.weight(layer, shape);
+        self.push(format!("{layer}.bias"), &shape[..1], Role::Value);
+    }
+
+    fn norm(&mut self, layer: &str, channels: usize) {
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            self.push(format!("{layer}.{part}"), &[channels], Role::Value);
+        }
+        self.push(format!("{layer}.num_batches_tracked"), &[], Role::Count);
+    }
+
+    fn encoder(&mut self, backbone: Backbone) {
+        self.weight("backbone.conv1", &[WIDTHS[0], 3, 7, 7]);
+        self.norm("backbone.bn1", WIDTHS[0]);
+        let mut before = WIDTHS[0];
+        for (layer, (width, blocks)) in WIDTHS.into_iter().zip(backbone.blocks()).enumerate() {
+            for block in 0..blocks {
+                let name = format!("backbone.layer{}.{block}", layer + 1);
+                self.weight(&format!("{name}.conv1"), &[width, before, 3, 3]);
+                self.norm(&format!("{name}.bn1"), width);
+                self.weight(&format!("{name}.conv2"), &[width, width, 3, 3]);
+                self.norm(&format!("{name}.bn2"), width);
+                if before != width {
+                    self.weight(&format!("{name}.downsample.0"), &[width, before, 1, 1]);
+                    self.norm(&format!("{name}.downsample.1"), width);
+                }
+                before = width;
+            }
+        }
+        self.push("backbone.fc.weight".to_owned(), &[1000, 512], Role::Unused);
+        self.push("backbone.fc.bias".to_owned(), &[1000], Role::Unused);
+    }
+
+    fn decoder(&mut self, name: &str) {
+        for (level, widths) in DECODER.into_iter().enumerate() {
+            for unit in 0..2 {
+                let block = format!("decoder_head.{name}.{level}.block.{unit}");
+                self.norm(&format!("{block}.bn"), widths[unit + 1]);
+                self.conv(&format!("{block}.conv"), &[widths[unit + 1], widths[unit], 3, 3]);
+            }
+        }
+    }
+
+    fn patch_class(&mut self, head: &Head) {
+        let name = format!("decoder_head.{}", head.decoder);
+        self.norm(&format!("{name}.bn1"), WIDTHS[3]);
+        self.conv(&format!("{name}.conv1"), &[MAP_WIDTH, WIDTHS[3], 1, 1]);
+        self.norm(&format!("{name}.bn2"), MAP_WIDTH);
+        self.conv(&format!("{name}.conv2"), &[head.channels, MAP_WIDTH, 1, 1]);
+    }
+
+    fn head(&mut self, head: &Head) {
+        let name = format!("output_head.{}.{}.x", head.decoder, head.kind);
+        self.norm(&format!("{name}.0.block.0.bn"), HEAD_WIDTH);
+        self.conv(&format!("{name}.0.block.0.conv"), &[HEAD_WIDTH, DECODER[3][2], 1, 1]);
+        self.conv(&format!("{name}.1.conv"), &[head.channels, HEAD_WIDTH, 1, 1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_network_has_558_tensors_and_resnet18_462() {
+        assert_eq!(layout(Backbone::Resnet34, &Head::published()).len(), 558);
+        assert_eq!(layout(Backbone::Resnet18, &Head::published()).len(), 462);
+    }
+
+    #[test]
+    fn the_encoder_alone_has_no_other_tensors() {
+        assert!(layout(Backbone::Resnet18, &[]).iter().all(|slot| slot.name.starts_with("backbone.")));
+    }
+}
