@@ -112,6 +112,8 @@ pub(crate) struct Seen {
     /// It runs for a reason of its own.
     must: Option<Reason>,
     remade: bool,
+    /// The action that does the same work for it.
+    pub shared: Option<usize>,
     pub state: State,
 }
 
@@ -174,6 +176,7 @@ impl Outlook {
             complete: None,
             must: None,
             remade: false,
+            shared: None,
             state: State::Hit,
         };
         if !needed {
@@ -271,6 +274,9 @@ impl Outlook {
                 _ if seen.remade => State::Follows { of },
                 _ => State::Hit,
             };
+            if let (State::Shared { .. }, Some(key)) = (&state, seen.key) {
+                self.seen[id].shared = first.get(&key).copied();
+            }
             self.seen[id].state = state;
         }
     }

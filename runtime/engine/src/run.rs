@@ -244,7 +244,8 @@ impl Driver<'_> {
         }
         for id in 0..self.slots.len() {
             if self.slots[id].stage == Stage::Waiting {
-                for &used in &self.actions.all[id].uses {
+                let shared = self.outlook.seen[id].shared;
+                for &used in self.actions.all[id].uses.iter().chain(shared.iter()) {
                     if !self.slots[used].stage.ended() {
                         self.slots[used].waiters.push(id);
                         self.slots[id].pending += 1;
@@ -298,6 +299,11 @@ impl Driver<'_> {
     fn consider(&mut self, id: usize) {
         if let Some(reason) = self.unreadable(id) {
             return self.skip(id, reason);
+        }
+        if let Some(leader) = self.outlook.seen[id].shared
+            && matches!(self.slots[leader].stage, Stage::Failed | Stage::Skipped)
+        {
+            return self.fail_like(id, leader);
         }
         match self.lookup(id) {
             Ok(true) => {}
@@ -641,7 +647,8 @@ impl Driver<'_> {
             Err(error) => error,
         };
         let attrs = &self.actions.plan.graph[self.actions.all[id].node].attrs;
-        if self.stopping && !timed_out && error == OpError::Cancelled {
+        let stopped = self.stopping || self.cancel.is_cancelled();
+        if stopped && !timed_out && error == OpError::Cancelled {
             return self.skip(id, "the run was stopped".to_owned());
         }
         let lost_input = matches!(error, OpError::Infrastructure(_))
@@ -730,6 +737,22 @@ impl Driver<'_> {
                     attempts: 1,
                     bug: false,
                 });
+            }
+        }
+    }
+
+    /// Fails an action as the one failed that did the same work for it.
+    fn fail_like(&mut self, id: usize, leader: usize) {
+        let (node, item) = self.named(leader);
+        match self.failures.iter().find(|failure| failure.node == node && failure.item == item).cloned() {
+            None => self.skip(id, format!("it is the same work as `{}`, which gave no result", self.actions.label(leader))),
+            Some(failure) => {
+                let (node, item) = self.named(id);
+                self.slots[id].stage = Stage::Failed;
+                let error = Some(failure.error.clone());
+                self.failures.push(Failure { node: node.clone(), item: item.clone(), ..failure });
+                self.emit(Event::ActionFinished { id, node, item, state: Ended::Failed, wall_ms: 0, cpu_ms: 0, error });
+                self.release(id);
             }
         }
     }

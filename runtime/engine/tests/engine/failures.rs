@@ -249,3 +249,14 @@ fn the_manifest_says_what_is_there() {
     let all: BTreeMap<_, _> = manifest.files;
     assert!(all.contains_key("sum.txt"));
 }
+
+#[test]
+fn who_shares_the_work_shares_the_failure() {
+    let bench = Bench::new();
+    let mut toy = bench.toy();
+    let each = toy.cohort("s", &[("a", 2.0), ("b", 2.0)]);
+    let y = toy.call("y", "toy.trouble", &[("at", Value::Float(2.0))], &[("x", From::Each(each))]);
+    toy.output("{key}", y);
+    let outcome = bench.run(&toy);
+    assert_eq!((outcome.total().failed, outcome.failures.len(), bench.done().len()), (2, 2, 1));
+}
