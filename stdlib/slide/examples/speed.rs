@@ -5,10 +5,17 @@ use cerb_slide::{Outside, ReadOptions, Slide, SlideError};
 fn main() -> Result<(), SlideError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let path = arguments.first().map(String::as_str).unwrap_or_default();
-    let side: u32 = arguments.get(1).and_then(|side| side.parse().ok()).unwrap_or(896);
+    let side: u32 = arguments
+        .get(1)
+        .and_then(|side| side.parse().ok())
+        .unwrap_or(896);
     let by_openslide = arguments.iter().any(|argument| argument == "openslide");
     let mpp: Option<f64> = arguments.get(2).and_then(|mpp| mpp.parse().ok());
-    let open = if by_openslide { Slide::open_with_openslide } else { Slide::open };
+    let open = if by_openslide {
+        Slide::open_with_openslide
+    } else {
+        Slide::open
+    };
     let mut best = f64::MAX;
     let mut pixels = 0;
     for _ in 0..3 {
@@ -32,7 +39,10 @@ fn main() -> Result<(), SlideError> {
         }
         best = best.min(cpu_seconds() - start);
     }
-    println!("{path}: {:.0} MP per CPU second", pixels as f64 / 1e6 / best);
+    println!(
+        "{path}: {:.0} MP per CPU second",
+        pixels as f64 / 1e6 / best
+    );
     Ok(())
 }
 

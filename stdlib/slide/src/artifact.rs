@@ -13,7 +13,10 @@ impl Artifact for Slide {
 
     /// Refuses: slides are named by what lists them, and no operator makes one.
     fn store(self, _store: &Store) -> Result<Stored, StoreError> {
-        Err(StoreError::artifact(Self::KIND, "slides are read where they lie and not stored"))
+        Err(StoreError::artifact(
+            Self::KIND,
+            "slides are read where they lie and not stored",
+        ))
     }
 
     fn open(stored: &Stored, _store: &Store) -> Result<Self, StoreError> {
@@ -23,15 +26,27 @@ impl Artifact for Slide {
             return Err(StoreError::artifact(Self::KIND, "it names no file"));
         };
         let found = std::fs::metadata(path)
-            .map_err(|source| wrong(SlideError::Io { path: path.to_path_buf(), source }))?
+            .map_err(|source| {
+                wrong(SlideError::Io {
+                    path: path.to_path_buf(),
+                    source,
+                })
+            })?
             .len();
         if found != stored.size {
             let path = path.to_path_buf();
-            return Err(wrong(SlideError::Changed { path, expected: stored.size, found }));
+            return Err(wrong(SlideError::Changed {
+                path,
+                expected: stored.size,
+                found,
+            }));
         }
         let given = stored.fields.get(GIVEN).and_then(Value::as_f64);
         let slide = Slide::open(path, given).map_err(wrong)?;
-        Ok(Slide { content: stored.content(), ..slide })
+        Ok(Slide {
+            content: stored.content(),
+            ..slide
+        })
     }
 }
 

@@ -49,15 +49,18 @@ pub(crate) fn decode(
                 if w == width && (height..=full.max(height)).contains(&h) {
                     Ok(())
                 } else {
-                    Err(format!("it is {w} × {h} px, where {width} × {height} belong"))
+                    Err(format!(
+                        "it is {w} × {h} px, where {width} × {height} belong"
+                    ))
                 }
             })?;
             rgb.truncate(3 * width as usize * height as usize);
             return Ok(rgb);
         }
-        Compression::None => data.get(..raw_size).map(<[u8]>::to_vec).ok_or_else(|| {
-            format!("it has {} bytes, where {raw_size} belong", data.len())
-        })?,
+        Compression::None => data
+            .get(..raw_size)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| format!("it has {} bytes, where {raw_size} belong", data.len()))?,
         Compression::Lzw => lzw(data, raw_size)?,
         Compression::Deflate => {
             let mut raw = vec![0; raw_size];
@@ -84,7 +87,11 @@ fn lzw(data: &[u8], size: usize) -> Result<Vec<u8>, String> {
             Err(error) => return Err(format!("its LZW data: {error}")),
         }
     }
-    if to == size { Ok(raw) } else { Err(format!("it has {to} bytes of pixels, where {size} belong")) }
+    if to == size {
+        Ok(raw)
+    } else {
+        Err(format!("it has {to} bytes of pixels, where {size} belong"))
+    }
 }
 
 fn to_rgb(mut raw: Vec<u8>, samples: Samples, width: usize) -> Vec<u8> {
@@ -102,7 +109,10 @@ fn to_rgb(mut raw: Vec<u8>, samples: Samples, width: usize) -> Vec<u8> {
     match n {
         3 => raw,
         1 => raw.iter().flat_map(|&v| [v; 3]).collect(),
-        _ => raw.chunks_exact(n).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        _ => raw
+            .chunks_exact(n)
+            .flat_map(|p| [p[0], p[1], p[2]])
+            .collect(),
     }
 }
 
@@ -110,18 +120,35 @@ fn to_rgb(mut raw: Vec<u8>, samples: Samples, width: usize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const RGB: Samples = Samples { count: 3, differences: false, inverted: false };
+    const RGB: Samples = Samples {
+        count: 3,
+        differences: false,
+        inverted: false,
+    };
 
     #[test]
     fn predictor_adds_the_pixel_on_the_left() {
-        let samples = Samples { differences: true, ..RGB };
-        let rgb = decode(&[1, 2, 3, 1, 1, 255], &Compression::None, samples, (2, 1, 1)).unwrap();
+        let samples = Samples {
+            differences: true,
+            ..RGB
+        };
+        let rgb = decode(
+            &[1, 2, 3, 1, 1, 255],
+            &Compression::None,
+            samples,
+            (2, 1, 1),
+        )
+        .unwrap();
         assert_eq!(rgb, [1, 2, 3, 2, 3, 2]);
     }
 
     #[test]
     fn white_is_zero_is_inverted() {
-        let samples = Samples { count: 1, differences: false, inverted: true };
+        let samples = Samples {
+            count: 1,
+            differences: false,
+            inverted: true,
+        };
         let rgb = decode(&[0, 250], &Compression::None, samples, (2, 1, 1)).unwrap();
         assert_eq!(rgb, [255, 255, 255, 5, 5, 5]);
     }
@@ -129,7 +156,10 @@ mod tests {
     #[test]
     fn short_blocks_are_errors() {
         for compression in [Compression::None, Compression::Lzw, Compression::Deflate] {
-            assert!(decode(&[1, 2, 3], &compression, RGB, (100, 100, 100)).is_err(), "{compression:?}");
+            assert!(
+                decode(&[1, 2, 3], &compression, RGB, (100, 100, 100)).is_err(),
+                "{compression:?}"
+            );
         }
     }
 
@@ -139,6 +169,9 @@ mod tests {
         let packed = weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
             .encode(&pixels)
             .unwrap();
-        assert_eq!(decode(&packed, &Compression::Lzw, RGB, (100, 100, 100)).unwrap(), pixels);
+        assert_eq!(
+            decode(&packed, &Compression::Lzw, RGB, (100, 100, 100)).unwrap(),
+            pixels
+        );
     }
 }

@@ -41,9 +41,17 @@ pub(crate) struct Flat {
 impl Flat {
     /// Reads the size; the pixels wait until they are needed.
     pub(crate) fn open(path: &Path, picture: Picture) -> Result<(Self, Description), SlideError> {
-        let flat = Self { path: path.to_path_buf(), picture, pixels: OnceLock::new() };
+        let flat = Self {
+            path: path.to_path_buf(),
+            picture,
+            pixels: OnceLock::new(),
+        };
         let (format, size) = match picture {
-            Picture::Png => ("png", flat.png().map(|reader| (reader.info().width, reader.info().height))),
+            Picture::Png => (
+                "png",
+                flat.png()
+                    .map(|reader| (reader.info().width, reader.info().height)),
+            ),
             Picture::Jpeg => ("jpeg", flat.bytes().and_then(|data| jpeg::size(&data))),
         };
         let (width, height) = size.map_err(|what| flat.damaged(what))?;
@@ -73,7 +81,9 @@ impl Flat {
         let file = std::fs::File::open(&self.path).map_err(|error| error.to_string())?;
         let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
-        decoder.read_info().map_err(|error| format!("its PNG data: {error}"))
+        decoder
+            .read_info()
+            .map_err(|error| format!("its PNG data: {error}"))
     }
 
     fn decode(&self) -> Result<Rgb8, String> {
@@ -82,36 +92,65 @@ impl Flat {
                 let (width, height, data) =
                     jpeg::decode(None, &self.bytes()?, Colour::FromHeader, |w, h| {
                         let small = u64::from(w) * u64::from(h) <= MOST_PIXELS;
-                        if small { Ok(()) } else { Err("it grew since it was opened".to_owned()) }
+                        if small {
+                            Ok(())
+                        } else {
+                            Err("it grew since it was opened".to_owned())
+                        }
                     })?;
-                Ok(Rgb8 { width, height, data })
+                Ok(Rgb8 {
+                    width,
+                    height,
+                    data,
+                })
             }
             Picture::Png => {
                 let mut reader = self.png()?;
-                let size = reader.output_buffer_size().ok_or("its PNG data are too large")?;
+                let size = reader
+                    .output_buffer_size()
+                    .ok_or("its PNG data are too large")?;
                 let mut raw = vec![0; size];
-                let info = reader.next_frame(&mut raw).map_err(|error| format!("its PNG data: {error}"))?;
+                let info = reader
+                    .next_frame(&mut raw)
+                    .map_err(|error| format!("its PNG data: {error}"))?;
                 raw.truncate(info.buffer_size());
-                let on_white = |v: u8, a: u8| ((u32::from(v) * u32::from(a) + 127) / 255) as u8 + (255 - a);
+                let on_white =
+                    |v: u8, a: u8| ((u32::from(v) * u32::from(a) + 127) / 255) as u8 + (255 - a);
                 let data = match info.color_type {
                     png::ColorType::Rgb => raw,
                     png::ColorType::Grayscale => raw.iter().flat_map(|&v| [v; 3]).collect(),
-                    png::ColorType::GrayscaleAlpha => {
-                        raw.chunks_exact(2).flat_map(|p| [on_white(p[0], p[1]); 3]).collect()
-                    }
+                    png::ColorType::GrayscaleAlpha => raw
+                        .chunks_exact(2)
+                        .flat_map(|p| [on_white(p[0], p[1]); 3])
+                        .collect(),
                     png::ColorType::Rgba => raw
                         .chunks_exact(4)
-                        .flat_map(|p| [on_white(p[0], p[3]), on_white(p[1], p[3]), on_white(p[2], p[3])])
+                        .flat_map(|p| {
+                            [
+                                on_white(p[0], p[3]),
+                                on_white(p[1], p[3]),
+                                on_white(p[2], p[3]),
+                            ]
+                        })
                         .collect(),
-                    png::ColorType::Indexed => return Err("its palette was not expanded".to_owned()),
+                    png::ColorType::Indexed => {
+                        return Err("its palette was not expanded".to_owned());
+                    }
                 };
-                Ok(Rgb8 { width: info.width, height: info.height, data })
+                Ok(Rgb8 {
+                    width: info.width,
+                    height: info.height,
+                    data,
+                })
             }
         }
     }
 
     fn damaged(&self, what: String) -> SlideError {
-        SlideError::Damaged { path: self.path.clone(), what }
+        SlideError::Damaged {
+            path: self.path.clone(),
+            what,
+        }
     }
 }
 

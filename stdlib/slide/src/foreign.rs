@@ -29,14 +29,22 @@ impl Foreign {
         let slide = OpenSlide::new(path).map_err(|error| failure(path, error))?;
         let property = |name: &str| slide.property_value(name).ok();
         let number = |name: &str| property(name).and_then(|value| value.trim().parse::<f64>().ok());
-        let resolution = number("openslide.mpp-x").zip(number("openslide.mpp-y")).map(|(x, y)| {
-            Resolution { x, y, source: "`openslide.mpp-x` and `-y` of OpenSlide".to_owned() }
-        });
+        let resolution = number("openslide.mpp-x")
+            .zip(number("openslide.mpp-y"))
+            .map(|(x, y)| Resolution {
+                x,
+                y,
+                source: "`openslide.mpp-x` and `-y` of OpenSlide".to_owned(),
+            });
         let levels: Vec<_> = slide
             .all_level_dimensions()
             .iter()
             .zip(slide.all_level_downsamples())
-            .map(|(size, &downsample)| Level { width: size.w, height: size.h, downsample })
+            .map(|(size, &downsample)| Level {
+                width: size.w,
+                height: size.h,
+                downsample,
+            })
             .collect();
         let description = Description {
             format: property("openslide.vendor").unwrap_or_else(|| "unknown".to_owned()),
@@ -47,11 +55,25 @@ impl Foreign {
             associated: slide.associated_image_names().unwrap_or_default(),
         };
         let handle = RwLock::new(Arc::new(slide));
-        Ok((Self { path: path.to_path_buf(), levels, handle }, description))
+        Ok((
+            Self {
+                path: path.to_path_buf(),
+                levels,
+                handle,
+            },
+            description,
+        ))
     }
 
-    fn with<T>(&self, work: impl Fn(&OpenSlide) -> Result<T, OpenSlideError>) -> Result<T, SlideError> {
-        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner).clone();
+    fn with<T>(
+        &self,
+        work: impl Fn(&OpenSlide) -> Result<T, OpenSlideError>,
+    ) -> Result<T, SlideError> {
+        let handle = self
+            .handle
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         work(&handle).map_err(|error| {
             if let Ok(fresh) = OpenSlide::new(&self.path) {
                 *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
@@ -67,9 +89,15 @@ impl Reader for Foreign {
         let downsample = self.levels[level].downsample;
         let corner = |v: u32| (f64::from(v) * downsample).round() as u32;
         let region = Region {
-            address: Address { x: corner(rect.x), y: corner(rect.y) },
+            address: Address {
+                x: corner(rect.x),
+                y: corner(rect.y),
+            },
             level: level as u32,
-            size: Size { w: rect.width, h: rect.height },
+            size: Size {
+                w: rect.width,
+                h: rect.height,
+            },
         };
         let pixels = self.with(|slide| slide.read_region(&region))?;
         let rows = pixels.chunks_exact(4 * rect.width as usize);
@@ -90,7 +118,8 @@ impl Reader for Foreign {
 /// Puts OpenSlide's premultiplied, native-endian ARGB on white.
 fn on_white(argb: &[u8], rgb: &mut [u8]) {
     for (pixel, out) in argb.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
-        let [a, r, g, b] = u32::from_ne_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]).to_be_bytes();
+        let [a, r, g, b] =
+            u32::from_ne_bytes([pixel[0], pixel[1], pixel[2], pixel[3]]).to_be_bytes();
         out.copy_from_slice(&[r, g, b].map(|v| v.saturating_add(255 - a)));
     }
 }
@@ -103,6 +132,9 @@ fn failure(path: &Path, error: OpenSlideError) -> SlideError {
             why: "OpenSlide does not know its format either".to_owned(),
         },
         OpenSlideError::LibraryError(message) => SlideError::OpenSlide { path, message },
-        other => SlideError::OpenSlide { path, message: other.to_string() },
+        other => SlideError::OpenSlide {
+            path,
+            message: other.to_string(),
+        },
     }
 }

@@ -79,14 +79,19 @@ fn run<T>(work: impl FnOnce(&mut Decoder) -> Result<T, String>) -> Result<T, Str
         // SAFETY: both structures are C structures for which all zeros is a value; libjpeg
         // fills them in, and their addresses do not change, since they are boxed.
         let mut decoder = unsafe {
-            let mut errors = Box::new(Errors { manager: MaybeUninit::zeroed().assume_init() });
+            let mut errors = Box::new(Errors {
+                manager: MaybeUninit::zeroed().assume_init(),
+            });
             jpeg_std_error(&mut errors.manager);
             errors.manager.error_exit = Some(on_error);
             errors.manager.emit_message = Some(on_message);
             let mut info: Box<jpeg_decompress_struct> =
                 Box::new(MaybeUninit::zeroed().assume_init());
             info.common.err = &mut errors.manager;
-            Decoder { info, _errors: errors }
+            Decoder {
+                info,
+                _errors: errors,
+            }
         };
         // SAFETY: the version and size are those of the structure the crate declares.
         unsafe { jpeg_create_decompress(&mut *decoder.info) };
@@ -106,7 +111,10 @@ impl Decoder {
         if data.len() < 4 {
             return Err(format!("{} bytes are no JPEG", data.len()));
         }
-        let length = data.len().try_into().map_err(|_| "too large for a JPEG".to_owned())?;
+        let length = data
+            .len()
+            .try_into()
+            .map_err(|_| "too large for a JPEG".to_owned())?;
         // SAFETY: `data` outlives the reading of its header and pixels; libjpeg stays in bounds.
         unsafe {
             jpeg_mem_src(&mut self.info, data.as_ptr(), length);
@@ -130,14 +138,20 @@ impl Decoder {
             let (width, height) = (info.output_width, info.output_height);
             let row = 3 * width as usize;
             if info.output_components != 3 {
-                return Err(format!("it decodes to {} components", info.output_components));
+                return Err(format!(
+                    "it decodes to {} components",
+                    info.output_components
+                ));
             }
             let mut data = vec![0; row * height as usize];
             while info.output_scanline < height {
                 let first = info.output_scanline as usize;
                 let mut rows = [std::ptr::null_mut(); 16];
                 let mut count = 0;
-                for (slot, line) in rows.iter_mut().zip(data[first * row..].chunks_exact_mut(row)) {
+                for (slot, line) in rows
+                    .iter_mut()
+                    .zip(data[first * row..].chunks_exact_mut(row))
+                {
                     *slot = line.as_mut_ptr();
                     count += 1;
                 }
@@ -179,11 +193,11 @@ unsafe extern "C-unwind" fn on_message(info: &mut jpeg_common_struct, level: std
 
 /// Bogus progression, hit marker, bad Huffman code, premature end, and resync (`jerror.h`).
 const PIXELS_LOST: [i32; 5] = [
-    mozjpeg_sys::JWRN_BOGUS_PROGRESSION as i32,
-    mozjpeg_sys::JWRN_HIT_MARKER as i32,
-    mozjpeg_sys::JWRN_HUFF_BAD_CODE as i32,
-    mozjpeg_sys::JWRN_JPEG_EOF as i32,
-    mozjpeg_sys::JWRN_MUST_RESYNC as i32,
+    mozjpeg_sys::JWRN_BOGUS_PROGRESSION,
+    mozjpeg_sys::JWRN_HIT_MARKER,
+    mozjpeg_sys::JWRN_HUFF_BAD_CODE,
+    mozjpeg_sys::JWRN_JPEG_EOF,
+    mozjpeg_sys::JWRN_MUST_RESYNC,
 ];
 
 #[cfg(test)]

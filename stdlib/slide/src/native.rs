@@ -68,7 +68,10 @@ impl Native {
                 Err(error) => return Err(error),
             }
         }
-        let sizes: Vec<_> = levels.iter().map(|level| (level.width, level.height)).collect();
+        let sizes: Vec<_> = levels
+            .iter()
+            .map(|level| (level.width, level.height))
+            .collect();
         let mut description = Description {
             format: layout.format.to_owned(),
             levels: Level::pyramid(&sizes),
@@ -77,18 +80,33 @@ impl Native {
         };
         describe_resolution(&tiff, &layout, &mut description)?;
         let cache = cache(levels.iter().map(Raster::decoded_bytes).max().unwrap_or(0));
-        Ok((Self { tiff, levels, associated, cache }, description))
+        Ok((
+            Self {
+                tiff,
+                levels,
+                associated,
+                cache,
+            },
+            description,
+        ))
     }
 
     fn block(&self, level: usize, index: u32) -> Result<Arc<Vec<u8>>, SlideError> {
         self.cache.get_or_insert_with(&(level as u32, index), || {
-            self.levels[level].block(&self.tiff, index).map(Arc::new).map_err(|error| {
-                self.tile_error(error, &self.levels[level], level, index)
-            })
+            self.levels[level]
+                .block(&self.tiff, index)
+                .map(Arc::new)
+                .map_err(|error| self.tile_error(error, &self.levels[level], level, index))
         })
     }
 
-    fn tile_error(&self, error: BlockError, raster: &Raster, level: usize, index: u32) -> SlideError {
+    fn tile_error(
+        &self,
+        error: BlockError,
+        raster: &Raster,
+        level: usize,
+        index: u32,
+    ) -> SlideError {
         match error {
             BlockError::Read(error) => error,
             BlockError::Decode(why) => SlideError::Tile {
@@ -118,11 +136,22 @@ impl Reader for Native {
         };
         let (width, height) = (raster.width, raster.height);
         if u64::from(width) * u64::from(height) > 1 << 28 {
-            return Err(self.tiff.source.unsupported(format!("its {name} image has {width} × {height} px")));
+            return Err(self
+                .tiff
+                .source
+                .unsupported(format!("its {name} image has {width} × {height} px")));
         }
         let mut image = Rgb8::filled(width, height, [255; 3]);
-        let rect = Rect { x: 0, y: 0, width, height };
-        let target = Target { data: &mut image.data, stride: 3 * width as usize };
+        let rect = Rect {
+            x: 0,
+            y: 0,
+            width,
+            height,
+        };
+        let target = Target {
+            data: &mut image.data,
+            stride: 3 * width as usize,
+        };
         copy_blocks(raster, rect, target, |index| {
             raster
                 .block(&self.tiff, index)
@@ -144,9 +173,12 @@ fn cache(largest_block: u64) -> Cache<Key, Arc<Vec<u8>>, ByBytes> {
         options.shards(1);
     }
     match options.build() {
-        Ok(options) => {
-            Cache::with_options(options, ByBytes, DefaultHashBuilder::default(), Default::default())
-        }
+        Ok(options) => Cache::with_options(
+            options,
+            ByBytes,
+            DefaultHashBuilder::default(),
+            Default::default(),
+        ),
         Err(_) => Cache::with_weighter(1 << 10, capacity, ByBytes),
     }
 }
@@ -182,7 +214,9 @@ fn layout(tiff: &Tiff) -> Result<Layout, SlideError> {
     let first = &tiff.directories[0];
     let description = tiff.text(first, tag::DESCRIPTION)?.unwrap_or_default();
     if let Some(vendor) = other_vendor(tiff, first, &description)? {
-        return Err(tiff.source.unsupported(format!("{vendor} files are left to OpenSlide")));
+        return Err(tiff
+            .source
+            .unsupported(format!("{vendor} files are left to OpenSlide")));
     }
     if description.starts_with("Aperio") {
         aperio(tiff, description)
@@ -194,7 +228,11 @@ fn layout(tiff: &Tiff) -> Result<Layout, SlideError> {
 }
 
 /// Names the maker when a TIFF has a layout of its own that OpenSlide knows.
-fn other_vendor(tiff: &Tiff, first: &Directory, description: &str) -> Result<Option<&'static str>, SlideError> {
+fn other_vendor(
+    tiff: &Tiff,
+    first: &Directory,
+    description: &str,
+) -> Result<Option<&'static str>, SlideError> {
     let text = |number| Ok::<_, SlideError>(tiff.text(first, number)?.unwrap_or_default());
     let software = text(tag::SOFTWARE)?;
     let vendor = if first.has(tag::NDPI_FORMAT) || text(tag::MAKE)?.starts_with("Hamamatsu") {
@@ -215,7 +253,12 @@ fn other_vendor(tiff: &Tiff, first: &Directory, description: &str) -> Result<Opt
 
 /// Aperio: every tiled directory is a level; the strips are thumbnail, label and macro.
 fn aperio(tiff: &Tiff, description: String) -> Result<Layout, SlideError> {
-    let mut layout = Layout { format: "aperio", levels: Vec::new(), associated: Vec::new(), description };
+    let mut layout = Layout {
+        format: "aperio",
+        levels: Vec::new(),
+        associated: Vec::new(),
+        description,
+    };
     for (i, directory) in tiff.directories.iter().enumerate() {
         if directory.has(tag::TILE_WIDTH) {
             layout.levels.push(directory.clone());
@@ -223,7 +266,10 @@ fn aperio(tiff: &Tiff, description: String) -> Result<Layout, SlideError> {
         }
         // The second line starts with the name: `label 387x463`; the thumbnail's does not.
         let text = tiff.text(directory, tag::DESCRIPTION)?.unwrap_or_default();
-        let named = text.lines().nth(1).and_then(|line| line.split_whitespace().next());
+        let named = text
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_whitespace().next());
         let name = match named {
             Some(name @ ("label" | "macro")) => name,
             _ if i == 1 => "thumbnail",
@@ -245,7 +291,15 @@ fn ome_tiff(tiff: &Tiff, description: String) -> Result<Layout, SlideError> {
     }
     let mut levels = vec![largest.1.clone()];
     levels.extend(tiff.sub_directories(largest.1)?);
-    sorted(tiff, Layout { format: "ome-tiff", levels, associated: Vec::new(), description })
+    sorted(
+        tiff,
+        Layout {
+            format: "ome-tiff",
+            levels,
+            associated: Vec::new(),
+            description,
+        },
+    )
 }
 
 /// Any other TIFF: the first directory, and the tiled ones marked as its reductions.
@@ -257,8 +311,20 @@ fn generic(tiff: &Tiff, description: String) -> Result<Layout, SlideError> {
             levels.push(directory.clone());
         }
     }
-    let format = if levels[0].has(tag::TILE_WIDTH) { "generic-tiff" } else { "tiff" };
-    sorted(tiff, Layout { format, levels, associated: Vec::new(), description })
+    let format = if levels[0].has(tag::TILE_WIDTH) {
+        "generic-tiff"
+    } else {
+        "tiff"
+    };
+    sorted(
+        tiff,
+        Layout {
+            format,
+            levels,
+            associated: Vec::new(),
+            description,
+        },
+    )
 }
 
 fn area(tiff: &Tiff, directory: &Directory) -> Result<u64, SlideError> {
@@ -275,19 +341,27 @@ fn sorted(tiff: &Tiff, mut layout: Layout) -> Result<Layout, SlideError> {
     levels.sort_by_key(|(area, _)| std::cmp::Reverse(*area));
     layout.levels = levels.into_iter().map(|(_, directory)| directory).collect();
     if layout.levels.is_empty() {
-        return Err(tiff.source.damaged("none of its directories is tiled, so it has no level"));
+        return Err(tiff
+            .source
+            .damaged("none of its directories is tiled, so it has no level"));
     }
     Ok(layout)
 }
 
 /// Finds resolution and magnification where the format keeps them.
-fn describe_resolution(tiff: &Tiff, layout: &Layout, into: &mut Description) -> Result<(), SlideError> {
+fn describe_resolution(
+    tiff: &Tiff,
+    layout: &Layout,
+    into: &mut Description,
+) -> Result<(), SlideError> {
     match layout.format {
         "aperio" => {
             let property = |name: &str| {
                 layout.description.split('|').skip(1).find_map(|pair| {
                     let (key, value) = pair.split_once('=')?;
-                    (key.trim() == name).then(|| value.trim().parse::<f64>().ok()).flatten()
+                    (key.trim() == name)
+                        .then(|| value.trim().parse::<f64>().ok())
+                        .flatten()
                 })
             };
             into.magnification = property("AppMag");
@@ -305,7 +379,10 @@ fn describe_resolution(tiff: &Tiff, layout: &Layout, into: &mut Description) -> 
                     let source = "`PhysicalSizeX` and `PhysicalSizeY` of the OME-XML".to_owned();
                     into.resolution = Some(Resolution { x, y, source });
                 }
-                Ok(None) => into.why_no_resolution = "its OME-XML states no `PhysicalSizeX` and `Y`".to_owned(),
+                Ok(None) => {
+                    into.why_no_resolution =
+                        "its OME-XML states no `PhysicalSizeX` and `Y`".to_owned()
+                }
                 Err(why) => into.why_no_resolution = why,
             }
         }
@@ -325,10 +402,18 @@ fn from_tags(tiff: &Tiff, directory: &Directory, into: &mut Description) -> Resu
             return Ok(());
         }
     };
-    let x = tiff.rational(directory, tag::X_RESOLUTION)?.map(|v| micrometres / v);
-    let y = tiff.rational(directory, tag::Y_RESOLUTION)?.map(|v| micrometres / v);
+    let x = tiff
+        .rational(directory, tag::X_RESOLUTION)?
+        .map(|v| micrometres / v);
+    let y = tiff
+        .rational(directory, tag::Y_RESOLUTION)?
+        .map(|v| micrometres / v);
     match x.zip(y) {
-        Some((x, y)) if [x, y].iter().all(|v| crate::slide::PLAUSIBLE_MPP.contains(v)) => {
+        Some((x, y))
+            if [x, y]
+                .iter()
+                .all(|v| crate::slide::PLAUSIBLE_MPP.contains(v)) =>
+        {
             let source = "`XResolution` and `YResolution` of the TIFF".to_owned();
             into.resolution = Some(Resolution { x, y, source });
         }

@@ -14,13 +14,20 @@ pub(crate) fn is_ome(description: &str) -> bool {
 /// `Ok(None)` when the document states none, `Err` when it is not well-formed or the
 /// unit is no length.
 pub(crate) fn pixel_size(xml: &str, width: u32, height: u32) -> Result<Option<PerPixel>, String> {
-    let document = roxmltree::Document::parse(xml).map_err(|error| format!("its OME-XML: {error}"))?;
+    let document =
+        roxmltree::Document::parse(xml).map_err(|error| format!("its OME-XML: {error}"))?;
     let number = |node: &roxmltree::Node<'_, '_>, name: &str| -> Option<f64> {
-        node.attribute(name).and_then(|value| value.trim().parse().ok())
+        node.attribute(name)
+            .and_then(|value| value.trim().parse().ok())
     };
-    let Some(pixels) = document.descendants().filter(|node| node.has_tag_name_anywhere("Pixels")).find(|node| {
-        number(node, "SizeX") == Some(f64::from(width)) && number(node, "SizeY") == Some(f64::from(height))
-    }) else {
+    let Some(pixels) = document
+        .descendants()
+        .filter(|node| node.has_tag_name_anywhere("Pixels"))
+        .find(|node| {
+            number(node, "SizeX") == Some(f64::from(width))
+                && number(node, "SizeY") == Some(f64::from(height))
+        })
+    else {
         return Ok(None);
     };
     let axis = |size: &str, unit: &str| -> Result<Option<f64>, String> {
@@ -29,7 +36,8 @@ pub(crate) fn pixel_size(xml: &str, width: u32, height: u32) -> Result<Option<Pe
         };
         // The schema's default unit is µm.
         let unit = pixels.attribute(unit).unwrap_or("µm");
-        let micrometres = micrometres(unit).ok_or(format!("{size} has the unit `{unit}`, which is no length"))?;
+        let micrometres =
+            micrometres(unit).ok_or(format!("{size} has the unit `{unit}`, which is no length"))?;
         Ok(Some(value * micrometres))
     };
     let x = axis("PhysicalSizeX", "PhysicalSizeXUnit")?;
@@ -94,7 +102,11 @@ mod tests {
             ))
         };
         assert_eq!(pixel_size(&with("nm"), 20, 30), Ok(Some((0.25, 0.25))));
-        assert!(pixel_size(&with("pixel"), 20, 30).unwrap_err().contains("`pixel`"));
+        assert!(
+            pixel_size(&with("pixel"), 20, 30)
+                .unwrap_err()
+                .contains("`pixel`")
+        );
         assert!(pixel_size("<OME", 20, 30).is_err());
     }
 }

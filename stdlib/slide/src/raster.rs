@@ -44,7 +44,9 @@ impl Raster {
 
         let width = dimension(tag::WIDTH, "width")?;
         let height = dimension(tag::HEIGHT, "height")?;
-        let bits = tiff.integers(directory, tag::BITS)?.unwrap_or_else(|| vec![1]);
+        let bits = tiff
+            .integers(directory, tag::BITS)?
+            .unwrap_or_else(|| vec![1]);
         let count = get(tag::SAMPLES, 1)?;
         if bits.iter().any(|&b| b != 8) || !matches!(count, 1 | 3 | 4) {
             return Err(unsupported(format!(
@@ -52,10 +54,14 @@ impl Raster {
             )));
         }
         if count > 1 && get(tag::PLANAR, 1)? != 1 {
-            return Err(unsupported("stores its colours in separate planes".to_owned()));
+            return Err(unsupported(
+                "stores its colours in separate planes".to_owned(),
+            ));
         }
         if get(tag::SAMPLE_FORMAT, 1)? != 1 {
-            return Err(unsupported("has samples that are not unsigned numbers".to_owned()));
+            return Err(unsupported(
+                "has samples that are not unsigned numbers".to_owned(),
+            ));
         }
         let photometric = get(tag::PHOTOMETRIC, 1)?;
         let compression = match get(tag::COMPRESSION, 1)? {
@@ -85,7 +91,8 @@ impl Raster {
         }
         let samples = Samples {
             count: count as usize,
-            differences: predictor == 2 && matches!(compression, Compression::Lzw | Compression::Deflate),
+            differences: predictor == 2
+                && matches!(compression, Compression::Lzw | Compression::Deflate),
             inverted: photometric == 0 && !jpeg,
         };
 
@@ -103,7 +110,9 @@ impl Raster {
         let table = |number, what: &str| {
             let stated = directory.count(number);
             if stated != expected {
-                return Err(damaged(format!("lists {stated} {what} for {expected} blocks")));
+                return Err(damaged(format!(
+                    "lists {stated} {what} for {expected} blocks"
+                )));
             }
             Ok(tiff.integers(directory, number)?.unwrap_or_default())
         };
@@ -146,27 +155,42 @@ impl Raster {
         let row = u64::from(self.width) * self.samples.count as u64;
         let rows = ((1 << 20) / row.max(1)).max(1) as u32;
         let single = self.offsets.len() == 1 && self.bytes[0] >= row * u64::from(self.height);
-        if self.tiled || self.compression != Compression::None || !single || rows >= self.block_height {
+        if self.tiled
+            || self.compression != Compression::None
+            || !single
+            || rows >= self.block_height
+        {
             return;
         }
         let start = self.offsets[0];
         self.block_height = rows;
         (self.offsets, self.bytes) = (0..self.height)
             .step_by(rows as usize)
-            .map(|y| (start + u64::from(y) * row, u64::from(rows.min(self.height - y)) * row))
+            .map(|y| {
+                (
+                    start + u64::from(y) * row,
+                    u64::from(rows.min(self.height - y)) * row,
+                )
+            })
             .unzip();
     }
 
     /// Pixels of block `index`: the last strip is cut at the end of the image.
     pub(crate) fn block_size(&self, index: u32) -> (u32, u32) {
         let top = index / self.columns * self.block_height;
-        let rows = if self.tiled { self.block_height } else { self.block_height.min(self.height - top) };
+        let rows = if self.tiled {
+            self.block_height
+        } else {
+            self.block_height.min(self.height - top)
+        };
         (self.block_width, rows)
     }
 
     /// Bytes of the largest block once decoded.
     pub(crate) fn decoded_bytes(&self) -> u64 {
-        self.samples.count.max(3) as u64 * u64::from(self.block_width) * u64::from(self.block_height)
+        self.samples.count.max(3) as u64
+            * u64::from(self.block_width)
+            * u64::from(self.block_height)
     }
 
     /// Reads and decodes block `index` to RGB; a block without bytes is white.
@@ -176,9 +200,17 @@ impl Raster {
         if length == 0 {
             return Ok(vec![255; 3 * width as usize * height as usize]);
         }
-        let data = tiff.source.read(offset, length, &self.name).map_err(BlockError::Read)?;
-        codec::decode(&data, &self.compression, self.samples, (width, height, self.block_height))
-            .map_err(BlockError::Decode)
+        let data = tiff
+            .source
+            .read(offset, length, &self.name)
+            .map_err(BlockError::Read)?;
+        codec::decode(
+            &data,
+            &self.compression,
+            self.samples,
+            (width, height, self.block_height),
+        )
+        .map_err(BlockError::Decode)
     }
 }
 

@@ -45,11 +45,17 @@ impl Level {
     ///
     /// `downsample` is OpenSlide's: the mean of both axes' ratios.
     pub(crate) fn pyramid(sizes: &[(u32, u32)]) -> Vec<Level> {
-        let Some(&(width, height)) = sizes.first() else { return Vec::new() };
+        let Some(&(width, height)) = sizes.first() else {
+            return Vec::new();
+        };
         let ratio = |whole: u32, part: u32| f64::from(whole) / f64::from(part);
         sizes
             .iter()
-            .map(|&(w, h)| Level { width: w, height: h, downsample: (ratio(width, w) + ratio(height, h)) / 2.0 })
+            .map(|&(w, h)| Level {
+                width: w,
+                height: h,
+                downsample: (ratio(width, w) + ratio(height, h)) / 2.0,
+            })
             .collect()
     }
 }

@@ -52,7 +52,9 @@ impl Slide {
         let info = self.info();
         let downsample = info.levels[level].downsample;
         let side = |base: u32, scale: f64| {
-            ((f64::from(base) / downsample).round_ties_even() * scale).round_ties_even().max(1.0) as u32
+            ((f64::from(base) / downsample).round_ties_even() * scale)
+                .round_ties_even()
+                .max(1.0) as u32
         };
         Ok((side(info.width, scale[0]), side(info.height, scale[1])))
     }
@@ -83,7 +85,9 @@ impl Slide {
         self.check_size(width, height)?;
         let limit = i64::from(u32::MAX);
         if x.abs() > limit || y.abs() > limit {
-            return Err(self.bad_request(format!("the region begins at ({x}, {y}), far from any slide")));
+            return Err(self.bad_request(format!(
+                "the region begins at ({x}, {y}), far from any slide"
+            )));
         }
         let choice = self.choose(mpp)?;
         let factor = choice.scale[0].max(choice.scale[1]);
@@ -101,7 +105,9 @@ impl Slide {
                 self.read_level(choice.level, x, y, width, height, options.outside)
             }
             Resample::Area => self.read_area(&choice, (x, y), (width, height), options.outside),
-            Resample::Tiatoolbox13 => self.read_as_tiatoolbox(&choice, (x, y), (width, height), options.outside),
+            Resample::Tiatoolbox13 => {
+                self.read_as_tiatoolbox(&choice, (x, y), (width, height), options.outside)
+            }
         }
     }
 
@@ -118,14 +124,22 @@ impl Slide {
         let base = self.resolution()?;
         let levels = &self.info().levels;
         let scale_of = |level: &Level| base.map(|base| base * level.downsample / mpp);
-        let enough = |level: &Level| scale_of(level).iter().all(|s| (s * 1e3).round_ties_even() <= 1e3);
+        let enough = |level: &Level| {
+            scale_of(level)
+                .iter()
+                .all(|s| (s * 1e3).round_ties_even() <= 1e3)
+        };
         let level = levels.iter().rposition(enough).unwrap_or(0);
         let chosen = &levels[level];
         let factor = [
             mpp / base[0] / downsample(self.info().width, chosen.width),
             mpp / base[1] / downsample(self.info().height, chosen.height),
         ];
-        Ok(Choice { level, factor, scale: scale_of(chosen) })
+        Ok(Choice {
+            level,
+            factor,
+            scale: scale_of(chosen),
+        })
     }
 
     /// Works through the region in squares, each made from its own piece of the level.
@@ -153,13 +167,18 @@ impl Slide {
         for top in (0..height).step_by(step(choice.factor[1])) {
             let rows = (height - top).min(step(choice.factor[1]) as u32);
             let down = taps(1, y + i64::from(top), rows);
-            let Some((y0, y1)) = down.span() else { continue };
+            let Some((y0, y1)) = down.span() else {
+                continue;
+            };
             for left in (0..width).step_by(step(choice.factor[0])) {
                 let columns = (width - left).min(step(choice.factor[0]) as u32);
                 let across = taps(0, x + i64::from(left), columns);
-                let Some((x0, x1)) = across.span() else { continue };
+                let Some((x0, x1)) = across.span() else {
+                    continue;
+                };
                 let (x, y) = (i64::from(x0), i64::from(y0));
-                let source = self.read_level(choice.level, x, y, x1 - x0, y1 - y0, Outside::White)?;
+                let source =
+                    self.read_level(choice.level, x, y, x1 - x0, y1 - y0, Outside::White)?;
                 resample::apply(&source, &across, &down, |i, j, pixel| {
                     image.set(left + i as u32, top + j as u32, pixel);
                 });
@@ -182,7 +201,10 @@ impl Slide {
             let to_base = (1.0 / downsample) * scale;
             let start = (f64::from(at as f32) / to_base).ceil();
             let length = (f64::from(count) / to_base).ceil();
-            ((start / downsample).round_ties_even() as i64, (length / downsample).round_ties_even() as u32)
+            (
+                (start / downsample).round_ties_even() as i64,
+                (length / downsample).round_ties_even() as u32,
+            )
         };
         let (left, columns) = axis(x, width, choice.scale[0]);
         let (top, rows) = axis(y, height, choice.scale[1]);
@@ -202,7 +224,11 @@ fn downsample(base: u32, level: u32) -> f64 {
     let ratio = f64::from(base) / f64::from(level);
     let whole = ratio.round().max(1.0);
     let explained = f64::from(base) / whole;
-    if (explained.floor()..=explained.ceil()).contains(&f64::from(level)) { whole } else { ratio }
+    if (explained.floor()..=explained.ceil()).contains(&f64::from(level)) {
+        whole
+    } else {
+        ratio
+    }
 }
 
 #[cfg(test)]

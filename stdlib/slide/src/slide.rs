@@ -118,7 +118,10 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for Slide {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slide").field("path", &self.inner.path).field("info", &self.inner.info).finish()
+        f.debug_struct("Slide")
+            .field("path", &self.inner.path)
+            .field("info", &self.inner.info)
+            .finish()
     }
 }
 
@@ -133,14 +136,32 @@ impl Slide {
         Self::from_reader(path, given_mpp, foreign(path, "it was asked for")?)
     }
 
-    fn from_reader(path: &Path, given_mpp: Option<f64>, opened: Opened) -> Result<Self, SlideError> {
+    fn from_reader(
+        path: &Path,
+        given_mpp: Option<f64>,
+        opened: Opened,
+    ) -> Result<Self, SlideError> {
         let (reader, description, by) = opened;
-        let Description { format, levels, resolution, why_no_resolution, magnification, associated } = description;
+        let Description {
+            format,
+            levels,
+            resolution,
+            why_no_resolution,
+            magnification,
+            associated,
+        } = description;
         let Some(first) = levels.first() else {
             let why = "it has no level".to_owned();
-            return Err(SlideError::NotASlide { path: path.to_path_buf(), why });
+            return Err(SlideError::NotASlide {
+                path: path.to_path_buf(),
+                why,
+            });
         };
-        let given = given_mpp.map(|mpp| Resolution { x: mpp, y: mpp, source: "the pipeline".to_owned() });
+        let given = given_mpp.map(|mpp| Resolution {
+            x: mpp,
+            y: mpp,
+            source: "the pipeline".to_owned(),
+        });
         let info = SlideInfo {
             width: first.width,
             height: first.height,
@@ -151,8 +172,16 @@ impl Slide {
             reader: by,
             associated,
         };
-        let inner = Inner { path: path.to_path_buf(), info, why_no_mpp: why_no_resolution, reader };
-        Ok(Self { inner: Arc::new(inner), content: None })
+        let inner = Inner {
+            path: path.to_path_buf(),
+            info,
+            why_no_mpp: why_no_resolution,
+            reader,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            content: None,
+        })
     }
 
     /// Returns what is known of the slide.
@@ -181,15 +210,27 @@ impl Slide {
     pub(crate) fn resolution(&self) -> Result<[f64; 2], SlideError> {
         let path = self.inner.path.clone();
         let Some(Resolution { x, y, source }) = &self.inner.info.mpp else {
-            return Err(SlideError::NoMpp { path, why: self.inner.why_no_mpp.clone() });
+            return Err(SlideError::NoMpp {
+                path,
+                why: self.inner.why_no_mpp.clone(),
+            });
         };
         for mpp in [*x, *y] {
             if !PLAUSIBLE_MPP.contains(&mpp) {
-                return Err(SlideError::MppOutOfRange { path, mpp, from: source.clone() });
+                return Err(SlideError::MppOutOfRange {
+                    path,
+                    mpp,
+                    from: source.clone(),
+                });
             }
         }
         if (x / y).max(y / x) > 1.1 {
-            return Err(SlideError::MppConflict { path, x: *x, y: *y, from: source.clone() });
+            return Err(SlideError::MppConflict {
+                path,
+                x: *x,
+                y: *y,
+                from: source.clone(),
+            });
         }
         Ok([*x, *y])
     }
@@ -204,9 +245,16 @@ impl Slide {
         height: u32,
         outside: Outside,
     ) -> Result<Rgb8, SlideError> {
-        let Some(&Level { width: columns, height: rows, .. }) = self.inner.info.levels.get(level) else {
+        let Some(&Level {
+            width: columns,
+            height: rows,
+            ..
+        }) = self.inner.info.levels.get(level)
+        else {
             let levels = self.inner.info.levels.len();
-            return Err(self.bad_request(format!("it has {levels} levels, and level {level} is not one of them")));
+            return Err(self.bad_request(format!(
+                "it has {levels} levels, and level {level} is not one of them"
+            )));
         };
         self.check_size(width, height)?;
         let mut image = Rgb8::filled(width, height, outside.colour());
@@ -214,21 +262,41 @@ impl Slide {
             return Ok(image);
         }
         let fold = |first: i64, count: u32, size: u32| -> Vec<Option<u32>> {
-            (0..i64::from(count)).map(|i| outside.place(first.saturating_add(i), size)).collect()
+            (0..i64::from(count))
+                .map(|i| outside.place(first.saturating_add(i), size))
+                .collect()
         };
         let (xs, ys) = (fold(x, width, columns), fold(y, height, rows));
-        let (Some((left, right)), Some((top, bottom))) = (span(&xs), span(&ys)) else { return Ok(image) };
-        let rect = Rect { x: left, y: top, width: right - left, height: bottom - top };
+        let (Some((left, right)), Some((top, bottom))) = (span(&xs), span(&ys)) else {
+            return Ok(image);
+        };
+        let rect = Rect {
+            x: left,
+            y: top,
+            width: right - left,
+            height: bottom - top,
+        };
         let stride = 3 * width as usize;
         if outside != Outside::Mirror {
             // What is inside lies in one piece: decode straight into its place.
-            let first = |places: &[Option<u32>]| places.iter().position(Option::is_some).unwrap_or(0);
+            let first =
+                |places: &[Option<u32>]| places.iter().position(Option::is_some).unwrap_or(0);
             let start = first(&ys) * stride + 3 * first(&xs);
-            self.inner.reader.read(level, rect, Target { data: &mut image.data[start..], stride })?;
+            self.inner.reader.read(
+                level,
+                rect,
+                Target {
+                    data: &mut image.data[start..],
+                    stride,
+                },
+            )?;
             return Ok(image);
         }
         let mut source = Rgb8::filled(rect.width, rect.height, [0; 3]);
-        let target = Target { data: &mut source.data, stride: 3 * rect.width as usize };
+        let target = Target {
+            data: &mut source.data,
+            stride: 3 * rect.width as usize,
+        };
         self.inner.reader.read(level, rect, target)?;
         for (j, row) in ys.iter().enumerate() {
             for (i, column) in xs.iter().enumerate() {
@@ -257,7 +325,10 @@ impl Slide {
     }
 
     pub(crate) fn bad_request(&self, why: String) -> SlideError {
-        SlideError::BadRequest { path: self.inner.path.clone(), why }
+        SlideError::BadRequest {
+            path: self.inner.path.clone(),
+            why,
+        }
     }
 }
 
@@ -270,18 +341,32 @@ type Opened = (Box<dyn Reader>, Description, &'static str);
 
 /// Picks the reader by the first bytes, the name's ending only where they do not tell.
 fn open_reader(path: &Path) -> Result<Opened, SlideError> {
-    let not = |why: &str| SlideError::NotASlide { path: path.to_path_buf(), why: why.to_owned() };
-    let io = |source| SlideError::Io { path: path.to_path_buf(), source };
+    let not = |why: &str| SlideError::NotASlide {
+        path: path.to_path_buf(),
+        why: why.to_owned(),
+    };
+    let io = |source| SlideError::Io {
+        path: path.to_path_buf(),
+        source,
+    };
     let meta = std::fs::metadata(path).map_err(io)?;
     if meta.is_dir() {
-        return Err(not("it is a folder; name a file in it (of DICOM, the largest level)"));
+        return Err(not(
+            "it is a folder; name a file in it (of DICOM, the largest level)",
+        ));
     }
     if meta.len() == 0 {
         return Err(not("the file is empty"));
     }
     let mut head = Vec::new();
-    std::fs::File::open(path).and_then(|file| file.take(132).read_to_end(&mut head)).map_err(io)?;
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(132).read_to_end(&mut head))
+        .map_err(io)?;
+    let ending = path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     if is_tiff(&head) {
         return match Native::open(path) {
             Ok((reader, description)) => Ok((Box::new(reader), description, "native")),
@@ -297,7 +382,9 @@ fn open_reader(path: &Path) -> Result<Opened, SlideError> {
     match foreign_format(&head, &ending) {
         Some(format) => foreign(path, &format!("it is {format}")),
         None if openslide_sys::load().is_ok() => foreign(path, "its format is unknown here"),
-        None => Err(not("neither TIFF (SVS, OME-TIFF), PNG nor JPEG, nor a format of OpenSlide's")),
+        None => Err(not(
+            "neither TIFF (SVS, OME-TIFF), PNG nor JPEG, nor a format of OpenSlide's",
+        )),
     }
 }
 

@@ -15,10 +15,17 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self, SlideError> {
-        let io = |source| SlideError::Io { path: path.to_path_buf(), source };
+        let io = |source| SlideError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
-        Ok(Self { path: path.to_path_buf(), file, size })
+        Ok(Self {
+            path: path.to_path_buf(),
+            file,
+            size,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -32,7 +39,9 @@ impl Source {
 
     /// Whether `length` bytes from `offset` lie inside the file.
     pub(crate) fn holds(&self, offset: u64, length: u64) -> bool {
-        offset.checked_add(length).is_some_and(|end| end <= self.size)
+        offset
+            .checked_add(length)
+            .is_some_and(|end| end <= self.size)
     }
 
     /// Reads exactly `length` bytes from `offset`; memory is asked for only when the file holds them.
@@ -44,17 +53,25 @@ impl Source {
             )));
         }
         let mut bytes = vec![0; length as usize];
-        read_exact_at(&self.file, &mut bytes, offset)
-            .map_err(|source| SlideError::Io { path: self.path.clone(), source })?;
+        read_exact_at(&self.file, &mut bytes, offset).map_err(|source| SlideError::Io {
+            path: self.path.clone(),
+            source,
+        })?;
         Ok(bytes)
     }
 
     pub(crate) fn damaged(&self, what: impl Into<String>) -> SlideError {
-        SlideError::Damaged { path: self.path.clone(), what: what.into() }
+        SlideError::Damaged {
+            path: self.path.clone(),
+            what: what.into(),
+        }
     }
 
     pub(crate) fn unsupported(&self, what: impl Into<String>) -> SlideError {
-        SlideError::Unsupported { path: self.path.clone(), what: what.into() }
+        SlideError::Unsupported {
+            path: self.path.clone(),
+            what: what.into(),
+        }
     }
 }
 

@@ -79,7 +79,10 @@ pub(crate) struct Tiff {
 
 /// Returns whether the first bytes are those of a TIFF or BigTIFF file.
 pub(crate) fn is_tiff(head: &[u8]) -> bool {
-    matches!(head, [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..])
+    matches!(
+        head,
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..]
+    )
 }
 
 impl Tiff {
@@ -88,11 +91,18 @@ impl Tiff {
         let head = source.read(0, 8, "the TIFF header")?;
         let little = head[0] == b'I';
         let big = head[if little { 2 } else { 3 }] == 43;
-        let mut tiff = Self { source, little, big, directories: Vec::new() };
+        let mut tiff = Self {
+            source,
+            little,
+            big,
+            directories: Vec::new(),
+        };
         let mut next = if big {
             let head = tiff.source.read(0, 16, "the BigTIFF header")?;
             if tiff.u16(&head[4..6]) != 8 {
-                return Err(tiff.source.damaged("the BigTIFF header states offsets that are not 8 bytes"));
+                return Err(tiff
+                    .source
+                    .damaged("the BigTIFF header states offsets that are not 8 bytes"));
             }
             tiff.u64(&head[8..16])
         } else {
@@ -107,7 +117,9 @@ impl Tiff {
                 )));
             }
             if seen.len() > MOST_DIRECTORIES {
-                return Err(tiff.source.damaged(format!("it has more than {MOST_DIRECTORIES} directories")));
+                return Err(tiff
+                    .source
+                    .damaged(format!("it has more than {MOST_DIRECTORIES} directories")));
             }
             let (directory, after) = tiff.directory(next, name)?;
             tiff.directories.push(directory);
@@ -123,23 +135,38 @@ impl Tiff {
     pub(crate) fn sub_directories(&self, parent: &Directory) -> Result<Vec<Directory>, SlideError> {
         let offsets = self.integers(parent, tag::SUB_IFDS)?.unwrap_or_default();
         if offsets.len() > MOST_DIRECTORIES {
-            return Err(self.source.damaged(format!("{} lists {} SubIFDs", parent.name, offsets.len())));
+            return Err(self.source.damaged(format!(
+                "{} lists {} SubIFDs",
+                parent.name,
+                offsets.len()
+            )));
         }
         offsets
             .iter()
             .enumerate()
-            .map(|(i, &at)| self.directory(at, format!("SubIFD {i} of {}", parent.name)).map(|d| d.0))
+            .map(|(i, &at)| {
+                self.directory(at, format!("SubIFD {i} of {}", parent.name))
+                    .map(|d| d.0)
+            })
             .collect()
     }
 
     fn directory(&self, at: u64, name: String) -> Result<(Directory, u64), SlideError> {
         let (count_size, entry_size, next_size) = if self.big { (8, 20, 8) } else { (2, 12, 4) };
         let count = self.source.read(at, count_size, &name)?;
-        let count = if self.big { self.u64(&count) } else { u64::from(self.u16(&count)) };
+        let count = if self.big {
+            self.u64(&count)
+        } else {
+            u64::from(self.u16(&count))
+        };
         if count == 0 || count > MOST_ENTRIES {
-            return Err(self.source.damaged(format!("{name} states {count} entries")));
+            return Err(self
+                .source
+                .damaged(format!("{name} states {count} entries")));
         }
-        let bytes = self.source.read(at + count_size, count * entry_size + next_size, &name)?;
+        let bytes = self
+            .source
+            .read(at + count_size, count * entry_size + next_size, &name)?;
         let (table, next) = bytes.split_at((count * entry_size) as usize);
         let mut entries = BTreeMap::new();
         for entry in table.chunks_exact(entry_size as usize) {
@@ -157,23 +184,40 @@ impl Tiff {
                 inline[..value.len()].copy_from_slice(value);
                 Place::Inline(inline)
             } else {
-                Place::At(if self.big { self.u64(value) } else { u64::from(self.u32(value)) })
+                Place::At(if self.big {
+                    self.u64(value)
+                } else {
+                    u64::from(self.u32(value))
+                })
             };
-            entries.entry(self.u16(&entry[..2])).or_insert(Entry { kind, count, place });
+            entries
+                .entry(self.u16(&entry[..2]))
+                .or_insert(Entry { kind, count, place });
         }
-        let next = if self.big { self.u64(next) } else { u64::from(self.u32(next)) };
+        let next = if self.big {
+            self.u64(next)
+        } else {
+            u64::from(self.u32(next))
+        };
         Ok((Directory { name, entries }, next))
     }
 
-    fn value(&self, directory: &Directory, number: u16) -> Result<Option<(u16, Vec<u8>)>, SlideError> {
-        let Some(entry) = directory.entries.get(&number) else { return Ok(None) };
+    fn value(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<(u16, Vec<u8>)>, SlideError> {
+        let Some(entry) = directory.entries.get(&number) else {
+            return Ok(None);
+        };
         let what = || format!("entry {number} of {}", directory.name);
         let length = size_of_kind(entry.kind)
             .and_then(|size| entry.count.checked_mul(size))
             .filter(|&length| length <= LONGEST_BYTES)
             .ok_or_else(|| {
                 let Entry { kind, count, .. } = entry;
-                self.source.damaged(format!("{} states {count} values of type {kind}", what()))
+                self.source
+                    .damaged(format!("{} states {count} values of type {kind}", what()))
             })?;
         let bytes = match &entry.place {
             Place::Inline(bytes) => bytes[..length as usize].to_vec(),
@@ -183,16 +227,30 @@ impl Tiff {
     }
 
     /// Returns the whole numbers of an entry, `None` when the directory lacks it.
-    pub(crate) fn integers(&self, directory: &Directory, number: u16) -> Result<Option<Vec<u64>>, SlideError> {
+    pub(crate) fn integers(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<Vec<u64>>, SlideError> {
         if directory.count(number) > MOST_VALUES {
             let (name, count) = (&directory.name, directory.count(number));
-            return Err(self.source.damaged(format!("entry {number} of {name} states {count} values")));
+            return Err(self
+                .source
+                .damaged(format!("entry {number} of {name} states {count} values")));
         }
-        let Some((kind, bytes)) = self.value(directory, number)? else { return Ok(None) };
+        let Some((kind, bytes)) = self.value(directory, number)? else {
+            return Ok(None);
+        };
         Ok(Some(match kind {
             1 | 7 => bytes.iter().map(|&b| u64::from(b)).collect(),
-            3 => bytes.chunks_exact(2).map(|b| u64::from(self.u16(b))).collect(),
-            4 | 13 => bytes.chunks_exact(4).map(|b| u64::from(self.u32(b))).collect(),
+            3 => bytes
+                .chunks_exact(2)
+                .map(|b| u64::from(self.u16(b)))
+                .collect(),
+            4 | 13 => bytes
+                .chunks_exact(4)
+                .map(|b| u64::from(self.u32(b)))
+                .collect(),
             16 | 18 => bytes.chunks_exact(8).map(|b| self.u64(b)).collect(),
             _ => {
                 return Err(self.source.damaged(format!(
@@ -204,28 +262,48 @@ impl Tiff {
     }
 
     /// Returns the first whole number of an entry.
-    pub(crate) fn integer(&self, directory: &Directory, number: u16) -> Result<Option<u64>, SlideError> {
-        Ok(self.integers(directory, number)?.and_then(|values| values.first().copied()))
+    pub(crate) fn integer(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<u64>, SlideError> {
+        Ok(self
+            .integers(directory, number)?
+            .and_then(|values| values.first().copied()))
     }
 
     /// Returns a rational entry as a number, `None` when absent or without meaning.
-    pub(crate) fn rational(&self, directory: &Directory, number: u16) -> Result<Option<f64>, SlideError> {
-        let value = self.value(directory, number)?.and_then(|(kind, b)| match (kind, b.len()) {
-            (5, 8..) => Some(f64::from(self.u32(&b[..4])) / f64::from(self.u32(&b[4..8]))),
-            (11, 4..) => Some(f64::from(f32::from_bits(self.u32(&b[..4])))),
-            (12, 8..) => Some(f64::from_bits(self.u64(&b[..8]))),
-            _ => None,
-        });
+    pub(crate) fn rational(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<f64>, SlideError> {
+        let value = self
+            .value(directory, number)?
+            .and_then(|(kind, b)| match (kind, b.len()) {
+                (5, 8..) => Some(f64::from(self.u32(&b[..4])) / f64::from(self.u32(&b[4..8]))),
+                (11, 4..) => Some(f64::from(f32::from_bits(self.u32(&b[..4])))),
+                (12, 8..) => Some(f64::from_bits(self.u64(&b[..8]))),
+                _ => None,
+            });
         Ok(value.filter(|v| v.is_finite() && *v > 0.0))
     }
 
     /// Returns the bytes of an entry.
-    pub(crate) fn bytes(&self, directory: &Directory, number: u16) -> Result<Option<Vec<u8>>, SlideError> {
+    pub(crate) fn bytes(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<Vec<u8>>, SlideError> {
         Ok(self.value(directory, number)?.map(|(_, bytes)| bytes))
     }
 
     /// Returns a text entry up to its first NUL, bytes that are no UTF-8 replaced.
-    pub(crate) fn text(&self, directory: &Directory, number: u16) -> Result<Option<String>, SlideError> {
+    pub(crate) fn text(
+        &self,
+        directory: &Directory,
+        number: u16,
+    ) -> Result<Option<String>, SlideError> {
         Ok(self.bytes(directory, number)?.map(|bytes| {
             let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
             String::from_utf8_lossy(&bytes[..end]).into_owned()
@@ -234,17 +312,29 @@ impl Tiff {
 
     fn u16(&self, b: &[u8]) -> u16 {
         let b = [b[0], b[1]];
-        if self.little { u16::from_le_bytes(b) } else { u16::from_be_bytes(b) }
+        if self.little {
+            u16::from_le_bytes(b)
+        } else {
+            u16::from_be_bytes(b)
+        }
     }
 
     fn u32(&self, b: &[u8]) -> u32 {
         let b = [b[0], b[1], b[2], b[3]];
-        if self.little { u32::from_le_bytes(b) } else { u32::from_be_bytes(b) }
+        if self.little {
+            u32::from_le_bytes(b)
+        } else {
+            u32::from_be_bytes(b)
+        }
     }
 
     fn u64(&self, b: &[u8]) -> u64 {
         let b = [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]];
-        if self.little { u64::from_le_bytes(b) } else { u64::from_be_bytes(b) }
+        if self.little {
+            u64::from_le_bytes(b)
+        } else {
+            u64::from_be_bytes(b)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Files that lie, end early or are no slides: an error that names the file, and never a panic.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod common;
 
@@ -25,7 +25,10 @@ impl Files {
 fn refused(path: &Path) -> SlideError {
     let error = Slide::open(path, None).unwrap_err();
     let name = path.file_name().unwrap().to_str().unwrap();
-    assert!(error.to_string().contains(name), "{error} does not name {name}");
+    assert!(
+        error.to_string().contains(name),
+        "{error} does not name {name}"
+    );
     error
 }
 
@@ -47,8 +50,23 @@ fn tiff(entries: &[(u16, u16, u32, u32)], pixels: &[u8], next: u32) -> Vec<u8> {
 
 /// Entries of a grey picture of 16 × 16 in one strip.
 fn grey() -> Vec<(u16, u16, u32, u32)> {
-    let strip = [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, 16), (279, 4, 1, 256)];
-    [&[(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)], &strip[..]].concat()
+    let strip = [
+        (273, 4, 1, 8),
+        (277, 3, 1, 1),
+        (278, 3, 1, 16),
+        (279, 4, 1, 256),
+    ];
+    [
+        &[
+            (256, 3, 1, 16),
+            (257, 3, 1, 16),
+            (258, 3, 1, 8),
+            (259, 3, 1, 1),
+            (262, 3, 1, 1),
+        ],
+        &strip[..],
+    ]
+    .concat()
 }
 
 fn with(changes: &[(u16, u16, u32, u32)]) -> Vec<u8> {
@@ -64,18 +82,37 @@ fn with(changes: &[(u16, u16, u32, u32)]) -> Vec<u8> {
 #[test]
 fn the_made_up_tiff_is_sound() {
     let slide = Slide::open(&Files::new().write("a.tif", &with(&[])), Some(0.5));
-    let image = slide.unwrap().read_level(0, 0, 0, 16, 16, Outside::White).unwrap();
+    let image = slide
+        .unwrap()
+        .read_level(0, 0, 0, 16, 16, Outside::White)
+        .unwrap();
     assert!(image.data.iter().all(|&v| v == 7));
 }
 
 #[test]
 fn what_is_not_a_slide_is_refused_by_name() {
     let files = Files::new();
-    assert_eq!(refused(&files.write("empty.svs", b"")).code(), "slide::not_a_slide");
-    assert!(refused(&files.write("empty.svs", b"")).to_string().contains("empty"));
-    assert!(matches!(refused(&files.0.path().join("absent.svs")), SlideError::Io { .. }));
+    assert_eq!(
+        refused(&files.write("empty.svs", b"")).code(),
+        "slide::not_a_slide"
+    );
+    assert!(
+        refused(&files.write("empty.svs", b""))
+            .to_string()
+            .contains("empty")
+    );
+    assert!(matches!(
+        refused(&files.0.path().join("absent.svs")),
+        SlideError::Io { .. }
+    ));
     assert!(refused(files.0.path()).to_string().contains("folder"));
-    for bytes in [&b"II"[..], b"hello", &[0; 200], b"\xff\xd8\xff\xe0 no jpeg", b"\x89PNG\r\n\x1a\n no png"] {
+    for bytes in [
+        &b"II"[..],
+        b"hello",
+        &[0; 200],
+        b"\xff\xd8\xff\xe0 no jpeg",
+        b"\x89PNG\r\n\x1a\n no png",
+    ] {
         refused(&files.write("x.bin", bytes));
     }
 }
@@ -86,7 +123,9 @@ fn a_truncated_slide_is_an_error_wherever_it_is_cut() {
     let files = Files::new();
     let n = whole.len();
     // Every byte of header and end, where the directories are, and steps between.
-    let cuts = (1..300).chain(n - 600..n).chain((300..n - 600).step_by(9973));
+    let cuts = (1..300)
+        .chain(n - 600..n)
+        .chain((300..n - 600).step_by(9973));
     for cut in cuts {
         refused(&files.write("cut.svs", &whole[..cut]));
     }
@@ -103,7 +142,9 @@ fn flipped_bytes_never_panic() {
     let files = Files::new();
     let mut random = 1_u64;
     let mut next = move |below: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % below
     };
     for name in ["skin-small.svs", "skin-small.ome.tif", "glands-small.tif"] {
@@ -138,7 +179,10 @@ fn lying_entries_are_errors_that_say_what_is_wrong() {
         ((256, 3, 1, 0), "width of 0"),
         ((256, 4, 1, u32::MAX), "width of 4294967295"),
         ((279, 4, 1, 257 << 20), "truncated?"),
-        ((273, 4, u32::MAX, 8), "4294967295 block offsets for 1 blocks"),
+        (
+            (273, 4, u32::MAX, 8),
+            "4294967295 block offsets for 1 blocks",
+        ),
         ((279, 4, 7, 8), "7 block sizes for 1 blocks"),
         ((278, 3, 1, 2), "1 block offsets for 8 blocks"),
         ((270, 2, u32::MAX, 8), "4294967295 values"),
@@ -151,10 +195,23 @@ fn lying_entries_are_errors_that_say_what_is_wrong() {
         assert_eq!(error.code(), "slide::damaged");
         assert!(error.to_string().contains(part), "{change:?}: {error}");
     }
-    let huge = with(&[(322, 4, 1, 1 << 30), (323, 4, 1, 1 << 30), (324, 4, 1, 8), (325, 4, 1, 0)]);
-    assert!(refused(&files.write("huge.tif", &huge)).to_string().contains("too large"));
+    let huge = with(&[
+        (322, 4, 1, 1 << 30),
+        (323, 4, 1, 1 << 30),
+        (324, 4, 1, 8),
+        (325, 4, 1, 0),
+    ]);
+    assert!(
+        refused(&files.write("huge.tif", &huge))
+            .to_string()
+            .contains("too large")
+    );
     let empty = tiff(&[], &[7; 256], 0);
-    assert!(refused(&files.write("none.tif", &empty)).to_string().contains("0 entries"));
+    assert!(
+        refused(&files.write("none.tif", &empty))
+            .to_string()
+            .contains("0 entries")
+    );
 }
 
 #[test]
@@ -179,17 +236,33 @@ fn a_corrupt_tile_is_an_error_that_names_it_and_the_others_are_read() {
     let path = common::fixture("skin-small.svs");
     let mut bytes = std::fs::read(&path).unwrap();
     // The tiles of level 0 come first in the file: break the 41st JPEG stream after its header.
-    let starts: Vec<_> = (0..bytes.len() - 2).filter(|&i| bytes[i..i + 3] == [0xff, 0xd8, 0xff]).collect();
+    let starts: Vec<_> = (0..bytes.len() - 2)
+        .filter(|&i| bytes[i..i + 3] == [0xff, 0xd8, 0xff])
+        .collect();
     bytes[starts[40] + 700..starts[41]].fill(0xff);
     let files = Files::new();
     let slide = Slide::open(&files.write("broken.svs", &bytes), None).unwrap();
-    let error = slide.read_level(0, 0, 0, 2048, 2048, Outside::White).unwrap_err();
+    let error = slide
+        .read_level(0, 0, 0, 2048, 2048, Outside::White)
+        .unwrap_err();
     assert_eq!(error.code(), "slide::tile");
     // 9 tiles a row: tile 40 is in row 4, column 4.
-    assert!(error.to_string().contains("column 4, row 4 of level 0"), "{error}");
+    assert!(
+        error.to_string().contains("column 4, row 4 of level 0"),
+        "{error}"
+    );
     assert!(slide.read_level(0, 0, 0, 900, 900, Outside::White).is_ok());
-    assert!(slide.read_level(0, 1200, 1200, 800, 800, Outside::White).is_ok());
-    assert!(slide.read_level(0, 1000, 1000, 10, 10, Outside::White).is_err(), "an error is not kept as pixels");
+    assert!(
+        slide
+            .read_level(0, 1200, 1200, 800, 800, Outside::White)
+            .is_ok()
+    );
+    assert!(
+        slide
+            .read_level(0, 1000, 1000, 10, 10, Outside::White)
+            .is_err(),
+        "an error is not kept as pixels"
+    );
 }
 
 #[test]
@@ -206,33 +279,74 @@ fn no_resolution_is_an_error_that_names_the_remedy() {
         entries.sort_unstable();
         tiff(&entries, &pixels, 0)
     };
-    let mpp = |bytes: &[u8]| Slide::open(&files.write("plain.tif", bytes), None).unwrap().mpp();
+    let mpp = |bytes: &[u8]| {
+        Slide::open(&files.write("plain.tif", bytes), None)
+            .unwrap()
+            .mpp()
+    };
     assert_eq!(mpp(&stated(Some(3), 100_000)).unwrap(), 0.1);
     assert_eq!(mpp(&stated(Some(2), 101_600)).unwrap(), 0.25);
-    for bytes in [with(&[]), stated(None, 100_000), stated(Some(1), 100_000), stated(Some(2), 72)] {
+    for bytes in [
+        with(&[]),
+        stated(None, 100_000),
+        stated(Some(1), 100_000),
+        stated(Some(2), 72),
+    ] {
         let error = mpp(&bytes).unwrap_err();
         assert_eq!(error.code(), "slide::no_mpp");
         let text = error.to_string();
-        assert!(text.contains("`slide.scan(…, mpp: 0.25 mpp)`") && text.contains("cohort table"), "{text}");
+        assert!(
+            text.contains("`slide.scan(…, mpp: 0.25 mpp)`") && text.contains("cohort table"),
+            "{text}"
+        );
     }
-    assert!(mpp(&stated(Some(2), 72)).unwrap_err().to_string().contains("352.7"));
+    assert!(
+        mpp(&stated(Some(2), 72))
+            .unwrap_err()
+            .to_string()
+            .contains("352.7")
+    );
 }
 
 #[test]
 fn an_impossible_resolution_is_an_error_with_value_and_source() {
     let files = Files::new();
     let svs = std::fs::read(common::fixture("skin-small.svs")).unwrap();
-    let at = svs.windows(12).position(|window| window == b"MPP = 0.2495").unwrap();
+    let at = svs
+        .windows(12)
+        .position(|window| window == b"MPP = 0.2495")
+        .unwrap();
     let mut bytes = svs.clone();
     bytes[at..at + 12].copy_from_slice(b"MPP = 0.0249");
-    let error = Slide::open(&files.write("odd.svs", &bytes), None).unwrap().mpp().unwrap_err();
+    let error = Slide::open(&files.write("odd.svs", &bytes), None)
+        .unwrap()
+        .mpp()
+        .unwrap_err();
     assert_eq!(error.code(), "slide::mpp_out_of_range");
-    assert!(error.to_string().contains("0.0249 mpp from `MPP` of the Aperio description"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("0.0249 mpp from `MPP` of the Aperio description"),
+        "{error}"
+    );
     let path = files.write("odd.svs", &bytes);
-    assert!(describe(&path, None, "c0").is_err(), "a listing does not hide it");
-    assert_eq!(describe(&path, Some(0.25), "c0").unwrap()["mpp_source"], "the pipeline");
+    assert!(
+        describe(&path, None, "c0").is_err(),
+        "a listing does not hide it"
+    );
+    assert_eq!(
+        describe(&path, Some(0.25), "c0").unwrap()["mpp_source"],
+        "the pipeline"
+    );
     for given in [0.0, -1.0, 4.1, f64::NAN, f64::INFINITY] {
-        assert_eq!(Slide::open(&path, Some(given)).unwrap().mpp().unwrap_err().code(), "slide::mpp_out_of_range");
+        assert_eq!(
+            Slide::open(&path, Some(given))
+                .unwrap()
+                .mpp()
+                .unwrap_err()
+                .code(),
+            "slide::mpp_out_of_range"
+        );
     }
 }
 
@@ -240,13 +354,40 @@ fn an_impossible_resolution_is_an_error_with_value_and_source() {
 fn requests_that_make_no_sense_are_errors() {
     let slide = Slide::open(&common::cmu(), None).unwrap();
     let options = cerb_slide::ReadOptions::default();
-    assert_eq!(slide.read_level(1, 0, 0, 1, 1, Outside::White).unwrap_err().code(), "slide::bad_request");
+    assert_eq!(
+        slide
+            .read_level(1, 0, 0, 1, 1, Outside::White)
+            .unwrap_err()
+            .code(),
+        "slide::bad_request"
+    );
     for mpp in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert_eq!(slide.read_at(mpp, 0, 0, 1, 1, &options).unwrap_err().code(), "slide::bad_request");
+        assert_eq!(
+            slide.read_at(mpp, 0, 0, 1, 1, &options).unwrap_err().code(),
+            "slide::bad_request"
+        );
     }
-    assert!(slide.read_at(0.5, 0, 0, u32::MAX, u32::MAX, &options).is_err());
-    assert!(slide.read_at(0.5, i64::MIN, i64::MAX, 1, 1, &options).is_err());
-    assert!(slide.read_level(0, i64::MIN, i64::MAX, 5, 5, Outside::Mirror).is_ok());
+    assert!(
+        slide
+            .read_at(0.5, 0, 0, u32::MAX, u32::MAX, &options)
+            .is_err()
+    );
+    assert!(
+        slide
+            .read_at(0.5, i64::MIN, i64::MAX, 1, 1, &options)
+            .is_err()
+    );
+    assert!(
+        slide
+            .read_level(0, i64::MIN, i64::MAX, 5, 5, Outside::Mirror)
+            .is_ok()
+    );
     assert!(slide.read_associated("barcode").is_err());
-    assert!(slide.read_level(0, 0, 0, 0, 5, Outside::Mirror).unwrap().data.is_empty());
+    assert!(
+        slide
+            .read_level(0, 0, 0, 0, 5, Outside::Mirror)
+            .unwrap()
+            .data
+            .is_empty()
+    );
 }

@@ -1,5 +1,5 @@
 //! OpenSlide looked up at run time reads what the native reader reads, and DICOM.
-#![allow(clippy::unwrap_used, missing_docs, unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod common;
 
@@ -19,7 +19,9 @@ fn library(test: &str) -> bool {
             // the environment of this process meanwhile.
             unsafe { std::env::set_var("CERB_OPENSLIDE_LIB", wheel) };
         }
-        openslide_sys::load().map(|version| println!("OpenSlide {version}")).is_ok()
+        openslide_sys::load()
+            .map(|version| println!("OpenSlide {version}"))
+            .is_ok()
     });
     if !found {
         common::skip(test, "no OpenSlide library (CERB_OPENSLIDE_LIB)");
@@ -28,9 +30,14 @@ fn library(test: &str) -> bool {
 }
 
 fn wheel() -> Option<PathBuf> {
-    let lib = common::python("OpenSlide's wheel")?.parent()?.parent()?.join("lib");
+    let lib = common::python("OpenSlide's wheel")?
+        .parent()?
+        .parent()?
+        .join("lib");
     std::fs::read_dir(lib).ok()?.flatten().find_map(|python| {
-        let library = python.path().join("site-packages/openslide_bin/libopenslide.so.1");
+        let library = python
+            .path()
+            .join("site-packages/openslide_bin/libopenslide.so.1");
         library.is_file().then_some(library)
     })
 }
@@ -43,18 +50,28 @@ fn both_readers_agree_on_svs() {
     for path in [common::cmu(), common::fixture("skin-small.svs")] {
         let native = Slide::open(&path, None).unwrap();
         let foreign = Slide::open_with_openslide(&path, None).unwrap();
-        assert_eq!((native.info().reader, foreign.info().reader), ("native", "openslide"));
+        assert_eq!(
+            (native.info().reader, foreign.info().reader),
+            ("native", "openslide")
+        );
         assert_eq!(native.info().levels, foreign.info().levels);
         assert_eq!(native.mpp().unwrap(), foreign.mpp().unwrap());
         assert_eq!(native.info().magnification, foreign.info().magnification);
         for level in 0..native.info().levels.len() {
             for (x, y, w, h) in [(0, 0, 512, 512), (-30, 100, 200, 100), (400, 400, 300, 300)] {
-                let read = |slide: &Slide| slide.read_level(level, x, y, w, h, Outside::White).unwrap();
-                assert!(read(&native) == read(&foreign), "{path:?} level {level} ({x}, {y})");
+                let read =
+                    |slide: &Slide| slide.read_level(level, x, y, w, h, Outside::White).unwrap();
+                assert!(
+                    read(&native) == read(&foreign),
+                    "{path:?} level {level} ({x}, {y})"
+                );
             }
         }
         for name in &native.info().associated {
-            assert!(native.read_associated(name).unwrap() == foreign.read_associated(name).unwrap(), "{name}");
+            assert!(
+                native.read_associated(name).unwrap() == foreign.read_associated(name).unwrap(),
+                "{name}"
+            );
         }
     }
 }
@@ -68,11 +85,18 @@ fn dicom_is_read_by_openslide() {
         return common::skip("dicom_is_read_by_openslide", "OpenSlide 3 reads no DICOM");
     }
     let dicom = Slide::open(&common::fixture("skin-small-dicom/volume-2048.dcm"), None).unwrap();
-    assert_eq!((dicom.info().format.as_str(), dicom.info().reader), ("dicom", "openslide"));
+    assert_eq!(
+        (dicom.info().format.as_str(), dicom.info().reader),
+        ("dicom", "openslide")
+    );
     assert!((dicom.mpp().unwrap() - 0.2495).abs() < 1e-6);
     // Its frames are the tiles of the SVS file, copied.
     let svs = Slide::open(&common::fixture("skin-small.svs"), None).unwrap();
-    let read = |slide: &Slide| slide.read_level(0, 500, 700, 600, 400, Outside::White).unwrap();
+    let read = |slide: &Slide| {
+        slide
+            .read_level(0, 500, 700, 600, 400, Outside::White)
+            .unwrap()
+    };
     assert!(read(&dicom) == read(&svs));
 }
 

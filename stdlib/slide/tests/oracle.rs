@@ -1,5 +1,5 @@
 //! The pixels are OpenSlide's, tifffile's and OpenCV's: `tests/oracles/slide.py` compares them.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod common;
 
@@ -18,7 +18,11 @@ struct Cases {
 
 impl Cases {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), lines: String::new(), count: 0 }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            lines: String::new(),
+            count: 0,
+        }
     }
 
     fn add(&mut self, oracle: &str, slide: &Slide, level: &str, rect: [u32; 4], image: &Rgb8) {
@@ -29,16 +33,27 @@ impl Cases {
         let [x, y, w, h] = rect;
         let (ow, oh) = (image.width, image.height);
         let path = path.display();
-        writeln!(self.lines, "{oracle}\t{path}\t{level}\t{x}\t{y}\t{w}\t{h}\t{file}\t{ow}\t{oh}").unwrap();
+        writeln!(
+            self.lines,
+            "{oracle}\t{path}\t{level}\t{x}\t{y}\t{w}\t{h}\t{file}\t{ow}\t{oh}"
+        )
+        .unwrap();
     }
 
     /// Adds every level whole, and a region that cuts tiles.
     fn levels(&mut self, oracle: &str, slide: &Slide) {
         for (i, level) in slide.info().levels.iter().enumerate() {
             let whole = [0, 0, level.width, level.height];
-            let inner = [level.width / 3, level.height / 4, level.width / 2, level.height / 3];
+            let inner = [
+                level.width / 3,
+                level.height / 4,
+                level.width / 2,
+                level.height / 3,
+            ];
             for rect @ [x, y, w, h] in [whole, inner] {
-                let image = slide.read_level(i, x.into(), y.into(), w, h, Outside::White).unwrap();
+                let image = slide
+                    .read_level(i, x.into(), y.into(), w, h, Outside::White)
+                    .unwrap();
                 self.add(oracle, slide, &i.to_string(), rect, &image);
             }
         }
@@ -47,7 +62,13 @@ impl Cases {
     fn associated(&mut self, slide: &Slide) {
         for name in &slide.info().associated {
             let image = slide.read_associated(name).unwrap();
-            self.add("associated", slide, name, [0, 0, image.width, image.height], &image);
+            self.add(
+                "associated",
+                slide,
+                name,
+                [0, 0, image.width, image.height],
+                &image,
+            );
         }
     }
 
@@ -60,21 +81,30 @@ impl Cases {
 
 #[test]
 fn svs_pixels_are_openslides_at_every_level() {
-    let Some(python) = common::python("svs_pixels_are_openslides_at_every_level") else { return };
+    let Some(python) = common::python("svs_pixels_are_openslides_at_every_level") else {
+        return;
+    };
     let mut cases = Cases::new();
     for path in [common::cmu(), common::fixture("skin-small.svs")] {
         let slide = Slide::open(&path, None).unwrap();
         assert_eq!(slide.info().reader, "native");
         cases.levels("openslide", &slide);
         cases.associated(&slide);
-        assert_eq!(slide.info().associated.len(), 3, "{:?}", slide.info().associated);
+        assert_eq!(
+            slide.info().associated.len(),
+            3,
+            "{:?}",
+            slide.info().associated
+        );
     }
     cases.check(&python);
 }
 
 #[test]
 fn generic_tiff_pixels_are_openslides_at_every_level() {
-    let Some(python) = common::python("generic_tiff_pixels_are_openslides_at_every_level") else { return };
+    let Some(python) = common::python("generic_tiff_pixels_are_openslides_at_every_level") else {
+        return;
+    };
     let slide = Slide::open(&common::fixture("glands-small.tif"), None).unwrap();
     let mut cases = Cases::new();
     cases.levels("openslide", &slide);
@@ -83,7 +113,9 @@ fn generic_tiff_pixels_are_openslides_at_every_level() {
 
 #[test]
 fn ome_tiff_pixels_are_tifffiles_at_every_level() {
-    let Some(python) = common::python("ome_tiff_pixels_are_tifffiles_at_every_level") else { return };
+    let Some(python) = common::python("ome_tiff_pixels_are_tifffiles_at_every_level") else {
+        return;
+    };
     let slide = Slide::open(&common::fixture("skin-small.ome.tif"), None).unwrap();
     assert_eq!(slide.info().levels.len(), 4);
     let mut cases = Cases::new();
@@ -94,7 +126,9 @@ fn ome_tiff_pixels_are_tifffiles_at_every_level() {
 #[test]
 fn a_tcga_slide_is_openslides_at_every_level() {
     let test = "a_tcga_slide_is_openslides_at_every_level";
-    let (Some(path), Some(python)) = (common::tcga(test), common::python(test)) else { return };
+    let (Some(path), Some(python)) = (common::tcga(test), common::python(test)) else {
+        return;
+    };
     let slide = Slide::open(&path, None).unwrap();
     let mut cases = Cases::new();
     cases.levels("openslide", &slide);
@@ -103,13 +137,24 @@ fn a_tcga_slide_is_openslides_at_every_level() {
 
 #[test]
 fn area_is_opencvs_within_one() {
-    let Some(python) = common::python("area_is_opencvs_within_one") else { return };
+    let Some(python) = common::python("area_is_opencvs_within_one") else {
+        return;
+    };
     let slide = Slide::open(&common::cmu(), None).unwrap();
     let mpp = slide.mpp().unwrap();
     let mut cases = Cases::new();
     // (factor, output side): the source side is a whole number, so OpenCV starts where we do.
-    for (factor, side) in [(2.0, 400), (3.0, 300), (2.5, 400), (1.25, 800), (4.0, 500), (7.3, 100)] {
-        let image = slide.read_at(mpp * factor, 0, 0, side, side, &ReadOptions::default()).unwrap();
+    for (factor, side) in [
+        (2.0, 400),
+        (3.0, 300),
+        (2.5, 400),
+        (1.25, 800),
+        (4.0, 500),
+        (7.3, 100),
+    ] {
+        let image = slide
+            .read_at(mpp * factor, 0, 0, side, side, &ReadOptions::default())
+            .unwrap();
         let from = (f64::from(side) * factor).round() as u32;
         cases.add("area", &slide, "0", [0, 0, from, from], &image);
     }
@@ -119,9 +164,14 @@ fn area_is_opencvs_within_one() {
 #[test]
 fn the_tiatoolbox_preset_is_opencvs_cubic_within_one() {
     let test = "the_tiatoolbox_preset_is_opencvs_cubic_within_one";
-    let Some(python) = common::python(test) else { return };
+    let Some(python) = common::python(test) else {
+        return;
+    };
     let slide = Slide::open(&common::fixture("glands-small.tif"), None).unwrap();
-    let options = ReadOptions { resample: Resample::Tiatoolbox13, ..ReadOptions::default() };
+    let options = ReadOptions {
+        resample: Resample::Tiatoolbox13,
+        ..ReadOptions::default()
+    };
     let mut cases = Cases::new();
     // 0.75 mpp is read from 0.5 mpp: 448 px are 672 of level 1, from (90, 150).
     assert_eq!(slide.level_at(0.75).unwrap(), 1);
@@ -135,17 +185,27 @@ fn the_tiatoolbox_preset_is_opencvs_cubic_within_one() {
 #[test]
 fn every_compression_and_layout_comes_back_as_written() {
     let test = "every_compression_and_layout_comes_back_as_written";
-    let Some(python) = common::python(test) else { return };
+    let Some(python) = common::python(test) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     common::oracle(&python, &["make", folder.path().to_str().unwrap()]);
     let list = std::fs::read_to_string(folder.path().join("made.txt")).unwrap();
     assert!(list.lines().count() > 10);
     for line in list.lines() {
-        let [file, width, height, pixels] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let [file, width, height, pixels] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
         let slide = Slide::open(&folder.path().join(file), None).unwrap();
         let (width, height) = (width.parse().unwrap(), height.parse().unwrap());
-        assert_eq!((slide.info().width, slide.info().height), (width, height), "{file}");
-        let image = slide.read_level(0, 0, 0, width, height, Outside::White).unwrap();
+        assert_eq!(
+            (slide.info().width, slide.info().height),
+            (width, height),
+            "{file}"
+        );
+        let image = slide
+            .read_level(0, 0, 0, width, height, Outside::White)
+            .unwrap();
         let expected = std::fs::read(folder.path().join(pixels)).unwrap();
         assert!(image.data == expected, "{file}: other pixels");
         assert_eq!(slide.mpp().unwrap_err().code(), "slide::no_mpp", "{file}");

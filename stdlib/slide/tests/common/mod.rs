@@ -1,5 +1,5 @@
 //! Where the fixtures, the oracles and the real data are.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,10 @@ pub fn python(test: &str) -> Option<PathBuf> {
 }
 
 pub fn skip(test: &str, why: &str) {
-    assert!(std::env::var("CERB_REQUIRE_ORACLES").as_deref() != Ok("1"), "{test}: {why}");
+    assert!(
+        std::env::var("CERB_REQUIRE_ORACLES").as_deref() != Ok("1"),
+        "{test}: {why}"
+    );
     println!("skipped: {test}: {why}");
 }
 
@@ -41,14 +44,20 @@ pub fn oracle(python: &Path, arguments: &[&str]) {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     print!("{text}");
 }
 
 /// The real slide, where `CERB_DATA` or `../shared/data` beside the workspace has it.
 pub fn tcga(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("CERB_DATA").map(PathBuf::from);
-    let slide = data.unwrap_or_else(|| root().join("../shared/data")).join("slide/tcga_v5_a7re_left.svs");
+    let slide = data
+        .unwrap_or_else(|| root().join("../shared/data"))
+        .join("slide/tcga_v5_a7re_left.svs");
     if !slide.is_file() {
         println!("skipped: {test}: no slide/tcga_v5_a7re_left.svs (CERB_DATA)");
         return None;

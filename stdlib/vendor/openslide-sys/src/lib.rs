@@ -38,30 +38,38 @@ pub fn load() -> Result<String, String> {
         return Err("the library found does not say its version".to_owned());
     }
     // SAFETY: not null, and a C string by the library's contract.
-    Ok(unsafe { std::ffi::CStr::from_ptr(version) }.to_string_lossy().into_owned())
+    Ok(unsafe { std::ffi::CStr::from_ptr(version) }
+        .to_string_lossy()
+        .into_owned())
 }
 
 fn loaded() -> &'static Result<sys::Functions, String> {
-    LOADED.get_or_init(|| match std::env::var_os(LIBRARY_VARIABLE).filter(|v| !v.is_empty()) {
-        Some(path) => resolve(&path).map_err(|why| format!("{LIBRARY_VARIABLE}: {why}")),
-        None => {
-            let mut reasons = Vec::new();
-            for name in NAMES {
-                match resolve(&OsString::from(name)) {
-                    Ok(functions) => return Ok(functions),
-                    Err(why) => reasons.push(why),
+    LOADED.get_or_init(
+        || match std::env::var_os(LIBRARY_VARIABLE).filter(|v| !v.is_empty()) {
+            Some(path) => resolve(&path).map_err(|why| format!("{LIBRARY_VARIABLE}: {why}")),
+            None => {
+                let mut reasons = Vec::new();
+                for name in NAMES {
+                    match resolve(&OsString::from(name)) {
+                        Ok(functions) => return Ok(functions),
+                        Err(why) => reasons.push(why),
+                    }
                 }
+                Err(reasons.join("; "))
             }
-            Err(reasons.join("; "))
-        }
-    })
+        },
+    )
 }
 
 fn resolve(path: &OsString) -> Result<sys::Functions, String> {
     // SAFETY: loading runs the library's initialisers; OpenSlide's (and GLib's) are made for it.
     let library = unsafe { libloading::Library::new(path) }.map_err(|error| {
         let system = std::error::Error::source(&error).map(ToString::to_string);
-        format!("cannot load `{}`: {}", path.display(), system.unwrap_or_else(|| error.to_string()))
+        format!(
+            "cannot load `{}`: {}",
+            path.display(),
+            system.unwrap_or_else(|| error.to_string())
+        )
     })?;
     let functions = sys::Functions::of(&library)?;
     // Never unloaded: the functions are kept for the life of the process.
