@@ -92,11 +92,19 @@ pub(crate) struct Actions<'p> {
 impl<'p> Actions<'p> {
     /// Expands a plan over its cohorts.
     pub fn of(plan: &'p Plan, registry: &Registry) -> Result<Actions<'p>, EngineError> {
-        let order = toposort(&plan.graph, None).map_err(|_| EngineError::Plan("its graph has a cycle".to_owned()))?;
+        let order = toposort(&plan.graph, None)
+            .map_err(|_| EngineError::Plan("its graph has a cycle".to_owned()))?;
         let keys = plan
             .cohorts
             .iter()
-            .map(|cohort| cohort.items.iter().enumerate().map(|(at, item)| (item.key.as_str(), at)).collect())
+            .map(|cohort| {
+                cohort
+                    .items
+                    .iter()
+                    .enumerate()
+                    .map(|(at, item)| (item.key.as_str(), at))
+                    .collect()
+            })
             .collect();
         let mut actions = Actions {
             plan,
@@ -109,7 +117,11 @@ impl<'p> Actions<'p> {
             keys,
         };
         for &node in order.iter().rev() {
-            let longest = plan.graph.neighbors(node).map(|next| actions.remaining[next.index()] + 1).max();
+            let longest = plan
+                .graph
+                .neighbors(node)
+                .map(|next| actions.remaining[next.index()] + 1)
+                .max();
             actions.remaining[node.index()] = longest.unwrap_or(0);
         }
         for node in order {
@@ -118,7 +130,11 @@ impl<'p> Actions<'p> {
         for (output, wanted) in plan.outputs.iter().enumerate() {
             for item in actions.items(wanted.over)? {
                 let origin = actions.origin(wanted.node, &wanted.port, wanted.over, item)?;
-                actions.wanted.push(Wanted { output, item, origin });
+                actions.wanted.push(Wanted {
+                    output,
+                    item,
+                    origin,
+                });
             }
         }
         Ok(actions)
@@ -129,8 +145,11 @@ impl<'p> Actions<'p> {
         match over {
             None => Ok(vec![None]),
             Some(cohort) => {
-                let cohort =
-                    self.plan.cohorts.get(cohort).ok_or_else(|| EngineError::Plan(format!("it has no cohort {cohort}")))?;
+                let cohort = self
+                    .plan
+                    .cohorts
+                    .get(cohort)
+                    .ok_or_else(|| EngineError::Plan(format!("it has no cohort {cohort}")))?;
                 Ok((0..cohort.items.len()).map(Some).collect())
             }
         }
@@ -141,22 +160,38 @@ impl<'p> Actions<'p> {
         let node = &plan.graph[index];
         match &node.work {
             Work::Listed(listed) => {
-                self.sources.insert((index, None), Arc::new(source(&listed.handle, &node.name)?));
+                self.sources
+                    .insert((index, None), Arc::new(source(&listed.handle, &node.name)?));
             }
             Work::Element { cohort, variable } => {
-                let items = plan.cohorts.get(*cohort).map(|cohort| cohort.items.as_slice()).unwrap_or_default();
+                let items = plan
+                    .cohorts
+                    .get(*cohort)
+                    .map(|cohort| cohort.items.as_slice())
+                    .unwrap_or_default();
                 for (at, item) in items.iter().enumerate() {
-                    let listed = item
-                        .listed
-                        .get(*variable)
-                        .ok_or_else(|| EngineError::Plan(format!("`{}` lists nothing for `{}`", node.name, item.key)))?;
-                    self.sources.insert((index, Some(at)), Arc::new(source(&listed.handle, &node.name)?));
+                    let listed = item.listed.get(*variable).ok_or_else(|| {
+                        EngineError::Plan(format!(
+                            "`{}` lists nothing for `{}`",
+                            node.name, item.key
+                        ))
+                    })?;
+                    self.sources.insert(
+                        (index, Some(at)),
+                        Arc::new(source(&listed.handle, &node.name)?),
+                    );
                 }
             }
             Work::Call { operator, args, .. } => {
-                let misfit = |misfit| EngineError::Misfit { node: node.name.clone(), misfit };
-                let (built, signature, determinism) = registry.operator(operator, args).map_err(misfit)?;
-                let args = built.args().map_err(|reason| EngineError::Plan(format!("`{operator}`: {reason}")))?;
+                let misfit = |misfit| EngineError::Misfit {
+                    node: node.name.clone(),
+                    misfit,
+                };
+                let (built, signature, determinism) =
+                    registry.operator(operator, args).map_err(misfit)?;
+                let args = built
+                    .args()
+                    .map_err(|reason| EngineError::Plan(format!("`{operator}`: {reason}")))?;
                 self.works[index.index()] = Some(NodeWork {
                     needs: built.needs(),
                     operator: Arc::from(built),
@@ -183,10 +218,18 @@ impl<'p> Actions<'p> {
                 let from = plan.graph[edge.source()].over;
                 let cohort = from
                     .and_then(|cohort| plan.cohorts.get(cohort))
-                    .ok_or_else(|| EngineError::Plan(format!("`{}` gathers from one thing", plan.graph[node].name)))?;
+                    .ok_or_else(|| {
+                        EngineError::Plan(format!(
+                            "`{}` gathers from one thing",
+                            plan.graph[node].name
+                        ))
+                    })?;
                 let mut keyed = BTreeMap::new();
                 for (at, one) in cohort.items.iter().enumerate() {
-                    keyed.insert(one.key.clone(), self.origin(edge.source(), &wire.from, from, Some(at))?);
+                    keyed.insert(
+                        one.key.clone(),
+                        self.origin(edge.source(), &wire.from, from, Some(at))?,
+                    );
                 }
                 Feed::Keyed(keyed)
             } else {
@@ -195,17 +238,34 @@ impl<'p> Actions<'p> {
             inputs.insert(wire.to.clone(), feed);
         }
         let id = self.all.len();
-        let uses: Vec<usize> = inputs.values().flat_map(Feed::actions).collect::<BTreeSet<_>>().into_iter().collect();
+        let uses: Vec<usize> = inputs
+            .values()
+            .flat_map(Feed::actions)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         for &used in &uses {
             self.all[used].users.push(id);
         }
-        self.all.push(Action { node, item, inputs, uses, users: Vec::new() });
+        self.all.push(Action {
+            node,
+            item,
+            inputs,
+            uses,
+            users: Vec::new(),
+        });
         self.by_node.insert((node, item), id);
         Ok(())
     }
 
     /// Returns what a port of `node` gives to something that goes over `over` and stands at `item`.
-    fn origin(&self, node: NodeIndex, port: &str, over: Option<usize>, item: Option<usize>) -> Result<Origin, EngineError> {
+    fn origin(
+        &self,
+        node: NodeIndex,
+        port: &str,
+        over: Option<usize>,
+        item: Option<usize>,
+    ) -> Result<Origin, EngineError> {
         let plan = self.plan;
         let at = match (plan.graph[node].over, over, item) {
             (None, _, _) => None,
@@ -213,16 +273,29 @@ impl<'p> Actions<'p> {
             (Some(from), Some(over), Some(item)) => {
                 let key = plan.cohorts[over].items[item].key.as_str();
                 let found = self.keys[from].get(key).copied();
-                Some(found.ok_or_else(|| EngineError::Plan(format!("`{}` has no item `{key}`", plan.graph[node].name)))?)
+                Some(found.ok_or_else(|| {
+                    EngineError::Plan(format!("`{}` has no item `{key}`", plan.graph[node].name))
+                })?)
             }
-            _ => return Err(EngineError::Plan(format!("`{}` is one per item and read as one", plan.graph[node].name))),
+            _ => {
+                return Err(EngineError::Plan(format!(
+                    "`{}` is one per item and read as one",
+                    plan.graph[node].name
+                )));
+            }
         };
         if let Some(stored) = self.sources.get(&(node, at)) {
             return Ok(Origin::Source(Arc::clone(stored)));
         }
         match self.by_node.get(&(node, at)) {
-            Some(&action) => Ok(Origin::Made { action, port: port.to_owned() }),
-            None => Err(EngineError::Plan(format!("`{}` makes nothing", plan.graph[node].name))),
+            Some(&action) => Ok(Origin::Made {
+                action,
+                port: port.to_owned(),
+            }),
+            None => Err(EngineError::Plan(format!(
+                "`{}` makes nothing",
+                plan.graph[node].name
+            ))),
         }
     }
 
@@ -239,7 +312,10 @@ impl<'p> Actions<'p> {
 
     /// Returns the key of the action's item.
     pub fn item(&self, action: usize) -> Option<&'p str> {
-        self.item_key(self.plan.graph[self.all[action].node].over, self.all[action].item)
+        self.item_key(
+            self.plan.graph[self.all[action].node].over,
+            self.all[action].item,
+        )
     }
 
     /// Returns the key of an item of a cohort.
@@ -263,5 +339,6 @@ pub(crate) fn label(node: &str, item: Option<&str>) -> String {
 }
 
 fn source(handle: &Json, node: &str) -> Result<Stored, EngineError> {
-    serde_json::from_value(handle.clone()).map_err(|error| EngineError::Plan(format!("the handle of `{node}`: {error}")))
+    serde_json::from_value(handle.clone())
+        .map_err(|error| EngineError::Plan(format!("the handle of `{node}`: {error}")))
 }

@@ -14,6 +14,9 @@ pub(crate) fn process_cpu_ms() -> u64 {
 
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
-    let millis = time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000);
+    let millis = time
+        .tv_sec
+        .saturating_mul(1000)
+        .saturating_add(time.tv_nsec / 1_000_000);
     u64::try_from(millis).unwrap_or(0)
 }

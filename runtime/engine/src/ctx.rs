@@ -81,7 +81,15 @@ impl Ctx {
     /// Returns a context outside any run, on the CPU with one thread: for tests and tools.
     #[must_use]
     pub fn detached(store: &Store) -> Ctx {
-        Ctx::for_action(store, Cancel::new(), Cancel::new(), DeviceChoice::Cpu, u64::MAX, 1, None)
+        Ctx::for_action(
+            store,
+            Cancel::new(),
+            Cancel::new(),
+            DeviceChoice::Cpu,
+            u64::MAX,
+            1,
+            None,
+        )
     }
 
     pub(crate) fn for_action(
@@ -129,10 +137,16 @@ impl Ctx {
     pub fn progress(&mut self, done: u64, total: u64, unit: &str) {
         let Some(say) = &self.say else { return };
         let now = Instant::now();
-        let due = self.last_progress.is_none_or(|last| now.duration_since(last) >= PROGRESS_EVERY);
+        let due = self
+            .last_progress
+            .is_none_or(|last| now.duration_since(last) >= PROGRESS_EVERY);
         if due {
             self.last_progress = Some(now);
-            say(Said::Progress { done, total, unit: unit.to_owned() });
+            say(Said::Progress {
+                done,
+                total,
+                unit: unit.to_owned(),
+            });
         }
     }
 
@@ -144,11 +158,14 @@ impl Ctx {
 
     /// Fails with [`OpError::Cancelled`] when it is time to stop; call it once per unit of work.
     pub fn check(&self) -> Result<(), OpError> {
-        if self.cancelled() { Err(OpError::Cancelled) } else { Ok(()) }
+        if self.cancelled() {
+            Err(OpError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns a test for cancellation that worker threads may hold.
-    #[must_use]
     pub fn stopper(&self) -> impl Fn() -> bool + Send + Sync + Clone + 'static {
         let (cancel, stop) = (self.cancel.clone(), self.stop.clone());
         move || cancel.is_cancelled() || stop.is_cancelled()
@@ -205,7 +222,9 @@ impl Rng {
         bytes.extend_from_slice(name.as_bytes());
         let digest = Digest::derive("cerb rng v1", &bytes).to_string();
         // Sixteen hex digits of the digest are the 64 bits of the state.
-        Rng(digest.bytes().take(16).fold(0, |state, byte| (state << 4) | u64::from((byte as char).to_digit(16).unwrap_or(0))))
+        Rng(digest.bytes().take(16).fold(0, |state, byte| {
+            (state << 4) | u64::from((byte as char).to_digit(16).unwrap_or(0))
+        }))
     }
 
     /// Returns the next 64 random bits.

@@ -7,9 +7,7 @@ use cerb_store::{Run, Store};
 
 use crate::{
     Cancel, DeviceChoice, EngineError, Event, Explanation, Outcome, Preview, Registry,
-    actions::Actions,
-    preview::Outlook,
-    publish, run, why,
+    actions::Actions, preview::Outlook, publish, run, why,
 };
 
 /// What a run may use, and where its results go.
@@ -42,7 +40,11 @@ impl<'a> Engine<'a> {
     /// Returns an engine on a store.
     #[must_use]
     pub fn new(registry: &'a Registry, store: &'a Store, settings: Settings) -> Engine<'a> {
-        Engine { registry, store, settings }
+        Engine {
+            registry,
+            store,
+            settings,
+        }
     }
 
     /// Says what a run would do, and changes nothing.
@@ -67,7 +69,16 @@ impl<'a> Engine<'a> {
         let targets = publish::targets(&actions)?;
         publish::prepare(&self.settings.out)?;
         let outlook = Outlook::of(&actions, self.store, &self.settings)?;
-        run::run(&actions, &targets, outlook, self.store, &self.settings, run, events, cancel)
+        run::run(
+            &actions,
+            &targets,
+            outlook,
+            self.store,
+            &self.settings,
+            run,
+            events,
+            cancel,
+        )
     }
 
     /// Explains why a node (`nuclei`, `wsi.nuclei`, `nuclei@KEY`) runs or does not.

@@ -17,7 +17,9 @@ pub enum EngineError {
         misfit: Misfit,
     },
     /// Two outputs would be written to one place.
-    #[error("two outputs have the path `{path}` ({one}, and {other}); put `{{key}}` into the path, or give them different names")]
+    #[error(
+        "two outputs have the path `{path}` ({one}, and {other}); put `{{key}}` into the path, or give them different names"
+    )]
     SamePath {
         /// The path below the results.
         path: String,
@@ -94,5 +96,9 @@ impl EngineError {
 }
 
 fn labels(misfit: &Misfit) -> String {
-    misfit.labels.iter().map(|(_, text)| format!("; {text}")).collect()
+    misfit
+        .labels
+        .iter()
+        .map(|(_, text)| format!("; {text}"))
+        .collect()
 }

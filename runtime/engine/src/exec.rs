@@ -15,11 +15,7 @@ use std::{
 use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store, StoreError};
 
 use crate::{
-    Bound, Cancel, Ctx, DeviceChoice, OpError,
-    clock,
-    ctx::Said,
-    key::Made,
-    registry::AnyOperator,
+    Bound, Cancel, Ctx, DeviceChoice, OpError, clock, ctx::Said, key::Made, registry::AnyOperator,
 };
 
 /// How often a lock that another process holds is tried again.
@@ -52,17 +48,24 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub fn new() -> Handle {
-        Handle { phase: AtomicU8::new(Phase::Locking as u8), lock: Mutex::new(None), stop: Cancel::new() }
+        Handle {
+            phase: AtomicU8::new(Phase::Locking as u8),
+            lock: Mutex::new(None),
+            stop: Cancel::new(),
+        }
     }
 
     fn step(&self, from: Phase, to: Phase) -> bool {
-        self.phase.compare_exchange(from as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.phase
+            .compare_exchange(from as u8, to as u8, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Gives up on the action unless its result is being committed; lets its lock go.
     pub fn abandon(&self) -> bool {
         self.stop.cancel();
-        let given_up = self.step(Phase::Locking, Phase::Abandoned) || self.step(Phase::Working, Phase::Abandoned);
+        let given_up = self.step(Phase::Locking, Phase::Abandoned)
+            || self.step(Phase::Working, Phase::Abandoned);
         if given_up {
             self.set_lock(None);
         }
@@ -128,7 +131,11 @@ pub(crate) fn attempt(job: Job, driver: &Sender<Message>) {
         Ok(Ok((made, hit))) => (Ok(made), hit, false),
         Ok(Err(Stopped::Lost(error))) => (Err(error), false, true),
         Ok(Err(Stopped::Failed(error))) => (Err(error), false, false),
-        Err(panic) => (Err(OpError::Operator(format!("panicked: {}", message(&*panic)))), false, false),
+        Err(panic) => (
+            Err(OpError::Operator(format!("panicked: {}", message(&*panic)))),
+            false,
+            false,
+        ),
     };
     handle.set_lock(None);
     let finished = Finished {
@@ -172,7 +179,9 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
     }
     if !job.refresh
         && let Some(record) = job.store.record(&job.key)?
-        && record.outputs.values().try_fold(true, |all, stored| Ok::<_, OpError>(all && job.store.complete(stored)?))?
+        && record.outputs.values().try_fold(true, |all, stored| {
+            Ok::<_, OpError>(all && job.store.complete(stored)?)
+        })?
     {
         return Ok((Made::new(record.outputs), true));
     }
@@ -194,12 +203,18 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
     let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
     let mut outputs = job.operator.run(&job.bound, &mut ctx)?;
     for stored in outputs.values_mut() {
-        stored.fields.extend(ctx.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        stored.fields.extend(
+            ctx.fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
     }
     if let Some(first) = outputs.values_mut().next()
         && !ctx.notes.is_empty()
     {
-        first.fields.insert(NOTES.to_owned(), ctx.notes.clone().into());
+        first
+            .fields
+            .insert(NOTES.to_owned(), ctx.notes.clone().into());
     }
     let record = Record {
         version: RECORD_VERSION,
@@ -227,7 +242,8 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
 /// Returns what a panic said.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -235,5 +251,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, millis)
 }

@@ -18,7 +18,10 @@ pub(crate) type Made = std::sync::Arc<BTreeMap<String, Stored>>;
 /// `made` gives the outputs of an action; those it does not know (failed and
 /// tolerated) are left out of a gather. An optional output that is not there
 /// leaves the port unbound.
-pub(crate) fn bind(action: &Action, made: impl Fn(usize) -> Option<Made>) -> BTreeMap<String, Bound> {
+pub(crate) fn bind(
+    action: &Action,
+    made: impl Fn(usize) -> Option<Made>,
+) -> BTreeMap<String, Bound> {
     let stored = |origin: &Origin| match origin {
         Origin::Source(stored) => Some((**stored).clone()),
         Origin::Made { action, port } => made(*action)?.get(port).cloned(),
@@ -29,9 +32,12 @@ pub(crate) fn bind(action: &Action, made: impl Fn(usize) -> Option<Made>) -> BTr
         .filter_map(|(port, feed)| {
             let bound = match feed {
                 Feed::One(origin) => Bound::One(stored(origin)?),
-                Feed::Keyed(origins) => {
-                    Bound::Keyed(origins.iter().filter_map(|(key, origin)| Some((key.clone(), stored(origin)?))).collect())
-                }
+                Feed::Keyed(origins) => Bound::Keyed(
+                    origins
+                        .iter()
+                        .filter_map(|(key, origin)| Some((key.clone(), stored(origin)?)))
+                        .collect(),
+                ),
             };
             Some((port.clone(), bound))
         })
@@ -47,7 +53,11 @@ pub(crate) fn digests(bound: &BTreeMap<String, Bound>) -> Json {
             .map(|(port, bound)| {
                 let json = match bound {
                     Bound::One(stored) => digest(stored),
-                    Bound::Keyed(all) => Json::Object(all.iter().map(|(key, one)| (key.clone(), digest(one))).collect()),
+                    Bound::Keyed(all) => Json::Object(
+                        all.iter()
+                            .map(|(key, one)| (key.clone(), digest(one)))
+                            .collect(),
+                    ),
                 };
                 (port.clone(), json)
             })

@@ -49,7 +49,9 @@ impl ListEnv<'_> {
 
     /// Returns the path of `relative` below a root, refusing absolute paths and `..`.
     pub fn below(&self, root: &RootRef, relative: &str, param: &str) -> Result<PathBuf, Misfit> {
-        let plain = Path::new(relative).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let plain = Path::new(relative)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !plain {
             return Err(Misfit {
                 code: "lang::path_escapes",

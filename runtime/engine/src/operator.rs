@@ -78,19 +78,30 @@ impl Needs {
     /// Returns the needs of plain work: one core, little memory.
     #[must_use]
     pub fn one_core() -> Needs {
-        Needs { cpus: 1, memory: 0, gpu: false }
+        Needs {
+            cpus: 1,
+            memory: 0,
+            gpu: false,
+        }
     }
 
     /// Returns the needs of work that spreads over every core it is given.
     #[must_use]
     pub fn all_cores() -> Needs {
-        Needs { cpus: usize::MAX, memory: 0, gpu: false }
+        Needs {
+            cpus: usize::MAX,
+            memory: 0,
+            gpu: false,
+        }
     }
 
     /// States the bytes of memory used at the peak.
     #[must_use]
     pub fn memory(self, bytes: u64) -> Needs {
-        Needs { memory: bytes, ..self }
+        Needs {
+            memory: bytes,
+            ..self
+        }
     }
 
     /// States that a GPU is used when there is one.
@@ -156,7 +167,9 @@ impl From<StoreError> for OpError {
         match &error {
             StoreError::Full { .. } => OpError::Resources(error.to_string()),
             // The bytes are whole, and not what they should be: trying again cannot help.
-            StoreError::Artifact { .. } | StoreError::Changed { .. } => OpError::Input(error.to_string()),
+            StoreError::Artifact { .. } | StoreError::Changed { .. } => {
+                OpError::Input(error.to_string())
+            }
             _ => OpError::Infrastructure(error.to_string()),
         }
     }

@@ -100,12 +100,14 @@ impl Outcome {
     /// Returns the sums over all nodes.
     #[must_use]
     pub fn total(&self) -> Counts {
-        self.nodes.values().fold(Counts::default(), |sum, one| Counts {
-            hit: sum.hit + one.hit,
-            ran: sum.ran + one.ran,
-            failed: sum.failed + one.failed,
-            skipped: sum.skipped + one.skipped,
-        })
+        self.nodes
+            .values()
+            .fold(Counts::default(), |sum, one| Counts {
+                hit: sum.hit + one.hit,
+                ran: sum.ran + one.ran,
+                failed: sum.failed + one.failed,
+                skipped: sum.skipped + one.skipped,
+            })
     }
 
     /// Returns the exit code of design.md §5.

@@ -54,7 +54,11 @@ pub struct Many;
 /// Opens one artifact after comparing its kind.
 fn open_one<T: Artifact>(name: &str, stored: &Stored, store: &Store) -> Result<T, OpError> {
     if stored.kind != T::KIND {
-        return Err(OpError::Operator(format!("port `{name}` reads `{}` and was given `{}`", T::KIND, stored.kind)));
+        return Err(OpError::Operator(format!(
+            "port `{name}` reads `{}` and was given `{}`",
+            T::KIND,
+            stored.kind
+        )));
     }
     Ok(T::open(stored, store)?)
 }
@@ -66,8 +70,12 @@ impl<T: Artifact> PortValue<One> for T {
     fn open(name: &str, bound: Option<&Bound>, store: &Store) -> Result<Self, OpError> {
         match bound {
             Some(Bound::One(stored)) => open_one(name, stored, store),
-            Some(Bound::Keyed(_)) => Err(OpError::Operator(format!("port `{name}` reads one artifact, not a cohort"))),
-            None => Err(OpError::Operator(format!("nothing stands at port `{name}`"))),
+            Some(Bound::Keyed(_)) => Err(OpError::Operator(format!(
+                "port `{name}` reads one artifact, not a cohort"
+            ))),
+            None => Err(OpError::Operator(format!(
+                "nothing stands at port `{name}`"
+            ))),
         }
     }
     fn keep(self, _name: &str, store: &Store) -> Result<Option<Stored>, OpError> {
@@ -80,7 +88,9 @@ impl<T: Artifact> PortValue<Maybe> for Option<T> {
         Type::Optional(Box::new(Type::Kind(T::KIND.to_owned())))
     }
     fn open(name: &str, bound: Option<&Bound>, store: &Store) -> Result<Self, OpError> {
-        bound.map(|_| <T as PortValue<One>>::open(name, bound, store)).transpose()
+        bound
+            .map(|_| <T as PortValue<One>>::open(name, bound, store))
+            .transpose()
     }
     fn keep(self, _name: &str, store: &Store) -> Result<Option<Stored>, OpError> {
         Ok(self.map(|value| value.store(store)).transpose()?)
@@ -93,16 +103,23 @@ impl<T: Artifact> PortValue<Many> for Keyed<T> {
     }
     fn open(name: &str, bound: Option<&Bound>, store: &Store) -> Result<Self, OpError> {
         match bound {
-            Some(Bound::Keyed(all)) => {
-                all.iter().map(|(key, stored)| Ok((key.clone(), open_one(name, stored, store)?))).collect()
-            }
-            Some(Bound::One(_)) => Err(OpError::Operator(format!("port `{name}` gathers a cohort, not one artifact"))),
-            None => Err(OpError::Operator(format!("nothing stands at port `{name}`"))),
+            Some(Bound::Keyed(all)) => all
+                .iter()
+                .map(|(key, stored)| Ok((key.clone(), open_one(name, stored, store)?)))
+                .collect(),
+            Some(Bound::One(_)) => Err(OpError::Operator(format!(
+                "port `{name}` gathers a cohort, not one artifact"
+            ))),
+            None => Err(OpError::Operator(format!(
+                "nothing stands at port `{name}`"
+            ))),
         }
     }
     fn keep(self, name: &str, _store: &Store) -> Result<Option<Stored>, OpError> {
         // Refused at registration already; an action makes one artifact per port.
-        Err(OpError::Operator(format!("output port `{name}` is keyed; an action makes one artifact per port")))
+        Err(OpError::Operator(format!(
+            "output port `{name}` is keyed; an action makes one artifact per port"
+        )))
     }
 }
 
@@ -186,5 +203,11 @@ macro_rules! ports {
 #[doc(hidden)]
 #[must_use]
 pub fn doc(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n").trim().to_owned()
+    lines
+        .iter()
+        .map(|line| line.trim())
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim()
+        .to_owned()
 }

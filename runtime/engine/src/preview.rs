@@ -135,11 +135,18 @@ pub(crate) struct Outlook {
 
 impl Outlook {
     /// Looks at the store and decides what each action comes to; changes nothing.
-    pub fn of(actions: &Actions, store: &Store, settings: &Settings) -> Result<Outlook, EngineError> {
+    pub fn of(
+        actions: &Actions,
+        store: &Store,
+        settings: &Settings,
+    ) -> Result<Outlook, EngineError> {
         let nodes = actions
             .works
             .iter()
-            .map(|work| work.as_ref().map(|work| key::node_preimage(work, &settings.device_class)))
+            .map(|work| {
+                work.as_ref()
+                    .map(|work| key::node_preimage(work, &settings.device_class))
+            })
             .collect();
         let mut refresh = BTreeSet::new();
         for name in &settings.refresh {
@@ -149,7 +156,11 @@ impl Outlook {
             }
             refresh.extend(found.iter().map(|node| node.index()));
         }
-        let mut outlook = Outlook { seen: Vec::with_capacity(actions.all.len()), nodes, refresh };
+        let mut outlook = Outlook {
+            seen: Vec::with_capacity(actions.all.len()),
+            nodes,
+            refresh,
+        };
         let needed = needed(actions);
         for (id, needed) in needed.into_iter().enumerate() {
             let seen = outlook.look(id, needed, actions, store)?;
@@ -166,7 +177,13 @@ impl Outlook {
     }
 
     /// Reads the record of one action, if its inputs are known.
-    fn look(&self, id: usize, needed: bool, actions: &Actions, store: &Store) -> Result<Seen, EngineError> {
+    fn look(
+        &self,
+        id: usize,
+        needed: bool,
+        actions: &Actions,
+        store: &Store,
+    ) -> Result<Seen, EngineError> {
         let mut seen = Seen {
             demand: Demand::Nothing,
             key: None,
@@ -183,13 +200,20 @@ impl Outlook {
             return Ok(seen);
         }
         let action = &actions.all[id];
-        if action.uses.iter().all(|&used| self.seen[used].made.is_some()) {
+        if action
+            .uses
+            .iter()
+            .all(|&used| self.seen[used].made.is_some())
+        {
             let bound = key::bind(action, |used| self.seen[used].made.clone());
             let inputs = key::digests(&bound);
             if let Some(node) = &self.nodes[action.node.index()] {
                 let key = key::key(node, inputs.clone());
                 seen.record = store.record(&key)?;
-                seen.made = seen.record.as_ref().map(|record| Made::new(record.outputs.clone()));
+                seen.made = seen
+                    .record
+                    .as_ref()
+                    .map(|record| Made::new(record.outputs.clone()));
                 seen.key = Some(key);
                 seen.inputs = Some(inputs);
             }
@@ -205,7 +229,10 @@ impl Outlook {
             if demand == Demand::Nothing || (self.seen[id].must.is_some() && self.seen[id].remade) {
                 continue;
             }
-            let follows = actions.all[id].uses.iter().any(|&used| self.seen[used].remade);
+            let follows = actions.all[id]
+                .uses
+                .iter()
+                .any(|&used| self.seen[used].remade);
             let refresh = self.refresh.contains(&actions.all[id].node.index());
             let seen = &mut self.seen[id];
             if demand >= Demand::MaybeBytes && seen.complete.is_none() {
@@ -221,7 +248,10 @@ impl Outlook {
                 (Some(_), Some(_)) if demand == Demand::Bytes && gone => Some(Reason::BytesGone),
                 _ => None,
             };
-            let remade = must.is_some() || follows || seen.key.is_none() || (demand == Demand::MaybeBytes && gone);
+            let remade = must.is_some()
+                || follows
+                || seen.key.is_none()
+                || (demand == Demand::MaybeBytes && gone);
             changed |= remade != seen.remade || must != seen.must;
             seen.must = must;
             seen.remade = remade;
@@ -259,13 +289,19 @@ impl Outlook {
             if !self.seen[id].demanded() {
                 continue;
             }
-            let of: Vec<String> =
-                actions.all[id].uses.iter().filter(|&&used| self.seen[used].remade).map(|&used| actions.label(used)).collect();
+            let of: Vec<String> = actions.all[id]
+                .uses
+                .iter()
+                .filter(|&&used| self.seen[used].remade)
+                .map(|&used| actions.label(used))
+                .collect();
             let seen = &self.seen[id];
             let state = match (seen.must, seen.key) {
                 _ if !of.is_empty() => State::Follows { of },
                 (Some(reason), Some(key)) => match first.get(&key) {
-                    Some(&other) => State::Shared { with: actions.label(other) },
+                    Some(&other) => State::Shared {
+                        with: actions.label(other),
+                    },
                     None => {
                         first.insert(key, id);
                         State::Run { reason }
@@ -283,8 +319,19 @@ impl Outlook {
 
     /// Returns the preview as people see it.
     pub fn preview(&self, actions: &Actions) -> Preview {
-        let mut preview = Preview { actions: Vec::new(), hits: 0, runs: 0, follows: 0, shared: 0 };
-        for (id, seen) in self.seen.iter().enumerate().filter(|(_, seen)| seen.demanded()) {
+        let mut preview = Preview {
+            actions: Vec::new(),
+            hits: 0,
+            runs: 0,
+            follows: 0,
+            shared: 0,
+        };
+        for (id, seen) in self
+            .seen
+            .iter()
+            .enumerate()
+            .filter(|(_, seen)| seen.demanded())
+        {
             match seen.state {
                 State::Hit => preview.hits += 1,
                 State::Run { .. } => preview.runs += 1,
@@ -295,9 +342,15 @@ impl Outlook {
             preview.actions.push(Planned {
                 node: actions.name(id).to_owned(),
                 item: actions.item(id).map(str::to_owned),
-                operator: operator.map(|work| work.operator_name.clone()).unwrap_or_default(),
+                operator: operator
+                    .map(|work| work.operator_name.clone())
+                    .unwrap_or_default(),
                 state: seen.state.clone(),
-                key: if matches!(seen.state, State::Follows { .. }) { None } else { seen.key },
+                key: if matches!(seen.state, State::Follows { .. }) {
+                    None
+                } else {
+                    seen.key
+                },
                 last_wall_ms: seen.record.as_ref().map(|record| record.wall_ms),
             });
         }
@@ -306,7 +359,10 @@ impl Outlook {
 }
 
 /// Returns whether all bytes of these artifacts are in the store.
-pub(crate) fn complete(made: &BTreeMap<String, cerb_store::Stored>, store: &Store) -> Result<bool, EngineError> {
+pub(crate) fn complete(
+    made: &BTreeMap<String, cerb_store::Stored>,
+    store: &Store,
+) -> Result<bool, EngineError> {
     for stored in made.values() {
         if !store.complete(stored)? {
             return Ok(false);

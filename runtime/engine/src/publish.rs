@@ -62,15 +62,32 @@ pub(crate) fn targets(actions: &Actions) -> Result<Vec<Target>, EngineError> {
         let node = actions.plan.graph[output.node].name.clone();
         let name = label(&format!("{node}.{}", output.port), item);
         if let Some(one) = taken.insert(path.clone(), name.clone()) {
-            return Err(EngineError::SamePath { path, one, other: name });
+            return Err(EngineError::SamePath {
+                path,
+                one,
+                other: name,
+            });
         }
-        targets.push(Target { path, origin: wanted.origin.clone(), node, item: item.map(str::to_owned) });
+        targets.push(Target {
+            path,
+            origin: wanted.origin.clone(),
+            node,
+            item: item.map(str::to_owned),
+        });
     }
     for path in taken.keys() {
         let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
-        if let Some(parent) = parents.into_iter().find(|parent| taken.contains_key(*parent)) {
-            let reason = format!("lies inside `{parent}`, which is an output itself; give them different names");
-            return Err(EngineError::BadPath { path: path.clone(), reason });
+        if let Some(parent) = parents
+            .into_iter()
+            .find(|parent| taken.contains_key(*parent))
+        {
+            let reason = format!(
+                "lies inside `{parent}`, which is an output itself; give them different names"
+            );
+            return Err(EngineError::BadPath {
+                path: path.clone(),
+                reason,
+            });
         }
     }
     Ok(targets)
@@ -82,7 +99,12 @@ fn fill(pattern: &str, key: Option<&str>) -> Result<String, EngineError> {
         Some(key) => pattern.replace("{key}", key),
         None => pattern.to_owned(),
     };
-    let refuse = |reason: &str| Err(EngineError::BadPath { path: path.clone(), reason: reason.to_owned() });
+    let refuse = |reason: &str| {
+        Err(EngineError::BadPath {
+            path: path.clone(),
+            reason: reason.to_owned(),
+        })
+    };
     if path.starts_with('/') || Path::new(&path).is_absolute() {
         return refuse("is absolute; outputs lie below the results folder, write a relative path");
     }
@@ -103,7 +125,10 @@ fn fill(pattern: &str, key: Option<&str>) -> Result<String, EngineError> {
 
 /// Makes the results folder and proves that it can be written.
 pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
-    let fail = |error: std::io::Error| EngineError::Out { out: out.to_path_buf(), reason: error.to_string() };
+    let fail = |error: std::io::Error| EngineError::Out {
+        out: out.to_path_buf(),
+        reason: error.to_string(),
+    };
     fs::create_dir_all(out).map_err(fail)?;
     let probe = out.join(format!(".cerb-{}", std::process::id()));
     fs::write(&probe, b"").map_err(fail)?;
@@ -111,11 +136,20 @@ pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
 }
 
 /// Puts one artifact at its path unless it stands there already; returns its bytes and whether it did.
-pub(crate) fn publish(store: &Store, stored: &Stored, out: &Path, path: &str) -> Result<(u64, bool), StoreError> {
+pub(crate) fn publish(
+    store: &Store,
+    stored: &Stored,
+    out: &Path,
+    path: &str,
+) -> Result<(u64, bool), StoreError> {
     let to: PathBuf = out.join(path);
     // A source is identified by more than its bytes; its bytes are its field `content`.
     let content = stored.content().unwrap_or(stored.digest);
-    if to.exists() && store.digest_of(&to, false).is_ok_and(|there| there.digest == content) {
+    if to.exists()
+        && store
+            .digest_of(&to, false)
+            .is_ok_and(|there| there.digest == content)
+    {
         return Ok((stored.size, true));
     }
     if let Some(parent) = to.parent() {
@@ -126,7 +160,10 @@ pub(crate) fn publish(store: &Store, stored: &Stored, out: &Path, path: &str) ->
 
 /// Writes the manifest, atomically, unless it says the same already.
 pub(crate) fn write_manifest(out: &Path, manifest: &Manifest) -> Result<(), EngineError> {
-    let fail = |error: std::io::Error| EngineError::Out { out: out.to_path_buf(), reason: error.to_string() };
+    let fail = |error: std::io::Error| EngineError::Out {
+        out: out.to_path_buf(),
+        reason: error.to_string(),
+    };
     let to = out.join(MANIFEST);
     let text = serde_json::to_vec_pretty(manifest).map_err(|error| fail(error.into()))?;
     if fs::read(&to).is_ok_and(|there| there == text) {
@@ -143,13 +180,25 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_the_path() {
-        assert_eq!(fill("{key}/nuclei.parquet", Some("a/b")).unwrap(), "a/b/nuclei.parquet");
+        assert_eq!(
+            fill("{key}/nuclei.parquet", Some("a/b")).unwrap(),
+            "a/b/nuclei.parquet"
+        );
         assert_eq!(fill("report.html", None).unwrap(), "report.html");
     }
 
     #[test]
     fn paths_that_leave_the_results_are_refused() {
-        for key in ["..", "../x", "/etc", "a/../../x", "", "a//b", "a\\b", "a\nb"] {
+        for key in [
+            "..",
+            "../x",
+            "/etc",
+            "a/../../x",
+            "",
+            "a//b",
+            "a\\b",
+            "a\nb",
+        ] {
             assert!(fill("{key}/x", Some(key)).is_err(), "{key:?}");
         }
         assert!(fill("/x", None).is_err());

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry as Slot},
 };
 
 use cerb_lang::{Catalog, Facts, Listed, Misfit, Origin, Param, Port, Signature, Type, Value};
@@ -21,7 +21,11 @@ pub(crate) trait AnyOperator: Send + Sync {
     fn args(&self) -> Result<Json, String>;
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit>;
     fn needs(&self) -> Needs;
-    fn run(&self, bound: &BTreeMap<String, Bound>, ctx: &mut Ctx) -> Result<BTreeMap<String, Stored>, OpError>;
+    fn run(
+        &self,
+        bound: &BTreeMap<String, Bound>,
+        ctx: &mut Ctx,
+    ) -> Result<BTreeMap<String, Stored>, OpError>;
 }
 
 impl<O: Operator> AnyOperator for O {
@@ -34,7 +38,11 @@ impl<O: Operator> AnyOperator for O {
     fn needs(&self) -> Needs {
         Operator::needs(self)
     }
-    fn run(&self, bound: &BTreeMap<String, Bound>, ctx: &mut Ctx) -> Result<BTreeMap<String, Stored>, OpError> {
+    fn run(
+        &self,
+        bound: &BTreeMap<String, Bound>,
+        ctx: &mut Ctx,
+    ) -> Result<BTreeMap<String, Stored>, OpError> {
         let store: Store = ctx.store().clone();
         let input = O::In::open(bound, &store)?;
         Operator::run(self, input, ctx)?.keep(&store)
@@ -62,7 +70,10 @@ type BuildOperator = fn(BTreeMap<String, Json>) -> Result<Box<dyn AnyOperator>, 
 type BuildListing = fn(BTreeMap<String, Json>) -> Result<Box<dyn AnyListing>, Refused>;
 
 enum Build {
-    Operator { build: BuildOperator, determinism: Determinism },
+    Operator {
+        build: BuildOperator,
+        determinism: Determinism,
+    },
     Listing(BuildListing),
 }
 
@@ -71,6 +82,9 @@ struct Registered {
     params: Vec<ParamSchema>,
     build: Build,
 }
+
+/// Why a second operator of one name is refused.
+const TAKEN: &str = "another operator has this name";
 
 /// A registration that cannot stand: a mistake of whoever wrote the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +116,13 @@ impl Registry {
     pub fn with<O: Operator>(mut self) -> Registry {
         let outputs = O::Out::ports();
         if let Some(port) = outputs.iter().find(|port| matches!(port.ty, Type::Map(_))) {
-            self.refuse(O::NAME, format!("its output port `{}` is keyed; an action makes one artifact per port", port.name));
+            self.refuse(
+                O::NAME,
+                format!(
+                    "its output port `{}` is keyed; an action makes one artifact per port",
+                    port.name
+                ),
+            );
             return self;
         }
         let build: BuildOperator = |args| Ok(Box::new(construct::<O>(args)?));
@@ -114,7 +134,15 @@ impl Registry {
             revision: O::REVISION,
             determinism: O::DETERMINISM,
         };
-        self.add(O::NAME, describe::<O>(), shape, Build::Operator { build, determinism: O::DETERMINISM });
+        self.add(
+            O::NAME,
+            describe::<O>(),
+            shape,
+            Build::Operator {
+                build,
+                determinism: O::DETERMINISM,
+            },
+        );
         self
     }
 
@@ -122,11 +150,19 @@ impl Registry {
     #[must_use]
     pub fn with_listing<L: Listing>(mut self) -> Registry {
         let kind = Type::Kind(L::KIND.to_owned());
-        let ty = if L::MANY { Type::Map(Box::new(kind)) } else { kind };
+        let ty = if L::MANY {
+            Type::Map(Box::new(kind))
+        } else {
+            kind
+        };
         let build: BuildListing = |args| Ok(Box::new(construct::<L>(args)?));
         let shape = Shape {
             inputs: Vec::new(),
-            outputs: vec![Port { name: L::KIND.to_lowercase(), ty, doc: String::new() }],
+            outputs: vec![Port {
+                name: L::KIND.to_lowercase(),
+                ty,
+                doc: String::new(),
+            }],
             plan_time: true,
             many: L::MANY,
             revision: 1,
@@ -147,10 +183,17 @@ impl Registry {
     #[must_use]
     pub fn and(mut self, other: Registry) -> Registry {
         for (name, entry) in other.entries {
-            if self.entries.contains_key(&name) {
-                self.refuse(&name, "another operator has this name".to_owned());
-            } else {
-                self.entries.insert(name, entry);
+            match self.entries.entry(name) {
+                Slot::Vacant(free) => {
+                    free.insert(entry);
+                }
+                Slot::Occupied(taken) => {
+                    let operator = taken.key().clone();
+                    self.errors.push(RegistryError {
+                        operator,
+                        reason: TAKEN.to_owned(),
+                    });
+                }
             }
         }
         self.kinds.extend(other.kinds);
@@ -160,7 +203,11 @@ impl Registry {
 
     /// Returns the registry, or everything that is wrong with what was added.
     pub fn checked(self) -> Result<Registry, Vec<RegistryError>> {
-        if self.errors.is_empty() { Ok(self) } else { Err(self.errors) }
+        if self.errors.is_empty() {
+            Ok(self)
+        } else {
+            Err(self.errors)
+        }
     }
 
     /// Returns the names of the port types.
@@ -176,7 +223,10 @@ impl Registry {
     /// Returns the catalogue the language asks, with the roots and the store of this run.
     #[must_use]
     pub fn catalog<'a>(&'a self, env: &ListEnv<'a>) -> View<'a> {
-        View { registry: self, env: *env }
+        View {
+            registry: self,
+            env: *env,
+        }
     }
 
     /// Builds an operator from the effective arguments of a plan.
@@ -191,27 +241,52 @@ impl Registry {
                 let built = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
                 Ok((built, &entry.signature, *determinism))
             }
-            Build::Listing(_) => Err(plain("lang::plan_time", format!("`{name}` lists while planning and is no node"))),
+            Build::Listing(_) => Err(plain(
+                "lang::plan_time",
+                format!("`{name}` lists while planning and is no node"),
+            )),
         }
     }
 
     fn entry(&self, name: &str) -> Result<&Registered, Misfit> {
-        self.entries.get(name).ok_or_else(|| plain("lang::unknown_operator", format!("there is no operator `{name}`")))
+        self.entries.get(name).ok_or_else(|| {
+            plain(
+                "lang::unknown_operator",
+                format!("there is no operator `{name}`"),
+            )
+        })
     }
 
     fn refuse(&mut self, name: &str, reason: String) {
-        self.errors.push(RegistryError { operator: name.to_owned(), reason });
+        self.errors.push(RegistryError {
+            operator: name.to_owned(),
+            reason,
+        });
     }
 
-    fn add(&mut self, name: &str, described: Result<Described, String>, shape: Shape, build: Build) {
-        let Described { doc, example, params } = match described {
+    fn add(
+        &mut self,
+        name: &str,
+        described: Result<Described, String>,
+        shape: Shape,
+        build: Build,
+    ) {
+        let Described {
+            doc,
+            example,
+            params,
+        } = match described {
             Ok(described) => described,
             Err(reason) => return self.refuse(name, reason),
         };
         if self.entries.contains_key(name) {
-            return self.refuse(name, "another operator has this name".to_owned());
+            return self.refuse(name, TAKEN.to_owned());
         }
-        if let Some(port) = shape.inputs.iter().find(|port| params.iter().any(|one| one.param.name == port.name)) {
+        if let Some(port) = shape
+            .inputs
+            .iter()
+            .find(|port| params.iter().any(|one| one.param.name == port.name))
+        {
             let reason = format!("`{}` is both a port and a parameter", port.name);
             return self.refuse(name, reason);
         }
@@ -220,14 +295,24 @@ impl Registry {
             doc,
             example,
             inputs: shape.inputs,
-            params: params.iter().map(|one| one.param.clone()).collect::<Vec<Param>>(),
+            params: params
+                .iter()
+                .map(|one| one.param.clone())
+                .collect::<Vec<Param>>(),
             outputs: shape.outputs,
             plan_time: shape.plan_time,
             many: shape.many,
             revision: shape.revision,
             determinism: shape.determinism.word().to_owned(),
         };
-        self.entries.insert(name.to_owned(), Registered { signature, params, build });
+        self.entries.insert(
+            name.to_owned(),
+            Registered {
+                signature,
+                params,
+                build,
+            },
+        );
     }
 }
 
@@ -251,7 +336,11 @@ fn construct<T: DeserializeOwned>(args: BTreeMap<String, Json>) -> Result<T, Ref
     T::deserialize(MapDeserializer::<_, serde_json::Error>::new(entries)).map_err(|error| {
         let reason = error.to_string();
         // A missing parameter is noticed after the last one was read.
-        let param = if reason.starts_with("missing field") { None } else { current.take() };
+        let param = if reason.starts_with("missing field") {
+            None
+        } else {
+            current.take()
+        };
         Refused { param, reason }
     })
 }
@@ -269,12 +358,20 @@ impl Registered {
                     "not one of its parameters".to_owned(),
                 ));
             };
-            if matches!(value, Value::None) && !matches!(schema.param.ty, Type::Optional(_)) && schema.param.default == Some(Value::None) {
+            if matches!(value, Value::None)
+                && !matches!(schema.param.ty, Type::Optional(_))
+                && schema.param.default == Some(Value::None)
+            {
                 continue;
             }
             schema.in_range(value, &self.signature.name)?;
             let converted = to_json(value, schema.whole).map_err(|reason| {
-                at(name, "lang::bad_value", format!("`{}` cannot take this `{name}`", self.signature.name), reason)
+                at(
+                    name,
+                    "lang::bad_value",
+                    format!("`{}` cannot take this `{name}`", self.signature.name),
+                    reason,
+                )
             })?;
             json.insert(name.clone(), converted);
         }
@@ -285,8 +382,12 @@ impl Registered {
         let operator = &self.signature.name;
         match refused.param {
             Some(param) => {
-                let mut misfit =
-                    at(&param, "lang::bad_value", format!("`{operator}` cannot take this `{param}`"), refused.reason);
+                let mut misfit = at(
+                    &param,
+                    "lang::bad_value",
+                    format!("`{operator}` cannot take this `{param}`"),
+                    refused.reason,
+                );
                 if let Some(known) = self.params.iter().find(|one| one.param.name == param)
                     && !known.param.choices.is_empty()
                 {
@@ -294,7 +395,10 @@ impl Registered {
                 }
                 misfit
             }
-            None => plain("lang::missing_param", format!("`{operator}` lacks a parameter: {}", refused.reason)),
+            None => plain(
+                "lang::missing_param",
+                format!("`{operator}` lacks a parameter: {}", refused.reason),
+            ),
         }
     }
 }
@@ -305,7 +409,9 @@ impl ParamSchema {
         if let Value::List(all) = value {
             return all.iter().try_for_each(|one| self.in_range(one, operator));
         }
-        let Some(number) = value.number() else { return Ok(()) };
+        let Some(number) = value.number() else {
+            return Ok(());
+        };
         let write = |number: f64| match value {
             Value::Quantity(_, unit) => Value::Quantity(number, *unit).to_string(),
             _ => number.to_string(),
@@ -320,25 +426,47 @@ impl ParamSchema {
             )
         };
         match (self.low, self.high) {
-            (Some((low, true)), _) if number < low => Err(complain(format!("at least {}", write(low)))),
-            (Some((low, false)), _) if number <= low => Err(complain(format!("more than {}", write(low)))),
-            (_, Some((high, true))) if number > high => Err(complain(format!("at most {}", write(high)))),
-            (_, Some((high, false))) if number >= high => Err(complain(format!("less than {}", write(high)))),
+            (Some((low, true)), _) if number < low => {
+                Err(complain(format!("at least {}", write(low))))
+            }
+            (Some((low, false)), _) if number <= low => {
+                Err(complain(format!("more than {}", write(low))))
+            }
+            (_, Some((high, true))) if number > high => {
+                Err(complain(format!("at most {}", write(high))))
+            }
+            (_, Some((high, false))) if number >= high => {
+                Err(complain(format!("less than {}", write(high))))
+            }
             _ => Ok(()),
         }
     }
 }
 
 fn plain(code: &'static str, title: String) -> Misfit {
-    Misfit { code, title, labels: Vec::new(), help: None }
+    Misfit {
+        code,
+        title,
+        labels: Vec::new(),
+        help: None,
+    }
 }
 
 fn at(param: &str, code: &'static str, title: String, label: String) -> Misfit {
-    Misfit { code, title, labels: vec![(Origin::Param(param.to_owned()), label)], help: None }
+    Misfit {
+        code,
+        title,
+        labels: vec![(Origin::Param(param.to_owned()), label)],
+        help: None,
+    }
 }
 
 fn quoted(words: &[String]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The registry as the language asks it, with the roots and the store of one run.
@@ -356,11 +484,18 @@ impl Catalog for View<'_> {
         self.registry.entries.keys().cloned().collect()
     }
 
-    fn check(&self, op: &str, args: &BTreeMap<String, Value>, inputs: &Facts) -> Result<Facts, Misfit> {
+    fn check(
+        &self,
+        op: &str,
+        args: &BTreeMap<String, Value>,
+        inputs: &Facts,
+    ) -> Result<Facts, Misfit> {
         let entry = self.registry.entry(op)?;
         let json = entry.json(args)?;
         match &entry.build {
-            Build::Operator { build, .. } => build(json).map_err(|refused| entry.misfit(refused))?.check(inputs),
+            Build::Operator { build, .. } => build(json)
+                .map_err(|refused| entry.misfit(refused))?
+                .check(inputs),
             Build::Listing(build) => {
                 build(json).map_err(|refused| entry.misfit(refused))?;
                 Ok(Facts::default())
@@ -371,7 +506,10 @@ impl Catalog for View<'_> {
     fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
         let entry = self.registry.entry(op)?;
         let Build::Listing(build) = &entry.build else {
-            return Err(plain("lang::not_plan_time", format!("`{op}` runs; it does not list while planning")));
+            return Err(plain(
+                "lang::not_plan_time",
+                format!("`{op}` runs; it does not list while planning"),
+            ));
         };
         let listing = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
         let mut entries = listing.list(&self.env)?;
@@ -381,8 +519,12 @@ impl Catalog for View<'_> {
 }
 
 fn listed(entry: crate::Entry) -> Result<Listed, Misfit> {
-    let handle = serde_json::to_value(&entry.stored)
-        .map_err(|error| plain("engine::unwritable_handle", format!("`{}` cannot be handed on: {error}", entry.shown)))?;
+    let handle = serde_json::to_value(&entry.stored).map_err(|error| {
+        plain(
+            "engine::unwritable_handle",
+            format!("`{}` cannot be handed on: {error}", entry.shown),
+        )
+    })?;
     Ok(Listed {
         key: entry.key,
         digest: entry.stored.digest.to_string(),

@@ -123,7 +123,10 @@ struct Driver<'a> {
 }
 
 /// Runs every action that outputs need and publishes the outputs.
-#[expect(clippy::too_many_arguments, reason = "called once, by the engine, with what it holds")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "called once, by the engine, with what it holds"
+)]
 pub(crate) fn run(
     actions: &Actions,
     targets: &[Target],
@@ -143,10 +146,18 @@ pub(crate) fn run(
         }
     }
     let jobs = settings.jobs.max(1);
-    let memory = if settings.memory == 0 { u64::MAX } else { settings.memory };
+    let memory = if settings.memory == 0 {
+        u64::MAX
+    } else {
+        settings.memory
+    };
     let mut driver = Driver {
         live: Live::of(actions),
-        slots: outlook.seen.iter().map(|seen| Slot::new(seen.demanded())).collect(),
+        slots: outlook
+            .seen
+            .iter()
+            .map(|seen| Slot::new(seen.demanded()))
+            .collect(),
         actions,
         targets,
         outlook,
@@ -162,7 +173,11 @@ pub(crate) fn run(
         leaders: HashMap::new(),
         joined: HashMap::new(),
         by_action,
-        free: Grant { cpus: jobs, memory, gpus: usize::from(settings.device == DeviceChoice::Cuda) },
+        free: Grant {
+            cpus: jobs,
+            memory,
+            gpus: usize::from(settings.device == DeviceChoice::Cuda),
+        },
         attempts: 0,
         stopping: false,
         send,
@@ -181,7 +196,11 @@ pub(crate) fn run(
 impl Slot {
     fn new(demanded: bool) -> Slot {
         Slot {
-            stage: if demanded { Stage::Waiting } else { Stage::Idle },
+            stage: if demanded {
+                Stage::Waiting
+            } else {
+                Stage::Idle
+            },
             pending: 0,
             waiters: Vec::new(),
             made: None,
@@ -200,7 +219,11 @@ impl Driver<'_> {
     fn begin(&mut self) -> Result<(), EngineError> {
         let preview = self.outlook.preview(self.actions);
         let plan = self.actions.plan;
-        let params: BTreeMap<&String, String> = plan.params.iter().map(|(name, value)| (name, value.to_string())).collect();
+        let params: BTreeMap<&String, String> = plan
+            .params
+            .iter()
+            .map(|(name, value)| (name, value.to_string()))
+            .collect();
         let about = json!({
             "id": self.run.id().to_string(),
             "pipeline": plan.name,
@@ -273,14 +296,21 @@ impl Driver<'_> {
             if !self.stopping {
                 self.dispatch();
             }
-            if self.working.is_empty() && (self.ready.is_empty() || self.stopping) && self.todo.is_empty() {
+            if self.working.is_empty()
+                && (self.ready.is_empty() || self.stopping)
+                && self.todo.is_empty()
+            {
                 return;
             }
             if self.working.is_empty() {
                 continue;
             }
             let now = Instant::now();
-            let next = self.working.values().filter_map(|one| one.given_up.or(one.deadline)).min();
+            let next = self
+                .working
+                .values()
+                .filter_map(|one| one.given_up.or(one.deadline))
+                .min();
             let wait = next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
             match self.receive.recv_timeout(wait) {
                 Ok(message) => {
@@ -315,7 +345,10 @@ impl Driver<'_> {
     /// Returns why an action cannot have its inputs, if it cannot.
     fn unreadable(&self, id: usize) -> Option<String> {
         let lost = |origin: &Origin| match origin {
-            Origin::Made { action, .. } => matches!(self.slots[*action].stage, Stage::Failed | Stage::Skipped).then_some(*action),
+            Origin::Made { action, .. } => {
+                matches!(self.slots[*action].stage, Stage::Failed | Stage::Skipped)
+                    .then_some(*action)
+            }
             Origin::Source(_) => None,
         };
         for feed in self.actions.all[id].inputs.values() {
@@ -331,7 +364,11 @@ impl Driver<'_> {
                         && !self.within_budget(first, missing.len(), origins.len())
                     {
                         let node = self.actions.name(first);
-                        return Some(format!("{} of {} items of `{node}` gave no result", missing.len(), origins.len()));
+                        return Some(format!(
+                            "{} of {} items of `{node}` gave no result",
+                            missing.len(),
+                            origins.len()
+                        ));
                     }
                 }
             }
@@ -342,8 +379,14 @@ impl Driver<'_> {
     /// Returns whether so many lost items are within the `@tolerate` of the action's cohort.
     fn within_budget(&self, action: usize, lost: usize, of: usize) -> bool {
         let node = &self.actions.plan.graph[self.actions.all[action].node];
-        let cohort = node.over.and_then(|over| self.actions.plan.cohorts.get(over));
-        let share = node.attrs.tolerate.or(cohort.and_then(|cohort| cohort.tolerate)).unwrap_or(0.0);
+        let cohort = node
+            .over
+            .and_then(|over| self.actions.plan.cohorts.get(over));
+        let share = node
+            .attrs
+            .tolerate
+            .or(cohort.and_then(|cohort| cohort.tolerate))
+            .unwrap_or(0.0);
         // The small addend forgives the rounding of 1 % of 100.
         lost < of && lost as f64 <= share * of as f64 + 1e-9
     }
@@ -359,7 +402,11 @@ impl Driver<'_> {
         };
         let key = key::key(node, inputs.clone());
         let seen = &mut self.outlook.seen[id];
-        let record = if seen.key == Some(key) { seen.record.take() } else { None };
+        let record = if seen.key == Some(key) {
+            seen.record.take()
+        } else {
+            None
+        };
         let slot = &mut self.slots[id];
         slot.key = Some(key);
         slot.inputs = Some(inputs);
@@ -382,14 +429,21 @@ impl Driver<'_> {
                 _ => {}
             }
         }
-        if self.outlook.refresh.contains(&self.actions.all[id].node.index()) && self.slots[id].remakes == 0 {
+        if self
+            .outlook
+            .refresh
+            .contains(&self.actions.all[id].node.index())
+            && self.slots[id].remakes == 0
+        {
             return Ok(false);
         }
         let record = match record {
             Some(record) => Some(record),
             None => self.store.record(&key)?,
         };
-        let Some(record) = record else { return Ok(false) };
+        let Some(record) = record else {
+            return Ok(false);
+        };
         let made = Made::new(record.outputs);
         let needed = self.slots[id].need_bytes || self.by_action.contains_key(&id);
         if needed && !self.is_complete(&made)? {
@@ -412,7 +466,9 @@ impl Driver<'_> {
             Err(error) => return self.fail(id, &error, error.class()),
         }
         let action = &self.actions.all[id];
-        let Some(work) = &self.actions.works[action.node.index()] else { return };
+        let Some(work) = &self.actions.works[action.node.index()] else {
+            return;
+        };
         let budget = self.settings.memory;
         if budget > 0 && work.needs.memory > budget {
             let error = OpError::Resources(format!(
@@ -424,7 +480,11 @@ impl Driver<'_> {
             ));
             return self.fail(id, &error, error.class());
         }
-        let rank = (action.item.map_or(0, |item| item + 1), usize::MAX - self.actions.remaining[action.node.index()], id);
+        let rank = (
+            action.item.map_or(0, |item| item + 1),
+            usize::MAX - self.actions.remaining[action.node.index()],
+            id,
+        );
         let slot = &mut self.slots[id];
         slot.stage = Stage::Ready;
         if let Some(key) = slot.key {
@@ -438,13 +498,18 @@ impl Driver<'_> {
         let actions = self.actions;
         let mut waiting = 0;
         for &used in &actions.all[id].uses {
-            let Some(made) = self.slots[used].made.clone() else { continue };
+            let Some(made) = self.slots[used].made.clone() else {
+                continue;
+            };
             if !matches!(self.slots[used].stage, Stage::Done(_)) || self.is_complete(&made)? {
                 continue;
             }
             let slot = &mut self.slots[used];
             if slot.remakes >= REMAKES {
-                return Err(OpError::Infrastructure(format!("the bytes of `{}` vanish as soon as they are made", actions.label(used))));
+                return Err(OpError::Infrastructure(format!(
+                    "the bytes of `{}` vanish as soon as they are made",
+                    actions.label(used)
+                )));
             }
             slot.remakes += 1;
             slot.need_bytes = true;
@@ -486,7 +551,13 @@ impl Driver<'_> {
         if self.overtaken.1 >= OVERTAKES {
             return None;
         }
-        let found = self.ready.iter().take(LOOK).skip(1).copied().find(|entry| self.fits(entry.2))?;
+        let found = self
+            .ready
+            .iter()
+            .take(LOOK)
+            .skip(1)
+            .copied()
+            .find(|entry| self.fits(entry.2))?;
         self.overtaken.1 += 1;
         Some(found)
     }
@@ -494,7 +565,13 @@ impl Driver<'_> {
     /// Returns what an action is given: its needs, cut to what the run has.
     fn grant(&self, id: usize) -> Grant {
         let node = self.actions.all[id].node;
-        let Some(work) = &self.actions.works[node.index()] else { return Grant { cpus: 1, memory: 0, gpus: 0 } };
+        let Some(work) = &self.actions.works[node.index()] else {
+            return Grant {
+                cpus: 1,
+                memory: 0,
+                gpus: 0,
+            };
+        };
         let cuda = self.settings.device == DeviceChoice::Cuda;
         let wants_gpu = work.needs.gpu || self.actions.plan.graph[node].attrs.gpu > 0;
         Grant {
@@ -506,13 +583,18 @@ impl Driver<'_> {
 
     fn fits(&self, id: usize) -> bool {
         let grant = self.grant(id);
-        grant.cpus <= self.free.cpus && grant.memory <= self.free.memory && grant.gpus <= self.free.gpus
+        grant.cpus <= self.free.cpus
+            && grant.memory <= self.free.memory
+            && grant.gpus <= self.free.gpus
     }
 
     fn start(&mut self, id: usize) {
         let grant = self.grant(id);
         let node = self.actions.all[id].node;
-        let (Some(work), Some(key)) = (&self.actions.works[node.index()], self.slots[id].key) else { return };
+        let (Some(work), Some(key)) = (&self.actions.works[node.index()], self.slots[id].key)
+        else {
+            return;
+        };
         self.free.cpus -= grant.cpus;
         self.free.memory -= grant.memory;
         self.free.gpus -= grant.gpus;
@@ -546,7 +628,9 @@ impl Driver<'_> {
             other.alone = false;
         }
         let send = self.send.clone();
-        let thread = std::thread::Builder::new().name(format!("action {id}")).spawn(move || exec::attempt(job, &send));
+        let thread = std::thread::Builder::new()
+            .name(format!("action {id}"))
+            .spawn(move || exec::attempt(job, &send));
         self.slots[id].stage = Stage::Working;
         self.slots[id].attempts += 1;
         let working = Working {
@@ -562,14 +646,24 @@ impl Driver<'_> {
         self.working.insert(id, working);
         if let Err(error) = thread {
             let error = OpError::Resources(format!("no thread could be started: {error}"));
-            let finished = Finished { result: Err(error), hit: false, lost: false, wall_ms: 0, thread_cpu_ms: 0 };
+            let finished = Finished {
+                result: Err(error),
+                hit: false,
+                lost: false,
+                wall_ms: 0,
+                thread_cpu_ms: 0,
+            };
             self.ended(id, finished);
         }
     }
 
     /// Takes one message of a thread; those of attempts that were given up are dropped.
     fn hear(&mut self, (id, attempt, told): Message) {
-        if self.working.get(&id).is_none_or(|working| working.attempt != attempt) {
+        if self
+            .working
+            .get(&id)
+            .is_none_or(|working| working.attempt != attempt)
+        {
             return;
         }
         let (node, item) = self.named(id);
@@ -580,13 +674,21 @@ impl Driver<'_> {
                 if let (Some(timeout), Some(working)) = (attrs.timeout, self.working.get_mut(&id)) {
                     working.deadline = Instant::now().checked_add(timeout);
                 }
-                let first = self.notes.iter().all(|note| note.node != node || note.text != ON_CPU);
+                let first = self
+                    .notes
+                    .iter()
+                    .all(|note| note.node != node || note.text != ON_CPU);
                 if attrs.gpu > 0 && self.settings.device == DeviceChoice::Cpu && first {
                     self.note(id, ON_CPU.to_owned());
                 }
                 self.emit(Event::ActionStarted { id, node, item });
             }
-            Told::Said(Said::Progress { done, total, unit }) => self.emit(Event::Progress { id, done, total, unit }),
+            Told::Said(Said::Progress { done, total, unit }) => self.emit(Event::Progress {
+                id,
+                done,
+                total,
+                unit,
+            }),
             Told::Said(Said::Note(text)) => self.emit(Event::Note { node, item, text }),
             Told::Finished(finished) => self.ended(id, *finished),
         }
@@ -610,14 +712,28 @@ impl Driver<'_> {
         }
         for id in lost {
             self.note(id, "did not stop when its time was up; its thread is left alone and its memory is not counted".to_owned());
-            let wall_ms = self.working.get(&id).map_or(0, |working| millis(working.began.elapsed()));
-            self.ended(id, Finished { result: Err(OpError::Cancelled), hit: false, lost: false, wall_ms, thread_cpu_ms: 0 });
+            let wall_ms = self
+                .working
+                .get(&id)
+                .map_or(0, |working| millis(working.began.elapsed()));
+            self.ended(
+                id,
+                Finished {
+                    result: Err(OpError::Cancelled),
+                    hit: false,
+                    lost: false,
+                    wall_ms,
+                    thread_cpu_ms: 0,
+                },
+            );
         }
     }
 
     /// Takes the end of an attempt: result, retry or failure.
     fn ended(&mut self, id: usize, finished: Finished) {
-        let Some(working) = self.working.remove(&id) else { return };
+        let Some(working) = self.working.remove(&id) else {
+            return;
+        };
         self.free.cpus += working.grant.cpus;
         self.free.memory += working.grant.memory;
         self.free.gpus += working.grant.gpus;
@@ -658,14 +774,30 @@ impl Driver<'_> {
         if lost_input {
             return;
         }
-        if (timed_out || error.may_pass()) && self.slots[id].attempts <= attrs.retry && !self.stopping {
-            let why = if timed_out { "its time was up".to_owned() } else { error.to_string() };
-            self.note(id, format!("attempt {} of {} failed, trying again: {why}", self.slots[id].attempts, attrs.retry + 1));
+        if (timed_out || error.may_pass())
+            && self.slots[id].attempts <= attrs.retry
+            && !self.stopping
+        {
+            let why = if timed_out {
+                "its time was up".to_owned()
+            } else {
+                error.to_string()
+            };
+            self.note(
+                id,
+                format!(
+                    "attempt {} of {} failed, trying again: {why}",
+                    self.slots[id].attempts,
+                    attrs.retry + 1
+                ),
+            );
             return self.line_up(id);
         }
         if timed_out {
             let limit = attrs.timeout.map_or(0.0, |limit| limit.as_secs_f64());
-            let error = OpError::Resources(format!("was not done after {limit} s; raise its `@timeout`"));
+            let error = OpError::Resources(format!(
+                "was not done after {limit} s; raise its `@timeout`"
+            ));
             return self.fail(id, &error, "timeout");
         }
         self.fail(id, &error, error.class());
@@ -676,7 +808,15 @@ impl Driver<'_> {
         self.slots[id].stage = Stage::Done(state);
         self.slots[id].bound = BTreeMap::new();
         let (node, item) = self.named(id);
-        self.emit(Event::ActionFinished { id, node, item, state, wall_ms, cpu_ms, error: None });
+        self.emit(Event::ActionFinished {
+            id,
+            node,
+            item,
+            state,
+            wall_ms,
+            cpu_ms,
+            error: None,
+        });
         self.have(id);
         for joined in self.joined.remove(&id).unwrap_or_default() {
             self.slots[joined].made = self.slots[id].made.clone();
@@ -687,11 +827,20 @@ impl Driver<'_> {
 
     /// Publishes what an action made, tells its notes, and drops temporary bytes that nobody waits for.
     fn have(&mut self, id: usize) {
-        let Some(made) = self.slots[id].made.clone() else { return };
+        let Some(made) = self.slots[id].made.clone() else {
+            return;
+        };
         let (node, item) = self.named(id);
-        let kept = made.values().filter_map(|stored| stored.fields.get(NOTES)).filter_map(|notes| notes.as_array());
+        let kept = made
+            .values()
+            .filter_map(|stored| stored.fields.get(NOTES))
+            .filter_map(|notes| notes.as_array());
         for text in kept.flatten().filter_map(|note| note.as_str()) {
-            self.notes.push(Note { node: node.clone(), item: item.clone(), text: text.to_owned() });
+            self.notes.push(Note {
+                node: node.clone(),
+                item: item.clone(),
+                text: text.to_owned(),
+            });
         }
         for at in self.by_action.get(&id).cloned().unwrap_or_default() {
             if let Origin::Made { port, .. } = &self.targets[at].origin
@@ -707,7 +856,9 @@ impl Driver<'_> {
         let done = |action: usize| matches!(slots[action].stage, Stage::Done(_) | Stage::Idle);
         if let Some(live) = &mut self.live {
             for &used in self.actions.all[id].uses.iter().chain([&id]) {
-                let temp = self.actions.plan.graph[self.actions.all[used].node].attrs.temp;
+                let temp = self.actions.plan.graph[self.actions.all[used].node]
+                    .attrs
+                    .temp;
                 let wanted = self.by_action.contains_key(&used);
                 let users = &self.actions.all[used].users;
                 if temp && !wanted && !users.is_empty() && users.iter().all(|&user| done(user)) {
@@ -721,11 +872,19 @@ impl Driver<'_> {
         let target = &self.targets[at];
         match publish::publish(self.store, stored, &self.settings.out, &target.path) {
             Ok((bytes, unchanged)) => {
-                let file =
-                    PublishedFile { digest: stored.digest, bytes, node: target.node.clone(), item: target.item.clone() };
+                let file = PublishedFile {
+                    digest: stored.digest,
+                    bytes,
+                    node: target.node.clone(),
+                    item: target.item.clone(),
+                };
                 self.files.insert(target.path.clone(), file);
                 self.published.insert(target.path.clone(), !unchanged);
-                self.emit(Event::Published { path: target.path.clone(), bytes, unchanged });
+                self.emit(Event::Published {
+                    path: target.path.clone(),
+                    bytes,
+                    unchanged,
+                });
             }
             Err(error) => {
                 let error = OpError::from(error);
@@ -744,14 +903,37 @@ impl Driver<'_> {
     /// Fails an action as the one failed that did the same work for it.
     fn fail_like(&mut self, id: usize, leader: usize) {
         let (node, item) = self.named(leader);
-        match self.failures.iter().find(|failure| failure.node == node && failure.item == item).cloned() {
-            None => self.skip(id, format!("it is the same work as `{}`, which gave no result", self.actions.label(leader))),
+        match self
+            .failures
+            .iter()
+            .find(|failure| failure.node == node && failure.item == item)
+            .cloned()
+        {
+            None => self.skip(
+                id,
+                format!(
+                    "it is the same work as `{}`, which gave no result",
+                    self.actions.label(leader)
+                ),
+            ),
             Some(failure) => {
                 let (node, item) = self.named(id);
                 self.slots[id].stage = Stage::Failed;
                 let error = Some(failure.error.clone());
-                self.failures.push(Failure { node: node.clone(), item: item.clone(), ..failure });
-                self.emit(Event::ActionFinished { id, node, item, state: Ended::Failed, wall_ms: 0, cpu_ms: 0, error });
+                self.failures.push(Failure {
+                    node: node.clone(),
+                    item: item.clone(),
+                    ..failure
+                });
+                self.emit(Event::ActionFinished {
+                    id,
+                    node,
+                    item,
+                    state: Ended::Failed,
+                    wall_ms: 0,
+                    cpu_ms: 0,
+                    error,
+                });
                 self.release(id);
             }
         }
@@ -774,7 +956,15 @@ impl Driver<'_> {
                 bug: matches!(error, OpError::Operator(_)),
             });
             let error = Some(error.to_string());
-            self.emit(Event::ActionFinished { id, node, item, state: Ended::Failed, wall_ms: 0, cpu_ms: 0, error });
+            self.emit(Event::ActionFinished {
+                id,
+                node,
+                item,
+                state: Ended::Failed,
+                wall_ms: 0,
+                cpu_ms: 0,
+                error,
+            });
             self.release(id);
         }
         if self.settings.fail_fast && !self.stopping {
@@ -793,7 +983,15 @@ impl Driver<'_> {
             self.slots[id].bound = BTreeMap::new();
             let (node, item) = self.named(id);
             let error = Some(reason.clone());
-            self.emit(Event::ActionFinished { id, node, item, state: Ended::Skipped, wall_ms: 0, cpu_ms: 0, error });
+            self.emit(Event::ActionFinished {
+                id,
+                node,
+                item,
+                state: Ended::Skipped,
+                wall_ms: 0,
+                cpu_ms: 0,
+                error,
+            });
             self.release(id);
         }
     }
@@ -810,13 +1008,20 @@ impl Driver<'_> {
     }
 
     fn named(&self, id: usize) -> (String, Option<String>) {
-        (self.actions.name(id).to_owned(), self.actions.item(id).map(str::to_owned))
+        (
+            self.actions.name(id).to_owned(),
+            self.actions.item(id).map(str::to_owned),
+        )
     }
 
     /// Tells a note of the driver's own; it is not kept with the result.
     fn note(&mut self, id: usize, text: String) {
         let (node, item) = self.named(id);
-        self.notes.push(Note { node: node.clone(), item: item.clone(), text: text.clone() });
+        self.notes.push(Note {
+            node: node.clone(),
+            item: item.clone(),
+            text: text.clone(),
+        });
         self.emit(Event::Note { node, item, text });
     }
 
@@ -833,10 +1038,16 @@ impl Driver<'_> {
     fn log_preimage(&mut self, id: usize) {
         let slot = &self.slots[id];
         let node = &self.outlook.nodes[self.actions.all[id].node.index()];
-        let (Some(key), Some(inputs), Some(node)) = (slot.key, &slot.inputs, node) else { return };
+        let (Some(key), Some(inputs), Some(node)) = (slot.key, &slot.inputs, node) else {
+            return;
+        };
         let mut preimage = node.clone();
         preimage.insert("inputs".to_owned(), inputs.clone());
-        let written = self.run.append_preimage(&self.actions.label(id), &key, &serde_json::Value::Object(preimage));
+        let written = self.run.append_preimage(
+            &self.actions.label(id),
+            &key,
+            &serde_json::Value::Object(preimage),
+        );
         if let (None, Err(error)) = (&self.log_fault, written) {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
         }
@@ -863,7 +1074,10 @@ impl Driver<'_> {
             .filter(|target| !self.files.contains_key(&target.path))
             .map(|target| target.path.clone())
             .collect();
-        let unfinished = self.slots.iter().any(|slot| slot.stage != Stage::Idle && !matches!(slot.stage, Stage::Done(_)));
+        let unfinished = self
+            .slots
+            .iter()
+            .any(|slot| slot.stage != Stage::Idle && !matches!(slot.stage, Stage::Done(_)));
         let status = match (missing.is_empty(), self.files.is_empty()) {
             (true, _) if !unfinished => Status::Complete,
             (false, true) => Status::Nothing,
@@ -877,8 +1091,10 @@ impl Driver<'_> {
         };
         publish::write_manifest(&self.settings.out, &manifest)?;
         let over_budget = self.over_budget();
-        self.failures.sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
-        self.notes.sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
+        self.failures
+            .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
+        self.notes
+            .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
         let mut outcome = Outcome {
             run: self.run.id().to_string(),
             status,
@@ -902,7 +1118,11 @@ impl Driver<'_> {
             wall_ms: outcome.wall_ms,
         });
         if let Some(text) = self.log_fault.take() {
-            outcome.notes.push(Note { node: String::new(), item: None, text });
+            outcome.notes.push(Note {
+                node: String::new(),
+                item: None,
+                text,
+            });
         }
         self.run.write_json("outcome.json", &outcome)?;
         if total.ran > 0 {
@@ -921,15 +1141,28 @@ impl Driver<'_> {
             let action = &self.actions.all[id];
             match (self.actions.plan.graph[action.node].over, action.item) {
                 (Some(over), Some(item)) => {
-                    failed.entry(over).or_insert_with(|| (id, BTreeSet::new())).1.insert(item);
+                    failed
+                        .entry(over)
+                        .or_insert_with(|| (id, BTreeSet::new()))
+                        .1
+                        .insert(item);
                 }
                 _ => return true,
             }
         }
-        let outputs_failed = self.failures.len() > self.slots.iter().filter(|slot| slot.stage == Stage::Failed).count();
+        let outputs_failed = self.failures.len()
+            > self
+                .slots
+                .iter()
+                .filter(|slot| slot.stage == Stage::Failed)
+                .count();
         outputs_failed
             || failed.iter().any(|(over, (first, items))| {
-                !self.within_budget(*first, items.len(), self.actions.plan.cohorts[*over].items.len())
+                !self.within_budget(
+                    *first,
+                    items.len(),
+                    self.actions.plan.cohorts[*over].items.len(),
+                )
             })
     }
 }

@@ -21,12 +21,20 @@ pub(crate) struct Live {
 impl Live {
     /// Returns the counter, or nothing when no node is `@temp`.
     pub fn of(actions: &Actions) -> Option<Live> {
-        if !actions.plan.graph.node_weights().any(|node| node.attrs.temp) {
+        if !actions
+            .plan
+            .graph
+            .node_weights()
+            .any(|node| node.attrs.temp)
+        {
             return None;
         }
         // What was listed is never temporary, wherever its bytes lie.
         let counts = actions.sources().map(|stored| (stored.digest, 1)).collect();
-        Some(Live { counts, ..Live::default() })
+        Some(Live {
+            counts,
+            ..Live::default()
+        })
     }
 
     /// Takes note of what an action has made.
@@ -38,7 +46,10 @@ impl Live {
     pub fn drop_bytes(&mut self, id: usize, store: &Store) {
         for (id, made) in std::mem::take(&mut self.uncounted) {
             self.forget(id);
-            let blobs: Vec<Digest> = made.values().flat_map(|stored| blobs(stored, store)).collect();
+            let blobs: Vec<Digest> = made
+                .values()
+                .flat_map(|stored| blobs(stored, store))
+                .collect();
             for blob in &blobs {
                 *self.counts.entry(*blob).or_default() += 1;
             }
@@ -70,7 +81,10 @@ fn blobs(stored: &cerb_store::Stored, store: &Store) -> Vec<Digest> {
     match stored.form {
         Form::Blob => vec![stored.digest],
         // A tree that cannot be read has no bytes to keep.
-        Form::Tree => store.tree(&stored.digest).map(|tree| tree.entries.values().map(|blob| blob.digest).collect()).unwrap_or_default(),
+        Form::Tree => store
+            .tree(&stored.digest)
+            .map(|tree| tree.entries.values().map(|blob| blob.digest).collect())
+            .unwrap_or_default(),
         Form::Source { .. } => Vec::new(),
     }
 }

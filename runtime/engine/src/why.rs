@@ -40,25 +40,50 @@ struct Before {
 }
 
 /// Explains one action, or the first of a node that is not a hit.
-pub(crate) fn explain(actions: &Actions, outlook: &Outlook, store: &Store, name: &str) -> Result<Explanation, EngineError> {
+pub(crate) fn explain(
+    actions: &Actions,
+    outlook: &Outlook,
+    store: &Store,
+    name: &str,
+) -> Result<Explanation, EngineError> {
     let (node, item) = match name.split_once('@') {
         Some((node, item)) => (node, Some(item)),
         None => (name, None),
     };
     let index = find(node, actions)?;
-    let all: Vec<usize> = (0..actions.all.len()).filter(|&id| actions.all[id].node == index).collect();
+    let all: Vec<usize> = (0..actions.all.len())
+        .filter(|&id| actions.all[id].node == index)
+        .collect();
     if all.is_empty() {
         let full = &actions.plan.graph[index].name;
-        let words = vec![format!("`{full}` is listed while planning; it is compared by content and never runs")];
-        return Ok(Explanation { words, json: json!({ "node": full, "state": "listed" }) });
+        let words = vec![format!(
+            "`{full}` is listed while planning; it is compared by content and never runs"
+        )];
+        return Ok(Explanation {
+            words,
+            json: json!({ "node": full, "state": "listed" }),
+        });
     }
     let Some(item) = item else {
-        let of_note = all.iter().copied().find(|&id| outlook.seen[id].state != State::Hit).unwrap_or(all[0]);
+        let of_note = all
+            .iter()
+            .copied()
+            .find(|&id| outlook.seen[id].state != State::Hit)
+            .unwrap_or(all[0]);
         let mut explanation = one(of_note, actions, outlook, store)?;
         if all.len() > 1 {
-            let hits = all.iter().filter(|&&id| outlook.seen[id].state == State::Hit).count();
+            let hits = all
+                .iter()
+                .filter(|&&id| outlook.seen[id].state == State::Hit)
+                .count();
             let node = actions.name(of_note);
-            explanation.words.insert(0, format!("`{node}` goes over {} items, {hits} of them hits; this is one of them", all.len()));
+            explanation.words.insert(
+                0,
+                format!(
+                    "`{node}` goes over {} items, {hits} of them hits; this is one of them",
+                    all.len()
+                ),
+            );
         }
         return Ok(explanation);
     };
@@ -67,12 +92,20 @@ pub(crate) fn explain(actions: &Actions, outlook: &Outlook, store: &Store, name:
         None => {
             let keys: Vec<&str> = all.iter().filter_map(|&id| actions.item(id)).collect();
             let suggestion = nearest(item, keys.into_iter()).map(|near| label(node, Some(&near)));
-            Err(EngineError::UnknownNode { name: name.to_owned(), suggestion })
+            Err(EngineError::UnknownNode {
+                name: name.to_owned(),
+                suggestion,
+            })
         }
     }
 }
 
-fn one(id: usize, actions: &Actions, outlook: &Outlook, store: &Store) -> Result<Explanation, EngineError> {
+fn one(
+    id: usize,
+    actions: &Actions,
+    outlook: &Outlook,
+    store: &Store,
+) -> Result<Explanation, EngineError> {
     let seen = &outlook.seen[id];
     let name = actions.label(id);
     let before = before(&name, &actions.plan.name, store)?;
@@ -85,36 +118,63 @@ fn one(id: usize, actions: &Actions, outlook: &Outlook, store: &Store) -> Result
         _ if !seen.demanded() => words.push(format!("`{name}` is not needed by any output")),
         State::Hit => words.push(match &before {
             Some(before) if Some(before.key) == seen.key => {
-                format!("`{name}` is a hit: same operator, arguments and inputs as in run {}", before.run)
+                format!(
+                    "`{name}` is a hit: same operator, arguments and inputs as in run {}",
+                    before.run
+                )
             }
             _ => format!("`{name}` is a hit: the same work was done before"),
         }),
-        State::Run { reason: Reason::New } => {
+        State::Run {
+            reason: Reason::New,
+        } => {
             for change in changes.iter().filter(|change| change.json["same"] != true) {
                 words.push(format!("`{name}` runs because {}", change.words));
             }
             match &before {
                 Some(before) if words.is_empty() => {
-                    words.push(format!("`{name}` runs because its result of run {} was not stored", before.run));
+                    words.push(format!(
+                        "`{name}` runs because its result of run {} was not stored",
+                        before.run
+                    ));
                 }
-                Some(_) => words.extend(changes.iter().filter(|one| one.json["same"] == true).map(|one| one.words.clone())),
+                Some(_) => words.extend(
+                    changes
+                        .iter()
+                        .filter(|one| one.json["same"] == true)
+                        .map(|one| one.words.clone()),
+                ),
                 None => words.push(format!("`{name}` runs because no run has done it before")),
             }
         }
-        State::Run { reason: Reason::BytesGone } => {
-            let took = seen.record.as_ref().map(|record| format!(" (it took {} s)", seconds(record.wall_ms)));
+        State::Run {
+            reason: Reason::BytesGone,
+        } => {
+            let took = seen
+                .record
+                .as_ref()
+                .map(|record| format!(" (it took {} s)", seconds(record.wall_ms)));
             words.push(format!(
                 "`{name}` runs again because its bytes are gone and something needs them{}",
                 took.unwrap_or_default()
             ));
         }
-        State::Run { reason: Reason::Refresh } => words.push(format!("`{name}` runs because `--refresh` asks for it")),
-        State::Shared { with } => words.push(format!("`{name}` is the same work as `{with}`, which is done once for both")),
+        State::Run {
+            reason: Reason::Refresh,
+        } => words.push(format!("`{name}` runs because `--refresh` asks for it")),
+        State::Shared { with } => words.push(format!(
+            "`{name}` is the same work as `{with}`, which is done once for both"
+        )),
         State::Follows { of } if of.is_empty() => {
-            words.push(format!("the bytes of `{name}` are gone; it is remade if what reads it has to run"));
+            words.push(format!(
+                "the bytes of `{name}` are gone; it is remade if what reads it has to run"
+            ));
         }
         State::Follows { of } => {
-            words.push(format!("`{name}` follows {}: it runs unless what is remade comes out the same", quoted(of)));
+            words.push(format!(
+                "`{name}` follows {}: it runs unless what is remade comes out the same",
+                quoted(of)
+            ));
             for change in changes.iter().filter(|change| change.json["same"] != true) {
                 words.push(format!("also {}", change.words));
             }
@@ -139,9 +199,12 @@ fn one(id: usize, actions: &Actions, outlook: &Outlook, store: &Store) -> Result
 fn cause(id: usize, actions: &Actions, outlook: &Outlook) -> Option<usize> {
     let mut at = id;
     loop {
-        let up = |wanted: fn(&State) -> bool| {
-            actions.all[at].uses.iter().copied().find(|&used| outlook.seen[used].demanded() && wanted(&outlook.seen[used].state))
-        };
+        let up =
+            |wanted: fn(&State) -> bool| {
+                actions.all[at].uses.iter().copied().find(|&used| {
+                    outlook.seen[used].demanded() && wanted(&outlook.seen[used].state)
+                })
+            };
         if let Some(runs) = up(|state| matches!(state, State::Run { .. } | State::Shared { .. })) {
             return Some(runs);
         }
@@ -157,9 +220,16 @@ fn before(name: &str, pipeline: &str, store: &Store) -> Result<Option<Before>, E
         if about.is_none_or(|about| about["pipeline"] != pipeline) {
             continue;
         }
-        let found = files.preimages()?.into_iter().rfind(|one| one.action == name);
+        let found = files
+            .preimages()?
+            .into_iter()
+            .rfind(|one| one.action == name);
         if let Some(found) = found {
-            return Ok(Some(Before { run: run.to_string(), key: found.key, preimage: found.preimage }));
+            return Ok(Some(Before {
+                run: run.to_string(),
+                key: found.key,
+                preimage: found.preimage,
+            }));
         }
     }
     Ok(None)
@@ -168,10 +238,19 @@ fn before(name: &str, pipeline: &str, store: &Store) -> Result<Option<Before>, E
 /// Compares the pre-image of an action with that of the last run, field by field.
 fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> Vec<Change> {
     let action = &actions.all[id];
-    let Some(now) = &outlook.nodes[action.node.index()] else { return Vec::new() };
+    let Some(now) = &outlook.nodes[action.node.index()] else {
+        return Vec::new();
+    };
     let mut changes = Vec::new();
-    for (field, words) in [("operator", "its operator"), ("revision", "the revision of its operator"), ("device", "its device")] {
-        let (from, to) = (&before.preimage[field], now.get(field).unwrap_or(&Json::Null));
+    for (field, words) in [
+        ("operator", "its operator"),
+        ("revision", "the revision of its operator"),
+        ("device", "its device"),
+    ] {
+        let (from, to) = (
+            &before.preimage[field],
+            now.get(field).unwrap_or(&Json::Null),
+        );
         if from != to {
             changes.push(Change {
                 words: format!("{words} changed from {} to {}", plain(from), plain(to)),
@@ -196,20 +275,38 @@ fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> 
     changes
 }
 
-fn pair<'a>(from: &'a Map<String, Json>, to: &'a Map<String, Json>) -> BTreeMap<&'a str, (Option<&'a Json>, Option<&'a Json>)> {
+fn pair<'a>(
+    from: &'a Map<String, Json>,
+    to: &'a Map<String, Json>,
+) -> BTreeMap<&'a str, (Option<&'a Json>, Option<&'a Json>)> {
     let names = from.keys().chain(to.keys());
-    names.map(|name| (name.as_str(), (from.get(name), to.get(name)))).collect()
+    names
+        .map(|name| (name.as_str(), (from.get(name), to.get(name))))
+        .collect()
 }
 
-fn argument(name: &str, from: Option<&Json>, to: Option<&Json>, plan: &Plan, action: &Action) -> Change {
+fn argument(
+    name: &str,
+    from: Option<&Json>,
+    to: Option<&Json>,
+    plan: &Plan,
+    action: &Action,
+) -> Change {
     let (mut line, mut typed) = (None, None);
-    if let Work::Call { args, arg_spans, .. } = &plan.graph[action.node].work {
-        line = arg_spans.get(name).map(|span| plan.sources.line_column(*span).0);
+    if let Work::Call {
+        args, arg_spans, ..
+    } = &plan.graph[action.node].work
+    {
+        line = arg_spans
+            .get(name)
+            .map(|span| plan.sources.line_column(*span).0);
         typed = args.get(name).map(cerb_lang::Value::type_of);
     }
     let write = |json: Option<&Json>| match (json, &typed) {
         (None, _) => "nothing".to_owned(),
-        (Some(json), Some(ty)) => from_json(json, ty).map_or_else(|| plain(json), |value| value.to_string()),
+        (Some(json), Some(ty)) => {
+            from_json(json, ty).map_or_else(|| plain(json), |value| value.to_string())
+        }
         (Some(json), None) => plain(json),
     };
     let place = match line {
@@ -217,7 +314,11 @@ fn argument(name: &str, from: Option<&Json>, to: Option<&Json>, plan: &Plan, act
         None => " (its default)".to_owned(),
     };
     Change {
-        words: format!("its argument `{name}` changed from {} to {}{place}", write(from), write(to)),
+        words: format!(
+            "its argument `{name}` changed from {} to {}{place}",
+            write(from),
+            write(to)
+        ),
         json: json!({ "field": format!("args.{name}"), "from": from, "to": to, "line": line }),
     }
 }
@@ -225,7 +326,10 @@ fn argument(name: &str, from: Option<&Json>, to: Option<&Json>, plan: &Plan, act
 fn input(port: &str, from: Option<&Json>, to: Option<&Json>) -> Change {
     let field = format!("inputs.{port}");
     if from == to {
-        return Change { words: format!("its input `{port}` is the same"), json: json!({ "field": field, "same": true }) };
+        return Change {
+            words: format!("its input `{port}` is the same"),
+            json: json!({ "field": field, "same": true }),
+        };
     }
     let words = match (from, to) {
         (Some(Json::Object(from)), Some(Json::Object(to))) => {
@@ -236,18 +340,28 @@ fn input(port: &str, from: Option<&Json>, to: Option<&Json>) -> Change {
                 [first, ..] => Some(format!("{verb} {} items, such as `{first}`", keys.len())),
             };
             let keys = |wanted: fn(Option<&Json>, Option<&Json>) -> bool| {
-                pair(from, to).into_iter().filter(|(_, (from, to))| wanted(*from, *to)).map(|(key, _)| key).collect::<Vec<_>>()
+                pair(from, to)
+                    .into_iter()
+                    .filter(|(_, (from, to))| wanted(*from, *to))
+                    .map(|(key, _)| key)
+                    .collect::<Vec<_>>()
             };
             parts.extend(told("gained", keys(|from, _| from.is_none())));
             parts.extend(told("lost", keys(|_, to| to.is_none())));
-            parts.extend(told("changed at", keys(|from, to| from.is_some() && to.is_some() && from != to)));
+            parts.extend(told(
+                "changed at",
+                keys(|from, to| from.is_some() && to.is_some() && from != to),
+            ));
             format!("its input `{port}` {}", parts.join(", "))
         }
         (None, _) => format!("its input `{port}` is new"),
         (_, None) => format!("its input `{port}` is gone"),
         _ => format!("its input `{port}` changed"),
     };
-    Change { words, json: json!({ "field": field, "from": from, "to": to }) }
+    Change {
+        words,
+        json: json!({ "field": field, "from": from, "to": to }),
+    }
 }
 
 fn plain(json: &Json) -> String {
@@ -262,7 +376,11 @@ fn seconds(millis: u64) -> String {
 }
 
 fn quoted(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+    let shown: Vec<String> = names
+        .iter()
+        .take(3)
+        .map(|name| format!("`{name}`"))
+        .collect();
     match names.len() {
         0..=3 => shown.join(", "),
         more => format!("{} and {} more", shown.join(", "), more - 3),
@@ -276,23 +394,42 @@ pub(crate) fn find(name: &str, actions: &Actions) -> Result<NodeIndex, EngineErr
         [] => Err(unknown(name, actions)),
         [one] => Ok(*one),
         several => {
-            let names = several.iter().map(|node| format!("`{}`", actions.plan.graph[*node].name)).collect();
-            Err(EngineError::ManyNodes { name: name.to_owned(), names })
+            let names = several
+                .iter()
+                .map(|node| format!("`{}`", actions.plan.graph[*node].name))
+                .collect();
+            Err(EngineError::ManyNodes {
+                name: name.to_owned(),
+                names,
+            })
         }
     }
 }
 
 /// Returns the error of a name that no node has, with the nearest that one has.
 pub(crate) fn unknown(name: &str, actions: &Actions) -> EngineError {
-    let names = || actions.plan.graph.node_weights().map(|node| node.name.as_str());
+    let names = || {
+        actions
+            .plan
+            .graph
+            .node_weights()
+            .map(|node| node.name.as_str())
+    };
     let lasts = names().filter_map(|name| name.rsplit('.').next());
-    EngineError::UnknownNode { name: name.to_owned(), suggestion: nearest(name, names().chain(lasts)) }
+    EngineError::UnknownNode {
+        name: name.to_owned(),
+        suggestion: nearest(name, names().chain(lasts)),
+    }
 }
 
 /// Returns the name nearest to what was written, when it is near enough to be meant.
 fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let most = (wanted.chars().count() / 3).max(1);
-    names.map(|name| (distance(wanted, name), name)).filter(|(far, _)| *far <= most).min().map(|(_, name)| name.to_owned())
+    names
+        .map(|name| (distance(wanted, name), name))
+        .filter(|(far, _)| *far <= most)
+        .min()
+        .map(|(_, name)| name.to_owned())
 }
 
 /// Counts the letters to insert, delete, replace or swap with their neighbour.
@@ -321,7 +458,10 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_finds_its_name() {
         let names = ["nuclei", "mask", "grid"];
-        assert_eq!(nearest("nuceli", names.into_iter()), Some("nuclei".to_owned()));
+        assert_eq!(
+            nearest("nuceli", names.into_iter()),
+            Some("nuclei".to_owned())
+        );
         assert_eq!(nearest("features", names.into_iter()), None);
     }
 }

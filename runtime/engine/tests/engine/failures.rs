@@ -16,7 +16,11 @@ use crate::toy::{Bench, From, Toy};
 fn pipeline(bench: &Bench, how: &str, times: i64) -> Toy {
     let mut toy = bench.toy();
     let each = toy.cohort("s", &[("a", 1.0), ("b", 2.0), ("c", 3.0), ("d", 4.0)]);
-    let args = [("at", Value::Float(2.0)), ("how", Value::Str(how.to_owned())), ("times", Value::Int(times))];
+    let args = [
+        ("at", Value::Float(2.0)),
+        ("how", Value::Str(how.to_owned())),
+        ("times", Value::Int(times)),
+    ];
     let trouble = toy.call("trouble", "toy.trouble", &args, &[("x", From::Each(each))]);
     let add = toy.call("add", "toy.add", &[], &[("x", From::Each(trouble))]);
     let sum = toy.call("sum", "toy.sum", &[], &[("all", From::All(add))]);
@@ -32,20 +36,45 @@ fn trouble(toy: &mut Toy) -> cerb_lang::petgraph::graph::NodeIndex {
 #[test]
 fn one_item_fails_alone() {
     let bench = Bench::new();
-    let (outcome, events) = bench.try_run(&pipeline(&bench, "input", 9), &Cancel::new()).unwrap();
+    let (outcome, events) = bench
+        .try_run(&pipeline(&bench, "input", 9), &Cancel::new())
+        .unwrap();
     assert_eq!((outcome.status, outcome.exit_code()), (Status::Partial, 1));
     assert_eq!(outcome.failures.len(), 1);
     let failure = &outcome.failures[0];
-    assert_eq!((failure.node.as_str(), failure.item.as_deref(), failure.bug), ("trouble", Some("b"), false));
-    assert_eq!((outcome.nodes["add"].ran, outcome.nodes["add"].skipped, outcome.nodes["sum"].skipped), (3, 1, 1));
+    assert_eq!(
+        (failure.node.as_str(), failure.item.as_deref(), failure.bug),
+        ("trouble", Some("b"), false)
+    );
+    assert_eq!(
+        (
+            outcome.nodes["add"].ran,
+            outcome.nodes["add"].skipped,
+            outcome.nodes["sum"].skipped
+        ),
+        (3, 1, 1)
+    );
     assert_eq!(outcome.missing, ["b.txt", "sum.txt"]);
-    assert_eq!((bench.out("a.txt").as_deref(), bench.out("b.txt")), (Some("2"), None));
+    assert_eq!(
+        (bench.out("a.txt").as_deref(), bench.out("b.txt")),
+        (Some("2"), None)
+    );
     let skipped = events.iter().find_map(|event| match event {
-        Event::ActionFinished { node, state: Ended::Skipped, error, .. } if node == "add" => error.clone(),
+        Event::ActionFinished {
+            node,
+            state: Ended::Skipped,
+            error,
+            ..
+        } if node == "add" => error.clone(),
         _ => None,
     });
     assert_eq!(skipped.as_deref(), Some("`trouble@b` gave no result"));
-    assert!(bench.out("manifest.json").unwrap().contains("\"status\": \"partial\""));
+    assert!(
+        bench
+            .out("manifest.json")
+            .unwrap()
+            .contains("\"status\": \"partial\"")
+    );
 }
 
 #[test]
@@ -74,7 +103,13 @@ fn nothing_complete_is_a_failure() {
 
 #[test]
 fn retries_go_by_class() {
-    for (how, ran) in [("resources", 4), ("infrastructure", 4), ("input", 3), ("operator", 3), ("panic", 3)] {
+    for (how, ran) in [
+        ("resources", 4),
+        ("infrastructure", 4),
+        ("input", 3),
+        ("operator", 3),
+        ("panic", 3),
+    ] {
         let bench = Bench::new();
         let mut toy = pipeline(&bench, how, 2);
         let node = trouble(&mut toy);
@@ -84,7 +119,11 @@ fn retries_go_by_class() {
         if ran == 3 {
             assert_eq!(outcome.failures[0].attempts, 1, "{how}");
         } else {
-            assert!(outcome.notes[0].text.contains("attempt 1 of 3 failed"), "{:?}", outcome.notes);
+            assert!(
+                outcome.notes[0].text.contains("attempt 1 of 3 failed"),
+                "{:?}",
+                outcome.notes
+            );
         }
     }
 }
@@ -96,7 +135,10 @@ fn retries_come_to_an_end() {
     let node = trouble(&mut toy);
     toy.attrs(node).retry = 2;
     let outcome = bench.run(&toy);
-    assert_eq!((outcome.failures[0].attempts, outcome.failures[0].class), (3, "infrastructure"));
+    assert_eq!(
+        (outcome.failures[0].attempts, outcome.failures[0].class),
+        (3, "infrastructure")
+    );
 }
 
 #[test]
@@ -115,8 +157,17 @@ fn time_runs_out_and_a_second_try_may_have_more_luck() {
     let node = trouble(&mut toy);
     toy.attrs(node).timeout = Some(Duration::from_millis(60));
     let outcome = bench.run(&toy);
-    assert_eq!((outcome.failures[0].class, outcome.failures[0].bug), ("timeout", false));
-    assert!(outcome.failures[0].error.contains("was not done after 0.06 s"), "{:?}", outcome.failures);
+    assert_eq!(
+        (outcome.failures[0].class, outcome.failures[0].bug),
+        ("timeout", false)
+    );
+    assert!(
+        outcome.failures[0]
+            .error
+            .contains("was not done after 0.06 s"),
+        "{:?}",
+        outcome.failures
+    );
     let bench = Bench::new();
     let mut toy = pipeline(&bench, "sleep", 1);
     let node = trouble(&mut toy);
@@ -133,7 +184,11 @@ fn what_does_not_stop_is_left_alone_and_never_committed() {
     toy.attrs(node).timeout = Some(Duration::from_millis(50));
     let began = Instant::now();
     let outcome = bench.run(&toy);
-    assert!(began.elapsed() < Duration::from_millis(1450), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(1450),
+        "{:?}",
+        began.elapsed()
+    );
     assert_eq!(outcome.failures[0].class, "timeout");
     std::thread::sleep(Duration::from_millis(1000));
     assert_eq!(bench.preview(&toy).runs, 1, "its late result is not there");
@@ -171,10 +226,20 @@ fn a_cancelled_run_stops_what_works_and_keeps_what_is_done() {
                 slow.store(true, Ordering::SeqCst);
             }
         };
-        bench.engine().run(&toy.plan, &run, &events, &cancel).unwrap()
+        bench
+            .engine()
+            .run(&toy.plan, &run, &events, &cancel)
+            .unwrap()
     });
     assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!((outcome.exit_code(), outcome.cancelled, outcome.failures.len()), (130, true, 0));
+    assert_eq!(
+        (
+            outcome.exit_code(),
+            outcome.cancelled,
+            outcome.failures.len()
+        ),
+        (130, true, 0)
+    );
     assert_eq!(bench.out("a.txt").as_deref(), Some("2"));
     let again = bench.run(&toy);
     assert_eq!((again.exit_code(), again.nodes["trouble"].ran), (0, 1));
@@ -186,11 +251,19 @@ fn more_memory_than_there_is_fails_and_says_how_much() {
     bench.settings.memory = 1 << 20;
     let mut toy = bench.toy();
     let x = toy.single("x", 2.0);
-    let y = toy.call("y", "toy.heavy", &[("bytes", Value::Int(1 << 21))], &[("x", From::Each(x))]);
+    let y = toy.call(
+        "y",
+        "toy.heavy",
+        &[("bytes", Value::Int(1 << 21))],
+        &[("x", From::Each(x))],
+    );
     toy.output("y", y);
     let outcome = bench.run(&toy);
     let error = &outcome.failures[0].error;
-    assert_eq!(error, "`toy.heavy` asks for 2 MiB of memory and the run has 1 MiB; give it more with `--memory 2 MiB`");
+    assert_eq!(
+        error,
+        "`toy.heavy` asks for 2 MiB of memory and the run has 1 MiB; give it more with `--memory 2 MiB`"
+    );
 }
 
 #[test]
@@ -232,7 +305,10 @@ fn a_results_folder_that_cannot_be_written_is_told_before_any_work() {
     std::fs::set_permissions(&sealed, std::fs::Permissions::from_mode(0o555)).unwrap();
     if std::fs::write(sealed.join("probe"), "").is_err() {
         bench.settings.out = sealed;
-        assert_eq!(bench.try_run(&toy, &Cancel::new()).unwrap_err().code(), "engine::out");
+        assert_eq!(
+            bench.try_run(&toy, &Cancel::new()).unwrap_err().code(),
+            "engine::out"
+        );
     }
     assert!(bench.done().is_empty());
 }
@@ -241,10 +317,21 @@ fn a_results_folder_that_cannot_be_written_is_told_before_any_work() {
 fn the_manifest_says_what_is_there() {
     let bench = Bench::new();
     bench.run(&pipeline(&bench, "input", 0));
-    let manifest: cerb_engine::Manifest = serde_json::from_str(&bench.out("manifest.json").unwrap()).unwrap();
-    assert_eq!((manifest.status.as_str(), manifest.files.len(), manifest.missing.len()), ("complete", 5, 0));
+    let manifest: cerb_engine::Manifest =
+        serde_json::from_str(&bench.out("manifest.json").unwrap()).unwrap();
+    assert_eq!(
+        (
+            manifest.status.as_str(),
+            manifest.files.len(),
+            manifest.missing.len()
+        ),
+        ("complete", 5, 0)
+    );
     let file = &manifest.files["a.txt"];
-    assert_eq!((file.node.as_str(), file.item.as_deref(), file.bytes), ("add", Some("a"), 1));
+    assert_eq!(
+        (file.node.as_str(), file.item.as_deref(), file.bytes),
+        ("add", Some("a"), 1)
+    );
     assert_eq!(file.digest, cerb_store::Digest::of(b"2"));
     let all: BTreeMap<_, _> = manifest.files;
     assert!(all.contains_key("sum.txt"));
@@ -255,8 +342,20 @@ fn who_shares_the_work_shares_the_failure() {
     let bench = Bench::new();
     let mut toy = bench.toy();
     let each = toy.cohort("s", &[("a", 2.0), ("b", 2.0)]);
-    let y = toy.call("y", "toy.trouble", &[("at", Value::Float(2.0))], &[("x", From::Each(each))]);
+    let y = toy.call(
+        "y",
+        "toy.trouble",
+        &[("at", Value::Float(2.0))],
+        &[("x", From::Each(each))],
+    );
     toy.output("{key}", y);
     let outcome = bench.run(&toy);
-    assert_eq!((outcome.total().failed, outcome.failures.len(), bench.done().len()), (2, 2, 1));
+    assert_eq!(
+        (
+            outcome.total().failed,
+            outcome.failures.len(),
+            bench.done().len()
+        ),
+        (2, 2, 1)
+    );
 }

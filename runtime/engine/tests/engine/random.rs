@@ -20,16 +20,22 @@ struct Spec {
 }
 
 fn spec() -> impl Strategy<Value = Spec> {
-    (0..4usize, 0..3i32, any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<bool>(), any::<bool>()).prop_map(
-        |(operator, by, first, second, temp, output)| Spec {
+    (
+        0..4usize,
+        0..3i32,
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(operator, by, first, second, temp, output)| Spec {
             operator,
             by,
             first: first.index(1000),
             second: second.index(1000),
             temp,
             output,
-        },
-    )
+        })
 }
 
 fn build(bench: &Bench, specs: &[Spec], items: &[f64], delta: &[f64]) -> Toy {
@@ -45,14 +51,28 @@ fn build(bench: &Bench, specs: &[Spec], items: &[f64], delta: &[f64]) -> Toy {
         let gathered = toy.plan.graph[one].over.is_some();
         let by = f64::from(spec.by) + delta.get(at).copied().unwrap_or(0.0);
         let node = match spec.operator {
-            0 => toy.call(&name, "toy.add", &[("by", Value::Float(by))], &[("x", From::Each(one))]),
+            0 => toy.call(
+                &name,
+                "toy.add",
+                &[("by", Value::Float(by))],
+                &[("x", From::Each(one))],
+            ),
             1 => toy.call(&name, "toy.floor", &[], &[("x", From::Each(one))]),
             2 if gathered => toy.call(&name, "toy.sum", &[], &[("all", From::All(one))]),
-            _ => toy.call(&name, "toy.plus", &[], &[("a", From::Each(one)), ("b", From::Each(two))]),
+            _ => toy.call(
+                &name,
+                "toy.plus",
+                &[],
+                &[("a", From::Each(one)), ("b", From::Each(two))],
+            ),
         };
         toy.attrs(node).temp = spec.temp;
         if spec.output || at + 1 == specs.len() {
-            let path = if toy.plan.graph[node].over.is_some() { format!("{name}/{{key}}") } else { name };
+            let path = if toy.plan.graph[node].over.is_some() {
+                format!("{name}/{{key}}")
+            } else {
+                name
+            };
             toy.output(&path, node);
         }
         nodes.push(node);
@@ -62,9 +82,19 @@ fn build(bench: &Bench, specs: &[Spec], items: &[f64], delta: &[f64]) -> Toy {
 
 /// Deletes some blobs of the store, as collection or an accident might.
 fn lose_bytes(bench: &Bench, chance: &mut impl FnMut() -> bool) {
-    let Ok(folders) = std::fs::read_dir(bench.store.root().join("blobs")) else { return };
-    let mut files: Vec<_> =
-        folders.flatten().flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()).map(|file| file.path()).collect();
+    let Ok(folders) = std::fs::read_dir(bench.store.root().join("blobs")) else {
+        return;
+    };
+    let mut files: Vec<_> = folders
+        .flatten()
+        .flat_map(|folder| {
+            std::fs::read_dir(folder.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+        })
+        .map(|file| file.path())
+        .collect();
     files.sort();
     for file in files {
         if chance() {
@@ -78,17 +108,30 @@ fn check(bench: &Bench, toy: &Toy) -> Result<(), TestCaseError> {
     let (outcome, events) = bench.try_run(toy, &Cancel::new()).unwrap();
     prop_assert_eq!(outcome.exit_code(), 0, "{:?}", outcome.failures);
     let names = |wanted: fn(&State) -> bool| -> BTreeSet<(String, Option<String>)> {
-        preview.actions.iter().filter(|one| wanted(&one.state)).map(|one| (one.node.clone(), one.item.clone())).collect()
+        preview
+            .actions
+            .iter()
+            .filter(|one| wanted(&one.state))
+            .map(|one| (one.node.clone(), one.item.clone()))
+            .collect()
     };
     let ran: BTreeSet<(String, Option<String>)> = events
         .iter()
         .filter_map(|event| match event {
-            Event::ActionFinished { node, item, state: Ended::Ran, .. } => Some((node.clone(), item.clone())),
+            Event::ActionFinished {
+                node,
+                item,
+                state: Ended::Ran,
+                ..
+            } => Some((node.clone(), item.clone())),
             _ => None,
         })
         .collect();
     let may = names(|state| matches!(state, State::Run { .. } | State::Follows { .. }));
-    prop_assert!(ran.is_subset(&may), "ran {ran:?}, but the plan said {may:?}");
+    prop_assert!(
+        ran.is_subset(&may),
+        "ran {ran:?}, but the plan said {may:?}"
+    );
     let hits = names(|state| *state == State::Hit);
     prop_assert!(ran.is_disjoint(&hits));
     prop_assert_eq!(outcome.total().ran == 0, preview.runs == 0);
@@ -101,7 +144,10 @@ fn check(bench: &Bench, toy: &Toy) -> Result<(), TestCaseError> {
 
 /// Graphs tried; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(48)
 }
 
 proptest! {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cerb_engine::{Ctx, Determinism, Entry, ListEnv, Listing, OpError, Operator, Registry, RootRef, ports};
+use cerb_engine::{
+    Ctx, Determinism, Entry, ListEnv, Listing, OpError, Operator, Registry, RootRef, ports,
+};
 use cerb_lang::{Catalog, Facts, Misfit, Origin, Type, Unit, Value};
 use cerb_store::{Digest, Store, Stored};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -60,7 +62,13 @@ struct Cut {
 }
 impl Default for Cut {
     fn default() -> Self {
-        Cut { side: Pixels(448), outside: Outside::White, only: None, limit: None, overlap: None }
+        Cut {
+            side: Pixels(448),
+            outside: Outside::White,
+            only: None,
+            limit: None,
+            overlap: None,
+        }
     }
 }
 impl Operator for Cut {
@@ -71,7 +79,12 @@ impl Operator for Cut {
     type Out = Y;
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
         let mut facts = inputs.clone();
-        facts.set("y", "side", Value::Quantity(f64::from(self.side.0), Unit::Px), Origin::Param("side".to_owned()));
+        facts.set(
+            "y",
+            "side",
+            Value::Quantity(f64::from(self.side.0), Unit::Px),
+            Origin::Param("side".to_owned()),
+        );
         Ok(facts)
     }
     fn run(&self, X { x }: X, _: &mut Ctx) -> Result<Y, OpError> {
@@ -96,7 +109,9 @@ impl Operator for Keyer {
     type In = X;
     type Out = Wrong;
     fn run(&self, _: X, _: &mut Ctx) -> Result<Wrong, OpError> {
-        Ok(Wrong { many: BTreeMap::new() })
+        Ok(Wrong {
+            many: BTreeMap::new(),
+        })
     }
 }
 
@@ -120,7 +135,12 @@ impl Listing for Scan {
             .into_iter()
             .map(|key| Entry {
                 key: key.to_owned(),
-                stored: Stored::source("Number", root.join(key), 1, BTreeMap::from([("content".to_owned(), Digest::of(b"").to_string().into())])),
+                stored: Stored::source(
+                    "Number",
+                    root.join(key),
+                    1,
+                    BTreeMap::from([("content".to_owned(), Digest::of(b"").to_string().into())]),
+                ),
                 facts: BTreeMap::new(),
                 shown: format!("data/{key}"),
             })
@@ -132,13 +152,24 @@ fn with_view<T>(body: impl FnOnce(&dyn Catalog) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let roots = BTreeMap::from([("data".to_owned(), dir.path().join("data"))]);
-    let registry = registry().with::<Cut>().with_listing::<Scan>().checked().unwrap();
-    let env = ListEnv { roots: &roots, store: &store, rehash: false };
+    let registry = registry()
+        .with::<Cut>()
+        .with_listing::<Scan>()
+        .checked()
+        .unwrap();
+    let env = ListEnv {
+        roots: &roots,
+        store: &store,
+        rehash: false,
+    };
     body(&registry.catalog(&env))
 }
 
 fn check(args: &[(&str, Value)]) -> Result<Facts, Misfit> {
-    let args = args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let args = args
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
     with_view(|view| view.check("toy.cut", &args, &Facts::default()))
 }
 
@@ -147,22 +178,55 @@ fn a_signature_is_read_off_the_struct() {
     with_view(|view| {
         let cut = view.signature("toy.cut").unwrap();
         assert_eq!(cut.doc, "Cuts patches.\n\nA second paragraph.");
-        assert_eq!(cut.example.as_deref(), Some("let y = toy.cut(x, side: 448 px)"));
-        assert_eq!((cut.revision, cut.determinism.as_str(), cut.plan_time), (3, "device", false));
+        assert_eq!(
+            cut.example.as_deref(),
+            Some("let y = toy.cut(x, side: 448 px)")
+        );
+        assert_eq!(
+            (cut.revision, cut.determinism.as_str(), cut.plan_time),
+            (3, "device", false)
+        );
         let param = |name: &str| cut.params.iter().find(|param| param.name == name).unwrap();
-        assert_eq!((param("side").ty.clone(), param("side").default.clone()), (Type::Quantity(Unit::Px), Some(Value::Quantity(448.0, Unit::Px))));
+        assert_eq!(
+            (param("side").ty.clone(), param("side").default.clone()),
+            (
+                Type::Quantity(Unit::Px),
+                Some(Value::Quantity(448.0, Unit::Px))
+            )
+        );
         assert_eq!(param("side").doc, "Side of a patch.");
-        assert_eq!((param("outside").ty.clone(), param("outside").choices.clone()), (Type::Str, vec!["white".to_owned(), "black".to_owned()]));
-        assert_eq!(param("outside").default, Some(Value::Str("white".to_owned())));
+        assert_eq!(
+            (
+                param("outside").ty.clone(),
+                param("outside").choices.clone()
+            ),
+            (Type::Str, vec!["white".to_owned(), "black".to_owned()])
+        );
+        assert_eq!(
+            param("outside").default,
+            Some(Value::Str("white".to_owned()))
+        );
         assert_eq!(param("limit").ty, Type::Optional(Box::new(Type::Int)));
-        assert_eq!(param("only").ty, Type::Optional(Box::new(Type::List(Box::new(Type::Str)))));
-        assert_eq!(param("overlap").ty, Type::Optional(Box::new(Type::Quantity(Unit::Px))));
+        assert_eq!(
+            param("only").ty,
+            Type::Optional(Box::new(Type::List(Box::new(Type::Str))))
+        );
+        assert_eq!(
+            param("overlap").ty,
+            Type::Optional(Box::new(Type::Quantity(Unit::Px)))
+        );
         assert_eq!(cut.inputs[0].doc, "The number.");
         assert_eq!(cut.inputs[0].ty, Type::Kind("Number".to_owned()));
         let sum = view.signature("toy.sum").unwrap();
-        assert_eq!(sum.inputs[0].ty, Type::Map(Box::new(Type::Kind("Number".to_owned()))));
+        assert_eq!(
+            sum.inputs[0].ty,
+            Type::Map(Box::new(Type::Kind("Number".to_owned())))
+        );
         let plus = view.signature("toy.plus").unwrap();
-        assert_eq!(plus.inputs[1].ty, Type::Optional(Box::new(Type::Kind("Number".to_owned()))));
+        assert_eq!(
+            plus.inputs[1].ty,
+            Type::Optional(Box::new(Type::Kind("Number".to_owned())))
+        );
     });
 }
 
@@ -176,14 +240,31 @@ fn facts_come_from_the_operator() {
 fn a_refused_value_names_its_parameter() {
     let at = |args: &[(&str, Value)]| {
         let misfit = check(args).unwrap_err();
-        (misfit.labels.first().map(|(origin, _)| origin.clone()), misfit.labels.first().map(|(_, text)| text.clone()).unwrap_or_default(), misfit.help)
+        (
+            misfit.labels.first().map(|(origin, _)| origin.clone()),
+            misfit
+                .labels
+                .first()
+                .map(|(_, text)| text.clone())
+                .unwrap_or_default(),
+            misfit.help,
+        )
     };
     let side = Some(Origin::Param("side".to_owned()));
-    let (origin, text, _) = at(&[("outside", Value::Str("white".to_owned())), ("side", Value::Quantity(9000.0, Unit::Px))]);
-    assert_eq!((origin, text.as_str()), (side.clone(), "9000 px is not at most 8192 px"));
+    let (origin, text, _) = at(&[
+        ("outside", Value::Str("white".to_owned())),
+        ("side", Value::Quantity(9000.0, Unit::Px)),
+    ]);
+    assert_eq!(
+        (origin, text.as_str()),
+        (side.clone(), "9000 px is not at most 8192 px")
+    );
     let (origin, text, _) = at(&[("side", Value::Quantity(1.5, Unit::Px))]);
     assert_eq!((origin, text.as_str()), (side, "1.5 is not a whole number"));
-    let (origin, _, help) = at(&[("outside", Value::Str("grey".to_owned())), ("side", Value::Quantity(4.0, Unit::Px))]);
+    let (origin, _, help) = at(&[
+        ("outside", Value::Str("grey".to_owned())),
+        ("side", Value::Quantity(4.0, Unit::Px)),
+    ]);
     assert_eq!(origin, Some(Origin::Param("outside".to_owned())));
     assert_eq!(help.as_deref(), Some("it is one of `white`, `black`"));
     let (origin, ..) = at(&[("sied", Value::Int(1))]);
@@ -194,35 +275,64 @@ fn a_refused_value_names_its_parameter() {
 fn a_missing_argument_is_told() {
     with_view(|view| {
         let misfit = view.list("toy.scan", &BTreeMap::new()).unwrap_err();
-        assert_eq!(misfit.title, "`toy.scan` lacks a parameter: missing field `root`");
+        assert_eq!(
+            misfit.title,
+            "`toy.scan` lacks a parameter: missing field `root`"
+        );
     });
 }
 
 #[test]
 fn a_listing_gives_sorted_entries_with_handles() {
     with_view(|view| {
-        let args = BTreeMap::from([("root".to_owned(), Value::Root("data".to_owned())), ("limit".to_owned(), Value::None)]);
+        let args = BTreeMap::from([
+            ("root".to_owned(), Value::Root("data".to_owned())),
+            ("limit".to_owned(), Value::None),
+        ]);
         let listed = view.list("toy.scan", &args).unwrap();
-        assert_eq!(listed.iter().map(|one| one.key.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            listed
+                .iter()
+                .map(|one| one.key.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         let stored: Stored = serde_json::from_value(listed[0].handle.clone()).unwrap();
         assert_eq!(stored.digest.to_string(), listed[0].digest);
         assert!(view.signature("toy.scan").unwrap().many);
         let args = BTreeMap::from([("root".to_owned(), Value::Root("nowhere".to_owned()))]);
-        assert!(view.list("toy.scan", &args).unwrap_err().help.unwrap().contains("--root nowhere=DIR"));
+        assert!(
+            view.list("toy.scan", &args)
+                .unwrap_err()
+                .help
+                .unwrap()
+                .contains("--root nowhere=DIR")
+        );
     });
 }
 
 #[test]
 fn two_operators_of_one_name_are_refused() {
     let errors = registry().with::<Add>().checked().err().unwrap();
-    assert_eq!(errors[0].to_string(), "operator `toy.add` cannot be registered: another operator has this name");
-    assert!(registry().and(Registry::new().with::<Add>()).checked().is_err());
+    assert_eq!(
+        errors[0].to_string(),
+        "operator `toy.add` cannot be registered: another operator has this name"
+    );
+    assert!(
+        registry()
+            .and(Registry::new().with::<Add>())
+            .checked()
+            .is_err()
+    );
 }
 
 #[test]
 fn an_output_cannot_be_keyed() {
     let errors = Registry::new().with::<Keyer>().checked().err().unwrap();
-    assert!(errors[0].reason.contains("output port `many` is keyed"), "{errors:?}");
+    assert!(
+        errors[0].reason.contains("output port `many` is keyed"),
+        "{errors:?}"
+    );
 }
 
 #[test]

@@ -9,12 +9,17 @@ use cerb_store::Store;
 use crate::toy::{Bench, From, Toy};
 
 fn numbers(count: usize) -> Vec<(String, f64)> {
-    (0..count).map(|at| (format!("{at:05}"), at as f64)).collect()
+    (0..count)
+        .map(|at| (format!("{at:05}"), at as f64))
+        .collect()
 }
 
 fn heavy(bench: &Bench, count: usize, bytes: i64, cores: i64) -> Toy {
     let items = numbers(count);
-    let items: Vec<(&str, f64)> = items.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let items: Vec<(&str, f64)> = items
+        .iter()
+        .map(|(key, value)| (key.as_str(), *value))
+        .collect();
     let mut toy = bench.toy();
     let each = toy.cohort("s", &items);
     let args = [("bytes", Value::Int(bytes)), ("cores", Value::Int(cores))];
@@ -52,7 +57,9 @@ fn one_worker_goes_through_item_after_item() {
     let order: Vec<String> = events
         .iter()
         .filter_map(|event| match event {
-            Event::ActionStarted { node, item, .. } => Some(format!("{node}@{}", item.clone().unwrap())),
+            Event::ActionStarted { node, item, .. } => {
+                Some(format!("{node}@{}", item.clone().unwrap()))
+            }
             _ => None,
         })
         .collect();
@@ -64,13 +71,37 @@ fn events_are_one_stream_and_the_log_holds_the_same() {
     let bench = Bench::new();
     let toy = heavy(&bench, 2, 1, 1);
     let (outcome, events) = bench.try_run(&toy, &Cancel::new()).unwrap();
-    let logged: Vec<Event> = bench.store.open_run(&outcome.run).unwrap().events().unwrap();
+    let logged: Vec<Event> = bench
+        .store
+        .open_run(&outcome.run)
+        .unwrap()
+        .events()
+        .unwrap();
     assert_eq!(logged, events);
-    assert!(matches!(events.first(), Some(Event::RunStarted { actions: 2, runs: 2, .. })));
-    assert!(matches!(events.last(), Some(Event::RunFinished { ran: 2, .. })));
-    assert!(events.iter().any(|event| matches!(event, Event::ActionFinished { state: Ended::Ran, .. })));
+    assert!(matches!(
+        events.first(),
+        Some(Event::RunStarted {
+            actions: 2,
+            runs: 2,
+            ..
+        })
+    ));
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunFinished { ran: 2, .. })
+    ));
+    assert!(events.iter().any(|event| matches!(
+        event,
+        Event::ActionFinished {
+            state: Ended::Ran,
+            ..
+        }
+    )));
     // Ten reports in ten milliseconds are throttled to the first.
-    let progress = events.iter().filter(|event| matches!(event, Event::Progress { total: 10, .. })).count();
+    let progress = events
+        .iter()
+        .filter(|event| matches!(event, Event::Progress { total: 10, .. }))
+        .count();
     assert!((2..=6).contains(&progress), "{progress}");
 }
 
@@ -79,7 +110,12 @@ fn two_engines_on_one_store_run_each_action_once() {
     let bench = Bench::new();
     let store = Store::open(&bench.dir.path().join("store")).unwrap();
     let toy = heavy(&bench, 12, 1, 1);
-    let other = Bench { dir: tempfile::tempdir().unwrap(), store, registry: crate::toy::registry(), settings: bench.settings.clone() };
+    let other = Bench {
+        dir: tempfile::tempdir().unwrap(),
+        store,
+        registry: crate::toy::registry(),
+        settings: bench.settings.clone(),
+    };
     let (one, two) = std::thread::scope(|scope| {
         let one = scope.spawn(|| bench.run(&toy));
         let two = scope.spawn(|| other.run(&toy));
@@ -93,7 +129,9 @@ fn two_engines_on_one_store_run_each_action_once() {
 /// Runs as another process when told where the store is; see below.
 #[test]
 fn worker_process() {
-    let Some(place) = std::env::var_os("CERB_ENGINE_TEST_STORE") else { return };
+    let Some(place) = std::env::var_os("CERB_ENGINE_TEST_STORE") else {
+        return;
+    };
     let mut bench = Bench::new();
     bench.store = Store::open(std::path::Path::new(&place)).unwrap();
     let toy = heavy(&bench, 12, 1, 1);
@@ -119,7 +157,13 @@ fn processes_on_one_store_run_each_action_once() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success());
         let text = String::from_utf8(output.stdout).unwrap();
-        let count = text.split("ran=").nth(1).unwrap().split(';').next().unwrap();
+        let count = text
+            .split("ran=")
+            .nth(1)
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap();
         ran += count.parse::<usize>().unwrap();
     }
     assert_eq!(ran, 12);
@@ -146,19 +190,26 @@ fn an_engine_that_waits_for_another_can_be_cancelled() {
     assert!(began.elapsed() < Duration::from_secs(3));
 }
 
-/// Measures the overhead; prints it, and holds it to a bound that a busy machine keeps too.
 #[test]
-fn overhead_stays_small() {
+fn an_action_costs_less_than_a_millisecond_of_processor_time() {
     let mut bench = Bench::new();
     bench.settings.jobs = 2;
     let items = numbers(2000);
     // Ten apart, so that no two items come to the same work.
-    let items: Vec<(&str, f64)> = items.iter().map(|(key, value)| (key.as_str(), *value * 10.0)).collect();
+    let items: Vec<(&str, f64)> = items
+        .iter()
+        .map(|(key, value)| (key.as_str(), *value * 10.0))
+        .collect();
     let mut toy = bench.toy();
     let each = toy.cohort("s", &items);
     let mut last = each;
     for step in 0..4 {
-        last = toy.call(&format!("n{step}"), "toy.add", &[], &[("x", From::Each(last))]);
+        last = toy.call(
+            &format!("n{step}"),
+            "toy.add",
+            &[],
+            &[("x", From::Each(last))],
+        );
     }
     let sum = toy.call("sum", "toy.sum", &[], &[("all", From::All(last))]);
     toy.output("sum", sum);
@@ -173,5 +224,7 @@ fn overhead_stays_small() {
         second.wall_ms,
         second.cpu_ms
     );
-    assert_eq!(second.total().ran, 0);
+    // Other tests run in this process too, so both are above the truth.
+    assert_eq!((first.total().ran, second.total().ran), (8001, 0));
+    assert!(first.cpu_ms < 8001 && second.cpu_ms < 8001);
 }

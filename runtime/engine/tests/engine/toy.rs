@@ -8,8 +8,8 @@ use std::{
 };
 
 use cerb_engine::{
-    Cancel, Ctx, DeviceChoice, Engine, EngineError, Event, Explanation, Keyed, Needs, OpError, Operator, Outcome, Preview,
-    Registry, Settings, State, ports,
+    Cancel, Ctx, DeviceChoice, Engine, EngineError, Event, Explanation, Keyed, Needs, OpError,
+    Operator, Outcome, Preview, Registry, Settings, State, ports,
 };
 use cerb_lang::{
     Attrs, Cohort, Facts, Item, Listed, Node, Output, Plan, SourceMap, Span, Value, Wire, Work,
@@ -27,11 +27,17 @@ impl Artifact for Number {
     const KIND: &'static str = "Number";
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(self.0.to_string().as_bytes())?;
-        Ok(Stored::blob(Self::KIND, blob, BTreeMap::from([("value".to_owned(), self.0.into())])))
+        Ok(Stored::blob(
+            Self::KIND,
+            blob,
+            BTreeMap::from([("value".to_owned(), self.0.into())]),
+        ))
     }
     fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError> {
         let text = String::from_utf8_lossy(&store.read_blob(&stored.digest)?).into_owned();
-        text.parse().map(Number).map_err(|_| StoreError::artifact(Self::KIND, "no number"))
+        text.parse()
+            .map(Number)
+            .map_err(|_| StoreError::artifact(Self::KIND, "no number"))
     }
 }
 
@@ -43,12 +49,17 @@ static TRIES: Mutex<Option<HashMap<(PathBuf, String), u32>>> = Mutex::new(None);
 static MEMORY: Mutex<Option<HashMap<PathBuf, (u64, u64)>>> = Mutex::new(None);
 
 fn did(ctx: &Ctx, what: String) {
-    DONE.lock().unwrap().push((ctx.store().root().to_path_buf(), what));
+    DONE.lock()
+        .unwrap()
+        .push((ctx.store().root().to_path_buf(), what));
 }
 
 fn tries(ctx: &Ctx, what: &str) -> u32 {
     let mut all = TRIES.lock().unwrap();
-    let count = all.get_or_insert_default().entry((ctx.store().root().to_path_buf(), what.to_owned())).or_default();
+    let count = all
+        .get_or_insert_default()
+        .entry((ctx.store().root().to_path_buf(), what.to_owned()))
+        .or_default();
     *count += 1;
     *count
 }
@@ -102,7 +113,9 @@ impl Operator for Add {
     type Out = Y;
     fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<Y, OpError> {
         did(ctx, format!("{}+{}", x.0, self.by));
-        Ok(Y { y: Number(x.0 + self.by) })
+        Ok(Y {
+            y: Number(x.0 + self.by),
+        })
     }
 }
 
@@ -116,7 +129,9 @@ impl Operator for Floor {
     type Out = Y;
     fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<Y, OpError> {
         did(ctx, format!("floor {}", x.0));
-        Ok(Y { y: Number(x.0.floor()) })
+        Ok(Y {
+            y: Number(x.0.floor()),
+        })
     }
 }
 
@@ -133,7 +148,9 @@ impl Operator for Plus {
         if b.is_none() {
             ctx.note("nothing to add");
         }
-        Ok(Y { y: Number(a.0 + b.map_or(0.0, |b| b.0)) })
+        Ok(Y {
+            y: Number(a.0 + b.map_or(0.0, |b| b.0)),
+        })
     }
 }
 
@@ -147,7 +164,9 @@ impl Operator for Sum {
     type Out = Y;
     fn run(&self, All { all }: All, ctx: &mut Ctx) -> Result<Y, OpError> {
         did(ctx, "sum".to_owned());
-        Ok(Y { y: Number(all.values().map(|one| one.0).sum()) })
+        Ok(Y {
+            y: Number(all.values().map(|one| one.0).sum()),
+        })
     }
 }
 
@@ -164,7 +183,11 @@ pub struct Trouble {
 }
 impl Default for Trouble {
     fn default() -> Self {
-        Trouble { at: f64::MAX, how: "input".to_owned(), times: u32::MAX }
+        Trouble {
+            at: f64::MAX,
+            how: "input".to_owned(),
+            times: u32::MAX,
+        }
     }
 }
 impl Operator for Trouble {
@@ -212,7 +235,11 @@ impl Operator for Heavy {
     type In = X;
     type Out = Y;
     fn needs(&self) -> Needs {
-        Needs { cpus: self.cores, memory: self.bytes, gpu: false }
+        Needs {
+            cpus: self.cores,
+            memory: self.bytes,
+            gpu: false,
+        }
     }
     fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<Y, OpError> {
         let root = ctx.store().root().to_path_buf();
@@ -272,7 +299,10 @@ impl Toy {
             warnings: Vec::new(),
             sources,
         };
-        Toy { plan, store: store.clone() }
+        Toy {
+            plan,
+            store: store.clone(),
+        }
     }
 
     fn listed(&self, key: &str, value: f64) -> Listed {
@@ -301,11 +331,27 @@ impl Toy {
 
     /// Adds a cohort and the node that gives its items.
     pub fn cohort(&mut self, name: &str, items: &[(&str, f64)]) -> NodeIndex {
-        let items: Vec<Item> =
-            items.iter().map(|(key, value)| Item { key: (*key).to_owned(), listed: vec![self.listed(key, *value)] }).collect();
+        let items: Vec<Item> = items
+            .iter()
+            .map(|(key, value)| Item {
+                key: (*key).to_owned(),
+                listed: vec![self.listed(key, *value)],
+            })
+            .collect();
         let cohort = self.plan.cohorts.len();
-        self.plan.cohorts.push(Cohort { name: name.to_owned(), items, tolerate: None });
-        self.node(name, Some(cohort), Work::Element { cohort, variable: 0 })
+        self.plan.cohorts.push(Cohort {
+            name: name.to_owned(),
+            items,
+            tolerate: None,
+        });
+        self.node(
+            name,
+            Some(cohort),
+            Work::Element {
+                cohort,
+                variable: 0,
+            },
+        )
     }
 
     /// Adds a single listed number.
@@ -315,14 +361,23 @@ impl Toy {
     }
 
     /// Adds a call; it goes over the cohort of whatever it reads item by item.
-    pub fn call(&mut self, name: &str, operator: &str, args: &[(&str, Value)], inputs: &[(&str, From)]) -> NodeIndex {
+    pub fn call(
+        &mut self,
+        name: &str,
+        operator: &str,
+        args: &[(&str, Value)],
+        inputs: &[(&str, From)],
+    ) -> NodeIndex {
         let over = inputs.iter().find_map(|(_, from)| match from {
             From::Each(node) => self.plan.graph[*node].over,
             From::All(_) => None,
         });
         let work = Work::Call {
             operator: operator.to_owned(),
-            args: args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            args: args
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             arg_spans: args
                 .iter()
                 .map(|(name, _)| ((*name).to_owned(), Span::new(cerb_lang::FileId(0), 10, 11)))
@@ -334,7 +389,15 @@ impl Toy {
                 From::Each(source) => (*source, false),
                 From::All(source) => (*source, true),
             };
-            self.plan.graph.add_edge(source, node, Wire { from: "y".to_owned(), to: (*port).to_owned(), gather });
+            self.plan.graph.add_edge(
+                source,
+                node,
+                Wire {
+                    from: "y".to_owned(),
+                    to: (*port).to_owned(),
+                    gather,
+                },
+            );
         }
         node
     }
@@ -343,7 +406,13 @@ impl Toy {
     pub fn output(&mut self, path: &str, node: NodeIndex) {
         let over = self.plan.graph[node].over;
         let span = Span::new(cerb_lang::FileId(0), 0, 1);
-        self.plan.outputs.push(Output { path: path.to_owned(), node, port: "y".to_owned(), over, span });
+        self.plan.outputs.push(Output {
+            path: path.to_owned(),
+            node,
+            port: "y".to_owned(),
+            over,
+            span,
+        });
     }
 
     /// Returns the attributes of a node, to set them.
@@ -373,7 +442,12 @@ impl Bench {
             out: dir.path().join("out"),
             refresh: Vec::new(),
         };
-        Bench { dir, store, registry: registry(), settings }
+        Bench {
+            dir,
+            store,
+            registry: registry(),
+            settings,
+        }
     }
 
     pub fn engine(&self) -> Engine<'_> {
@@ -392,10 +466,19 @@ impl Bench {
         self.engine().why(&toy.plan, name).unwrap()
     }
 
-    pub fn try_run(&self, toy: &Toy, cancel: &Cancel) -> Result<(Outcome, Vec<Event>), EngineError> {
+    pub fn try_run(
+        &self,
+        toy: &Toy,
+        cancel: &Cancel,
+    ) -> Result<(Outcome, Vec<Event>), EngineError> {
         let run = self.store.begin_run().unwrap();
         let events = Mutex::new(Vec::new());
-        let outcome = self.engine().run(&toy.plan, &run, &|event| events.lock().unwrap().push(event.clone()), cancel)?;
+        let outcome = self.engine().run(
+            &toy.plan,
+            &run,
+            &|event| events.lock().unwrap().push(event.clone()),
+            cancel,
+        )?;
         Ok((outcome, events.into_inner().unwrap()))
     }
 
@@ -406,7 +489,9 @@ impl Bench {
     /// Returns what operators did on this store since it was last asked, sorted.
     pub fn done(&self) -> Vec<String> {
         let mut all = DONE.lock().unwrap();
-        let (mine, others): (Vec<_>, Vec<_>) = all.drain(..).partition(|(root, _)| root == self.store.root());
+        let (mine, others): (Vec<_>, Vec<_>) = all
+            .drain(..)
+            .partition(|(root, _)| root == self.store.root());
         *all = others;
         let mut mine: Vec<String> = mine.into_iter().map(|(_, what)| what).collect();
         mine.sort();
@@ -415,7 +500,12 @@ impl Bench {
 
     /// Returns the peak of the memory that heavy toys held at once.
     pub fn peak(&self) -> u64 {
-        MEMORY.lock().unwrap().get_or_insert_default().get(self.store.root()).map_or(0, |(_, peak)| *peak)
+        MEMORY
+            .lock()
+            .unwrap()
+            .get_or_insert_default()
+            .get(self.store.root())
+            .map_or(0, |(_, peak)| *peak)
     }
 
     /// Returns what stands at an output path.
@@ -426,6 +516,14 @@ impl Bench {
 
 /// Returns the state of an action, `node` or `node@item`.
 pub fn state(preview: &Preview, name: &str) -> State {
-    let (node, item) = name.split_once('@').map_or((name, None), |(node, item)| (node, Some(item)));
-    preview.actions.iter().find(|one| one.node == node && one.item.as_deref() == item).unwrap().state.clone()
+    let (node, item) = name
+        .split_once('@')
+        .map_or((name, None), |(node, item)| (node, Some(item)));
+    preview
+        .actions
+        .iter()
+        .find(|one| one.node == node && one.item.as_deref() == item)
+        .unwrap()
+        .state
+        .clone()
 }
