@@ -5,7 +5,7 @@ use crate::{Grid, math};
 /// Blurs with a standard deviation of `sigma` pixels; edges are repeated, the kernel
 /// ends at four standard deviations, as SciPy's does. A `sigma` of 0 or less changes nothing.
 pub fn gaussian(grid: &Grid<f32>, sigma: f64) -> Grid<f32> {
-    if !(sigma > 0.0) || grid.is_empty() {
+    if sigma.is_nan() || sigma <= 0.0 || grid.is_empty() {
         return grid.clone();
     }
     let kernel = kernel(sigma);

@@ -42,14 +42,6 @@ impl Element {
         }
     }
 
-    /// Returns a full square.
-    pub fn square(size: usize) -> Self {
-        Self {
-            size,
-            rows: vec![(0, size); size],
-        }
-    }
-
     /// Returns the side.
     pub fn size(&self) -> usize {
         self.size

@@ -1,5 +1,6 @@
 //! Post-processing against the golden values: maps, boxes, outlines and types exactly,
 //! centroids and shares to 1e-9. Cases are whatever the folder holds.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod support;
 

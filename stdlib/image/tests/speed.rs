@@ -1,6 +1,7 @@
 //! How long the parting of nuclei takes on a whole tile.
 //!
 //! `cargo test --release -p cerb-image --test speed -- --ignored --nocapture` prints it.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use std::time::Instant;
 
