@@ -1,0 +1,369 @@
+//! `cerberus.infer`: the network over the windows of a slide.
+
+use std::collections::BTreeMap;
+
+use cerb_engine::{
+    Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports,
+};
+use cerb_image::{Cell, Maps, MapsHeader, MapsWriter, PatchGrid};
+use cerb_model::{Head, HeadKind, Model, ModelError, Network};
+use cerb_slide::{Outside, ReadOptions, Resample, Slide};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reading::{frame, slide_error};
+
+/// About the side of a stored tile, in pixels; it holds whole outputs.
+const TILE: u32 = 1008;
+/// How far two resolutions may differ and be the same: rounding of what files state.
+const SAME_MPP: f64 = 0.01;
+
+/// Runs the Cerberus network over the windows of a slide.
+///
+/// The maps hold, per pixel, the probabilities of inside and rim of each kind of object
+/// (`…-INST`), the most probable type (`…-TYPE`), and the class of the patch
+/// (`Patch-Class`). Windows must be cut as the weights were trained.
+///
+/// ```cerb
+/// let maps = cerberus.infer(model, s, grid)
+/// ```
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Infer {
+    /// Heads to run; all without it.
+    heads: Vec<String>,
+    /// What the network sees beyond the slide; the published code shows it black.
+    outside: Beyond,
+}
+
+/// What lies beyond the slide.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Beyond {
+    #[default]
+    White,
+    Black,
+    Mirror,
+}
+
+impl Default for Infer {
+    fn default() -> Self {
+        Self { heads: Vec::new(), outside: Beyond::White }
+    }
+}
+
+ports! {
+    pub struct In {
+        /// The network with its weights.
+        model: Model,
+        /// The slide to look at.
+        slide: Slide,
+        /// Where to look, and at which resolution.
+        grid: PatchGrid,
+    }
+    pub struct Out {
+        /// What each head says of each pixel.
+        maps: Maps,
+    }
+}
+
+impl Operator for Infer {
+    const NAME: &'static str = "cerberus.infer";
+    const REVISION: u32 = 1;
+    const DETERMINISM: Determinism = Determinism::Device;
+    type In = In;
+    type Out = Out;
+
+    fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
+        check_resolution(inputs)?;
+        check_size(inputs, "input", "reads")?;
+        check_size(inputs, "output", "answers for")?;
+        let heads = self.check_heads(inputs)?;
+        let mut facts = Facts::default();
+        let from = |port: &str, fact: &str| Origin::Input { port: port.into(), fact: fact.into() };
+        if let Some(mpp) = inputs.number("grid", "mpp") {
+            facts.set("maps", "mpp", Value::Quantity(mpp, Unit::Mpp), from("grid", "mpp"));
+        }
+        if let Some(heads) = heads {
+            let origin = if self.heads.is_empty() { from("model", "heads") } else { Origin::Param("heads".into()) };
+            facts.set("maps", "heads", Value::List(heads), origin);
+        }
+        Ok(facts)
+    }
+
+    fn needs(&self) -> Needs {
+        // Weights, and the maps of one patch at full resolution: half a gigabyte each, and room.
+        Needs::all_cores().memory(2 << 30).gpu()
+    }
+
+    fn run(&self, In { model, slide, grid }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        let device = match ctx.device() {
+            DeviceChoice::Cpu => cerb_model::DeviceChoice::Cpu,
+            DeviceChoice::Cuda => cerb_model::DeviceChoice::Cuda,
+        };
+        let weights = model.weights().map_err(model_error)?;
+        let network = Network::load(&weights, device).map_err(model_error)?;
+        drop(weights);
+        let heads = self.wanted(&network)?;
+        let channels = heads.iter().map(|head| (head.name(), channels(head))).collect();
+        let PatchGrid { header, .. } = &grid;
+        let per_tile = (TILE / header.output).max(1);
+        let maps = Maps::writer(
+            ctx.store(),
+            MapsHeader {
+                mpp: header.mpp,
+                scale: header.scale,
+                width: header.width,
+                height: header.height,
+                tile: per_tile * header.output,
+                heads: channels,
+                slide: frame(&slide)?,
+            },
+        )?;
+        let names: Vec<String> = heads.iter().map(|head| head.name()).collect();
+        let work = Work { network, slide, grid: &grid, names, options: self.options(), per_tile };
+        let mut done = 0;
+        for (&(row, col), cells) in &by_tile(&grid, per_tile) {
+            work.tile(&maps, (row, col), cells, ctx, &mut done)?;
+        }
+        Ok(Out { maps: maps.finish()? })
+    }
+}
+
+impl Infer {
+    fn options(&self) -> ReadOptions {
+        let outside = match self.outside {
+            Beyond::White => Outside::White,
+            Beyond::Black => Outside::Black,
+            Beyond::Mirror => Outside::Mirror,
+        };
+        // Whether to enlarge was decided where the grid was cut.
+        ReadOptions { resample: Resample::Area, outside, allow_upsample: true }
+    }
+
+    fn wanted(&self, network: &Network) -> Result<Vec<Head>, OpError> {
+        let all = &network.settings().heads;
+        if self.heads.is_empty() {
+            return Ok(all.clone());
+        }
+        let find = |name: &String| {
+            let head = all.iter().find(|head| head.name() == *name);
+            head.cloned().ok_or_else(|| OpError::Input(format!("the model has no head `{name}`")))
+        };
+        self.heads.iter().map(find).collect()
+    }
+
+    /// Returns the heads that will be run, when the model's are known.
+    fn check_heads(&self, inputs: &Facts) -> Result<Option<Vec<Value>>, Misfit> {
+        let Some(Value::List(known)) = inputs.get("model", "heads").map(|fact| fact.value.clone()) else {
+            return Ok(None);
+        };
+        let has = |name: &String| known.iter().any(|head| head.text() == Some(name));
+        if let Some(unknown) = self.heads.iter().find(|name| !has(name)) {
+            let names: Vec<_> = known.iter().filter_map(Value::text).map(|name| format!("`{name}`")).collect();
+            return Err(Misfit {
+                code: "lang::missing_head",
+                title: format!("the model has no head `{unknown}`"),
+                labels: vec![(Origin::Param("heads".into()), "not one of its heads".into())],
+                help: Some(format!("it has {}", names.join(", "))),
+            });
+        }
+        let wanted = self.heads.iter().cloned().map(Value::Str).collect();
+        Ok(Some(if self.heads.is_empty() { known } else { wanted }))
+    }
+}
+
+/// Compares the resolution of the patches with that of the weights' training.
+fn check_resolution(inputs: &Facts) -> Result<(), Misfit> {
+    let (Some(cut), Some(trained)) = (inputs.number("grid", "mpp"), inputs.number("model", "mpp")) else {
+        return Ok(());
+    };
+    if (cut / trained - 1.0).abs() <= SAME_MPP {
+        return Ok(());
+    }
+    Err(Misfit {
+        code: "lang::mpp_mismatch",
+        title: "patches and weights disagree on resolution".into(),
+        labels: vec![
+            (Origin::Input { port: "grid".into(), fact: "mpp".into() }, format!("patches are cut at {cut} mpp")),
+            (Origin::Input { port: "model".into(), fact: "mpp".into() }, format!("these weights were trained at {trained} mpp")),
+        ],
+        help: Some(format!("cut at the training resolution, `at: {trained} mpp`")),
+    })
+}
+
+/// Compares a side of the patches with what the network takes.
+fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
+    let (Some(cut), Some(own)) = (inputs.number("grid", side), inputs.number("model", side)) else {
+        return Ok(());
+    };
+    if cut == own {
+        return Ok(());
+    }
+    let from = |port: &str| Origin::Input { port: port.into(), fact: side.into() };
+    Err(Misfit {
+        code: "lang::patch_mismatch",
+        title: "patches and weights disagree on size".into(),
+        labels: vec![
+            (from("grid"), format!("patches have an {side} of {cut} px")),
+            (from("model"), format!("this network {does} {own} px")),
+        ],
+        help: Some(format!("cut as the network was trained, `{side}: {own} px`")),
+    })
+}
+
+fn channels(head: &Head) -> u32 {
+    match head.kind {
+        // Background is left out.
+        HeadKind::Inst => head.channels as u32 - 1,
+        HeadKind::Type | HeadKind::Out => 1,
+    }
+}
+
+fn model_error(error: ModelError) -> OpError {
+    match error {
+        ModelError::Io { .. } => OpError::Infrastructure(error.to_string()),
+        other => OpError::Input(other.to_string()),
+    }
+}
+
+/// Groups windows by the stored tile that holds their output, row after row.
+fn by_tile(grid: &PatchGrid, per_tile: u32) -> BTreeMap<(u32, u32), Vec<Cell>> {
+    let mut tiles: BTreeMap<(u32, u32), Vec<Cell>> = BTreeMap::new();
+    for &cell in &grid.cells {
+        tiles.entry((cell.row / per_tile, cell.col / per_tile)).or_default().push(cell);
+    }
+    tiles
+}
+
+/// What every window needs.
+struct Work<'a> {
+    network: Network,
+    slide: Slide,
+    grid: &'a PatchGrid,
+    names: Vec<String>,
+    options: ReadOptions,
+    per_tile: u32,
+}
+
+impl Work<'_> {
+    /// Runs the windows of one stored tile and stores it.
+    fn tile(
+        &self,
+        maps: &MapsWriter,
+        (row, col): (u32, u32),
+        cells: &[Cell],
+        ctx: &mut Ctx,
+        done: &mut u64,
+    ) -> Result<(), OpError> {
+        let output = self.grid.header.output as usize;
+        let side = self.per_tile as usize * output;
+        let mut tiles: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+        for cell in cells {
+            ctx.check()?;
+            let (x, y) = ((cell.col % self.per_tile) as usize * output, (cell.row % self.per_tile) as usize * output);
+            for (name, channels, values) in self.window(*cell)? {
+                let tile = tiles.entry(name).or_insert_with(|| vec![0.0; side * side * channels]);
+                for (j, line) in values.chunks_exact(output * channels).enumerate() {
+                    let to = ((y + j) * side + x) * channels;
+                    tile[to..to + line.len()].copy_from_slice(line);
+                }
+            }
+            *done += 1;
+            ctx.progress(*done, self.grid.cells.len() as u64, "patch");
+        }
+        tiles.iter().try_for_each(|(name, values)| maps.put_tile(name, row, col, values))?;
+        Ok(())
+    }
+
+    /// Runs one window: name, channels and `[output, output, channels]` values of each head.
+    fn window(&self, cell: Cell) -> Result<Vec<(String, usize, Vec<f32>)>, OpError> {
+        let header = &self.grid.header;
+        let (x, y) = self.grid.input_origin(cell);
+        let image = self.slide.read_at(header.mpp, x, y, header.input, header.input, &self.options);
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        let said = self.network.infer(&[image.map_err(slide_error)?], &names).map_err(model_error)?;
+        let output = header.output as usize;
+        let mut tiles = Vec::new();
+        for maps in said {
+            if (maps.width, maps.height) != (output, output) {
+                return Err(OpError::Input(format!(
+                    "the network answers for {} × {} px, the grid expects {output}", maps.width, maps.height
+                )));
+            }
+            tiles.extend(maps.maps.into_iter().map(|(name, map)| {
+                let (channels, values) = map.to_tile(maps.width, maps.height);
+                (name, channels, values)
+            }));
+        }
+        Ok(tiles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{open, quickstart_slide, store};
+    use cerb_image::GridHeader;
+    use cerb_model::{Backbone, Weights};
+
+    fn facts(cut: f64, trained: f64) -> Facts {
+        let mut facts = Facts::default();
+        let mpp = |value| Value::Quantity(value, Unit::Mpp);
+        facts.set("grid", "mpp", mpp(cut), Origin::Source);
+        facts.set("model", "mpp", mpp(trained), Origin::Source);
+        facts.set("model", "heads", Value::List(vec![Value::Str("Nuclei-INST".into())]), Origin::Source);
+        facts
+    }
+
+    #[test]
+    fn patches_and_weights_must_agree_on_resolution() {
+        let misfit = Infer::default().check(&facts(0.25, 0.5)).unwrap_err();
+        assert_eq!((misfit.code, misfit.title.as_str()), ("lang::mpp_mismatch", "patches and weights disagree on resolution"));
+        assert_eq!(misfit.labels[0].1, "patches are cut at 0.25 mpp");
+        assert_eq!(misfit.labels[1].1, "these weights were trained at 0.5 mpp");
+        assert_eq!(misfit.help.unwrap(), "cut at the training resolution, `at: 0.5 mpp`");
+        assert_eq!(Infer::default().check(&facts(0.5, 0.5)).unwrap().number("maps", "mpp"), Some(0.5));
+    }
+
+    #[test]
+    fn patches_and_weights_must_agree_on_size() {
+        let mut facts = facts(0.5, 0.5);
+        facts.set("grid", "input", Value::Quantity(1024.0, Unit::Px), Origin::Source);
+        facts.set("model", "input", Value::Quantity(448.0, Unit::Px), Origin::Source);
+        assert_eq!(Infer::default().check(&facts).unwrap_err().code, "lang::patch_mismatch");
+    }
+
+    #[test]
+    fn heads_that_the_model_lacks_are_refused() {
+        let infer = Infer { heads: vec!["Gland-INST".into()], ..Infer::default() };
+        assert_eq!(infer.check(&facts(0.5, 0.5)).unwrap_err().help.unwrap(), "it has `Nuclei-INST`");
+    }
+
+    #[test]
+    fn maps_hold_what_the_network_says_of_each_window() {
+        let (dir, store) = store();
+        let file = dir.path().join("formula.safetensors");
+        let heads = [Head::new("Nuclei", HeadKind::Inst, 3), Head::new("Nuclei#TYPE", HeadKind::Type, 7)];
+        let weights = Weights::formula(Backbone::Resnet18, &heads);
+        weights.save_safetensors(&file).unwrap();
+        let slide = open(&quickstart_slide(), None, &store);
+        let (width, height) = slide.size_at(0.5).unwrap();
+        let scale = slide.scale_at(0.5).unwrap();
+        let header = GridHeader { mpp: 0.5, input: 448, output: 144, stride: 144, width, height, scale };
+        let grid = PatchGrid::new(header, vec![Cell { row: 0, col: 8 }, Cell { row: 0, col: 0 }]);
+        let input = In { model: Model::find(&file).unwrap(), slide: slide.clone(), grid };
+        let maps = Infer::default().run(input, &mut Ctx::detached(&store)).unwrap().maps;
+
+        let network = Network::load(&weights, cerb_model::DeviceChoice::Cpu).unwrap();
+        let image = slide.read_at(0.5, 8 * 144 - 152, -152, 448, 448, &Infer::default().options()).unwrap();
+        let said = network.infer(&[image], &["Nuclei-INST", "Nuclei-TYPE"]).unwrap().remove(0);
+        for name in ["Nuclei-INST", "Nuclei-TYPE"] {
+            let window = maps.window(name, 8 * 144, 0, 144, 144).unwrap();
+            assert_eq!(window.data, said.maps[name].to_tile(144, 144).1, "{name}");
+        }
+        assert!(maps.window("Nuclei-INST", 144, 0, 144, 144).unwrap().data.iter().all(|&v| v == 0.0));
+        assert!(maps.window("Nuclei-INST", 0, 0, 144, 144).unwrap().data.iter().any(|&v| v != 0.0));
+    }
+}

@@ -1,0 +1,13 @@
+//! Exporters: objects as files that other programs open.
+
+pub mod geojson;
+pub(crate) mod measure;
+pub(crate) mod outline;
+pub mod parquet;
+
+use cerb_engine::Registry;
+
+/// Lists the operators of this family.
+pub(crate) fn family() -> Registry {
+    Registry::new().with::<geojson::Geojson>().with::<parquet::Parquet>()
+}

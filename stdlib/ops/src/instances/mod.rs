@@ -1,0 +1,10 @@
+//! Objects from maps.
+
+pub mod nuclei;
+
+use cerb_engine::Registry;
+
+/// Lists the operators of this family.
+pub(crate) fn family() -> Registry {
+    Registry::new().with::<nuclei::Nuclei>()
+}

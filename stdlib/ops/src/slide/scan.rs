@@ -1,0 +1,362 @@
+//! `slide.scan`: the slides below a folder that match a pattern.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Value};
+use cerb_image::units::Mpp;
+use cerb_slide::{Slide, SlideError};
+use cerb_store::{Artifact, Blob, Digest, StoreError, Stored};
+use globset::{GlobBuilder, GlobMatcher};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Names and reasons shown of one fault; the count in the title is of all.
+const SHOWN: usize = 20;
+/// Folders within folders that are looked into; deeper ones are taken for a cycle of links.
+const DEEPEST: usize = 40;
+
+/// Lists the slides below a folder that match a pattern, and what is known of each.
+///
+/// In the pattern `*` stands for any part of a name, `**` for folders within folders, `?`
+/// for a character and `{a,b}` for either. A slide's key is its path below the pattern's
+/// fixed prefix, without its extension. A slide whose file states no resolution needs `mpp`.
+///
+/// ```cerb
+/// root data
+/// let slides = slide.scan(data, "tcga/*.svs")
+/// ```
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scan {
+    /// Folder to look in.
+    root: RootRef,
+    /// What the paths below it look like: `"tcga/*.svs"`.
+    pattern: String,
+    /// Most slides taken, the first ones by key.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    limit: Option<u32>,
+    /// Resolution of the slides whose file does not state it, or states it wrongly.
+    #[serde(default)]
+    mpp: Option<Mpp>,
+}
+
+impl Listing for Scan {
+    const NAME: &'static str = "slide.scan";
+    const KIND: &'static str = "Slide";
+    const MANY: bool = true;
+
+    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+        let found = self.files(env)?;
+        let opened: Vec<(&Found, Result<Entry, Fault>)> =
+            found.par_iter().map(|file| (file, self.entry(file, env))).collect();
+        let all = opened.len();
+        let (mut entries, mut unreadable, mut no_mpp) = (Vec::new(), Vec::new(), Vec::new());
+        for (file, entry) in opened {
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(Fault::NoMpp) => no_mpp.push(format!("`{}`", file.shown)),
+                Err(Fault::Unreadable(reason)) => unreadable.push(format!("`{}`: {reason}", file.shown)),
+            }
+        }
+        if !unreadable.is_empty() {
+            return Err(Misfit {
+                code: "slide::unreadable",
+                title: format!("{} of {all} files cannot be read as slides", unreadable.len()),
+                labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
+                help: Some(format!(
+                    "repair them, move them away, or narrow the pattern:\n{}",
+                    shortened(&unreadable, "\n")
+                )),
+            });
+        }
+        if !no_mpp.is_empty() {
+            let have = if no_mpp.len() == 1 { "slide has" } else { "slides have" };
+            let title = if no_mpp.len() == all {
+                format!("{all} {have} no resolution")
+            } else {
+                format!("{} of {all} slides {} no resolution", no_mpp.len(), if no_mpp.len() == 1 { "has" } else { "have" })
+            };
+            return Err(Misfit {
+                code: "slide::no_mpp",
+                title,
+                labels: vec![(
+                    Origin::Call,
+                    format!("neither in the file nor given here: {}", shortened(&no_mpp, ", ")),
+                )],
+                help: Some(format!(
+                    "state it, `slide.scan({}, {:?}, mpp: 0.25 mpp)`, or go on without them",
+                    self.root.0, self.pattern
+                )),
+            });
+        }
+        Ok(entries)
+    }
+}
+
+/// A file that matches.
+struct Found {
+    key: String,
+    path: PathBuf,
+    shown: String,
+}
+
+enum Fault {
+    NoMpp,
+    Unreadable(String),
+}
+
+impl From<SlideError> for Fault {
+    fn from(error: SlideError) -> Self {
+        match error {
+            SlideError::NoMpp { .. } => Self::NoMpp,
+            other => Self::Unreadable(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl Scan {
+    /// Lists the files that match by key, as many as wanted.
+    fn files(&self, env: &ListEnv) -> Result<Vec<Found>, Misfit> {
+        let prefix = fixed_prefix(&self.pattern);
+        // Checks the pattern as a path too: absolute ones and `..` are refused.
+        env.below(&self.root, &self.pattern, "pattern")?;
+        let root = env.root(&self.root)?;
+        let folder = root.join(prefix);
+        let matcher = self.matcher()?;
+        let mut paths = Vec::new();
+        walk(&folder, DEEPEST, &mut paths);
+        let mut by_key: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+        for path in paths {
+            let Ok(below) = path.strip_prefix(&root) else { continue };
+            if !matcher.is_match(below) {
+                continue;
+            }
+            let key = path.strip_prefix(&folder).unwrap_or(below).with_extension("");
+            let key = key.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+            let shown = below.to_string_lossy().into_owned();
+            by_key.entry(key.clone()).or_default().push(Found { key, path, shown });
+        }
+        if by_key.is_empty() {
+            return Err(self.nothing(&folder));
+        }
+        if let Some(same) = by_key.values().find(|same| same.len() > 1) {
+            let repeated = by_key.values().filter(|same| same.len() > 1).count();
+            let names = same.iter().map(|file| format!("`{}`", file.shown)).collect::<Vec<_>>().join(" and ");
+            let title = if repeated == 1 {
+                format!("two slides have the same key `{}`", same[0].key)
+            } else {
+                format!("{repeated} keys belong to more than one slide, `{}` among them", same[0].key)
+            };
+            return Err(Misfit {
+                code: "slide::same_key",
+                title,
+                labels: vec![(Origin::Param("pattern".into()), format!("matches {names}"))],
+                help: Some("a key is the path below the pattern's fixed prefix, without extension: rename one, or narrow the pattern".into()),
+            });
+        }
+        let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
+        Ok(by_key.into_values().flatten().take(limit).collect())
+    }
+
+    fn matcher(&self) -> Result<GlobMatcher, Misfit> {
+        let glob = GlobBuilder::new(&self.pattern).literal_separator(true).build();
+        glob.map(|glob| glob.compile_matcher()).map_err(|error| Misfit {
+            code: "slide::bad_pattern",
+            title: format!("`{}` is no pattern", self.pattern),
+            labels: vec![(Origin::Param("pattern".into()), error.kind().to_string())],
+            help: None,
+        })
+    }
+
+    fn nothing(&self, folder: &Path) -> Misfit {
+        let there = match std::fs::read_dir(folder) {
+            Err(error) => format!("the folder cannot be read: {error}"),
+            Ok(entries) => {
+                let mut names: Vec<String> = entries
+                    .flatten()
+                    .map(|entry| {
+                        let slash = if entry.path().is_dir() { "/" } else { "" };
+                        format!("`{}{slash}`", entry.file_name().to_string_lossy())
+                    })
+                    .collect();
+                names.sort();
+                if names.is_empty() { "it is empty".to_owned() } else { format!("it holds {}", shortened(&names, ", ")) }
+            }
+        };
+        Misfit {
+            code: "slide::no_match",
+            title: format!("nothing in `{}` matches `{}`", folder.display(), self.pattern),
+            labels: vec![(Origin::Param("pattern".into()), there)],
+            help: Some(format!("is it the right folder? `--root {}=DIR` binds another", self.root.0)),
+        }
+    }
+
+    fn entry(&self, file: &Found, env: &ListEnv) -> Result<Entry, Fault> {
+        let given = self.mpp.map(|mpp| mpp.0);
+        let Blob { digest, size } = content(&file.path, env)?;
+        let fields = cerb_slide::describe(&file.path, given, &digest.to_string())?;
+        let slide = Slide::open(&file.path, given)?;
+        let info = slide.info();
+        let facts = BTreeMap::from([
+            ("mpp".to_owned(), Value::Quantity(slide.mpp()?, Unit::Mpp)),
+            ("width".to_owned(), Value::Quantity(f64::from(info.width), Unit::Px)),
+            ("height".to_owned(), Value::Quantity(f64::from(info.height), Unit::Px)),
+            ("content".to_owned(), Value::Str(digest.to_string())),
+        ]);
+        Ok(Entry {
+            key: file.key.clone(),
+            stored: Stored::source(<Slide as Artifact>::KIND, file.path.clone(), size, fields),
+            facts,
+            shown: file.shown.clone(),
+        })
+    }
+}
+
+/// Returns the digest of everything a slide consists of, and the size of the file that names it.
+fn content(path: &Path, env: &ListEnv) -> Result<Blob, StoreError> {
+    let own = env.store.digest_of(path, env.rehash)?;
+    // MIRAX keeps its pixels in a folder of the file's name, DICOM in the files beside it.
+    let rest = match path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase).as_deref() {
+        Some("mrxs") => Some(path.with_extension("")),
+        Some("dcm") => path.parent().map(Path::to_path_buf),
+        _ => None,
+    };
+    let Some(rest) = rest.filter(|rest| rest.is_dir()) else { return Ok(own) };
+    let rest = env.store.digest_of(&rest, env.rehash)?;
+    let both = format!("{} {}", own.digest, rest.digest);
+    Ok(Blob { digest: Digest::derive("cerb slide files v1", both.as_bytes()), size: own.size })
+}
+
+/// Returns the folders of a pattern before the first that is not spelled out.
+fn fixed_prefix(pattern: &str) -> PathBuf {
+    let folders = pattern.rsplit_once('/').map_or("", |(folders, _)| folders);
+    folders.split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).collect()
+}
+
+/// Adds the files below a folder, sorted; folders that cannot be read are passed over.
+fn walk(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_file() {
+            files.push(path);
+        } else if deeper > 0 && path.is_dir() {
+            walk(&path, deeper - 1, files);
+        }
+    }
+}
+
+fn shortened(words: &[String], separator: &str) -> String {
+    let mut text = words.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(separator);
+    if words.len() > SHOWN {
+        text.push_str(&format!("{separator}and {} more", words.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{quickstart_slide, store};
+
+    fn scan(root: &Path, pattern: &str, mpp: Option<f64>) -> Result<Vec<Entry>, Misfit> {
+        let (_dir, store) = store();
+        let roots = BTreeMap::from([("data".to_owned(), root.to_path_buf())]);
+        let env = ListEnv { roots: &roots, store: &store, rehash: false };
+        let scan = Scan { root: RootRef("data".into()), pattern: pattern.into(), limit: None, mpp: mpp.map(Mpp) };
+        scan.list(&env)
+    }
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(quickstart_slide(), path).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn keys_are_paths_below_the_fixed_prefix_without_extension() {
+        let dir = folder(&["a/x.svs", "a/b/y.svs", "z.svs"]);
+        let keys = |pattern: &str| {
+            scan(dir.path(), pattern, None).unwrap().into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("a/*.svs"), ["x"]);
+        assert_eq!(keys("**/*.svs"), ["a/b/y", "a/x", "z"]);
+        assert_eq!(keys("a/**/{x,y}.sv?"), ["b/y", "x"]);
+        assert_eq!(keys("a/x.svs"), ["x"]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_slide_is_its_facts() {
+        let dir = folder(&["x.svs"]);
+        let entry = scan(dir.path(), "*.svs", None).unwrap().remove(0);
+        assert_eq!(entry.facts["width"], Value::Quantity(2220.0, Unit::Px));
+        assert_eq!(entry.facts["mpp"], Value::Quantity(0.499, Unit::Mpp));
+        assert_eq!(entry.shown, "x.svs");
+        let given = scan(dir.path(), "*.svs", Some(0.25)).unwrap().remove(0);
+        assert_eq!(given.facts["mpp"], Value::Quantity(0.25, Unit::Mpp));
+        assert_ne!(given.stored.digest, entry.stored.digest);
+    }
+
+    #[test]
+    fn two_slides_with_one_key_are_both_named() {
+        let dir = folder(&["x.svs", "x.tif"]);
+        let misfit = scan(dir.path(), "x.*", None).unwrap_err();
+        assert_eq!((misfit.code, misfit.title.as_str()), ("slide::same_key", "two slides have the same key `x`"));
+        assert_eq!(misfit.labels[0].1, "matches `x.svs` and `x.tif`");
+    }
+
+    #[test]
+    fn no_match_says_what_is_there() {
+        let dir = folder(&["x.svs"]);
+        let misfit = scan(dir.path(), "*.tif", None).unwrap_err();
+        assert_eq!(misfit.code, "slide::no_match");
+        assert_eq!(misfit.labels[0].1, "it holds `x.svs`");
+    }
+
+    #[test]
+    fn everything_that_is_no_slide_is_named_at_once() {
+        let dir = folder(&["good.svs"]);
+        let whole = std::fs::read(quickstart_slide()).unwrap();
+        std::fs::write(dir.path().join("empty.svs"), b"").unwrap();
+        std::fs::write(dir.path().join("text.svs"), b"no slide at all").unwrap();
+        std::fs::write(dir.path().join("cut.svs"), &whole[..whole.len() / 2]).unwrap();
+        let misfit = scan(dir.path(), "*.svs", None).unwrap_err();
+        assert_eq!(misfit.title, "3 of 4 files cannot be read as slides");
+        let help = misfit.help.unwrap();
+        for name in ["`empty.svs`: ", "`text.svs`: ", "`cut.svs`: "] {
+            assert!(help.contains(name), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_slide_without_resolution_is_never_guessed() {
+        let dir = folder(&["good.svs"]);
+        let picture = crate::testing::png(64, 64);
+        std::fs::write(dir.path().join("flat.png"), picture).unwrap();
+        let misfit = scan(dir.path(), "*", None).unwrap_err();
+        assert_eq!((misfit.code, misfit.title.as_str()), ("slide::no_mpp", "1 of 2 slides has no resolution"));
+        assert!(misfit.help.unwrap().starts_with("state it, `slide.scan(data, \"*\", mpp: 0.25 mpp)`"));
+        assert_eq!(scan(dir.path(), "flat.png", Some(0.5)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_pattern_cannot_leave_its_root() {
+        let dir = folder(&["x.svs"]);
+        assert!(scan(dir.path(), "../*.svs", None).is_err());
+        assert!(scan(dir.path(), "/etc/*", None).is_err());
+    }
+}
