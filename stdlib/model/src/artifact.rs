@@ -21,7 +21,10 @@ pub struct Model {
 impl Model {
     /// Finds a model and checks the names and shapes of its tensors.
     pub fn find(path: &Path) -> Result<Self, ModelError> {
-        Ok(Self { path: path.to_owned(), settings: Weights::describe(path)? })
+        Ok(Self {
+            path: path.to_owned(),
+            settings: Weights::describe(path)?,
+        })
     }
 
     /// Returns the fields of a model without reading its values: `backbone`, `heads`, `input` and
@@ -35,7 +38,12 @@ impl Model {
         let blob = store.digest_of(&self.path, rehash)?;
         let mut fields = self.fields();
         fields.insert("content".to_owned(), json!(blob.digest));
-        Ok(Stored::source(Self::KIND, self.path.clone(), blob.size, fields))
+        Ok(Stored::source(
+            Self::KIND,
+            self.path.clone(),
+            blob.size,
+            fields,
+        ))
     }
 
     /// Returns where the model lies.
@@ -54,7 +62,14 @@ impl Model {
     }
 
     fn fields(&self) -> BTreeMap<String, Value> {
-        let ModelSettings { backbone, heads, mpp, input, output, licence } = &self.settings;
+        let ModelSettings {
+            backbone,
+            heads,
+            mpp,
+            input,
+            output,
+            licence,
+        } = &self.settings;
         let heads: Vec<_> = heads.iter().map(Head::name).collect();
         let mut fields = BTreeMap::from([
             ("backbone".to_owned(), json!(backbone.to_string())),
@@ -92,14 +107,29 @@ mod tests {
     #[test]
     fn a_model_is_its_bytes_and_fields_wherever_it_lies() {
         let folder = tempfile::tempdir().unwrap();
-        let (here, there) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
-        Weights::formula(Backbone::Resnet18, &Head::published()[5..]).save_safetensors(&here).unwrap();
+        let (here, there) = (
+            folder.path().join("a.safetensors"),
+            folder.path().join("b.safetensors"),
+        );
+        Weights::formula(Backbone::Resnet18, &Head::published()[5..])
+            .save_safetensors(&here)
+            .unwrap();
         std::fs::copy(&here, &there).unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let stored = Model::find(&here).unwrap().store(&store).unwrap();
-        assert_eq!(stored.digest, Model::find(&there).unwrap().store(&store).unwrap().digest);
+        assert_eq!(
+            stored.digest,
+            Model::find(&there).unwrap().store(&store).unwrap().digest
+        );
         assert_eq!(stored.fields["heads"], json!(["Patch-Class"]));
-        assert_eq!((&stored.fields["mpp"], &stored.fields["input"], &stored.fields["output"]), (&json!(0.5), &json!(448), &json!(144)));
+        assert_eq!(
+            (
+                &stored.fields["mpp"],
+                &stored.fields["input"],
+                &stored.fields["output"]
+            ),
+            (&json!(0.5), &json!(448), &json!(144))
+        );
         assert_eq!(Model::open(&stored, &store).unwrap().path(), here);
 
         std::fs::write(&here, b"torn").unwrap();

@@ -29,7 +29,9 @@ impl DeviceChoice {
     pub fn device_class(self) -> Result<String, ModelError> {
         match self {
             Self::Cpu => Ok(format!("burn-flex {BURN} {} f32", instruction_set())),
-            Self::Cuda => open(self).map(|device| format!("burn-cuda {BURN} {} f32", gpu_name(&device))),
+            Self::Cuda => {
+                open(self).map(|device| format!("burn-cuda {BURN} {} f32", gpu_name(&device)))
+            }
         }
     }
 }
@@ -50,8 +52,12 @@ fn open_gpu() -> Result<Device, ModelError> {
 /// Asks the runtime for its devices before touching one: an operation on an absent GPU panics inside Burn.
 #[cfg(feature = "cuda")]
 fn open_gpu() -> Result<Device, ModelError> {
-    let found = std::panic::catch_unwind(|| Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec());
-    found.ok().and_then(|devices| devices.into_iter().next()).ok_or(ModelError::NoGpu)
+    let found =
+        std::panic::catch_unwind(|| Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec());
+    found
+        .ok()
+        .and_then(|devices| devices.into_iter().next())
+        .ok_or(ModelError::NoGpu)
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -61,7 +67,10 @@ fn gpu_name(_: &Device) -> String {
 
 #[cfg(feature = "cuda")]
 fn gpu_name(device: &Device) -> String {
-    device.identity().map_or_else(|| "unknown-gpu".to_owned(), |identity| identity.name.replace(' ', "-"))
+    device.identity().map_or_else(
+        || "unknown-gpu".to_owned(),
+        |identity| identity.name.replace(' ', "-"),
+    )
 }
 
 /// Returns the widest instruction set that Burn's kernels choose by at run time.
@@ -71,7 +80,8 @@ fn instruction_set() -> &'static str {
         if std::arch::is_x86_feature_detected!("avx512f") {
             return "x86-64-avx512";
         }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             return "x86-64-avx2";
         }
     }
@@ -87,7 +97,10 @@ mod tests {
         let manifest = include_str!("../../../Cargo.toml");
         assert!(manifest.contains(&format!("burn = {{ version = \"={BURN}\"")));
         let class = DeviceChoice::Cpu.device_class().unwrap();
-        assert!(class.starts_with("burn-flex 0.22.1 ") && class.ends_with(" f32"), "{class}");
+        assert!(
+            class.starts_with("burn-flex 0.22.1 ") && class.ends_with(" f32"),
+            "{class}"
+        );
     }
 
     #[test]

@@ -163,7 +163,11 @@ impl fmt::Display for Misfit {
         match self {
             Self::Missing { name, expected } => write!(f, "missing `{name}` {expected:?}"),
             Self::Unexpected { name, found } => write!(f, "unexpected `{name}` {found:?}"),
-            Self::Shape { name, expected, found } => write!(f, "`{name}` is {found:?}, expected {expected:?}"),
+            Self::Shape {
+                name,
+                expected,
+                found,
+            } => write!(f, "`{name}` is {found:?}, expected {expected:?}"),
             Self::Kind { name, found } => write!(f, "`{name}` holds {found}"),
             Self::NotFinite { name } => write!(f, "`{name}` holds values that are not finite"),
         }
@@ -172,9 +176,16 @@ impl fmt::Display for Misfit {
 
 impl fmt::Display for Misfits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "tensor" } else { "tensors" };
+        let plural = if self.0.len() == 1 {
+            "tensor"
+        } else {
+            "tensors"
+        };
         write!(f, "{} {plural}", self.0.len())?;
-        self.0.iter().take(SHOWN).try_for_each(|misfit| write!(f, "\n  {misfit}"))?;
+        self.0
+            .iter()
+            .take(SHOWN)
+            .try_for_each(|misfit| write!(f, "\n  {misfit}"))?;
         match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),
             more => write!(f, "\n  and {more} more"),

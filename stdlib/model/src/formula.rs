@@ -10,12 +10,20 @@ use crate::array::{Array, Values};
 pub fn tensor(name: &str, shape: &[usize]) -> Array {
     let count = shape.iter().product::<usize>();
     if name.ends_with("num_batches_tracked") {
-        return Array { shape: shape.to_vec(), values: Values::Int(vec![0; count]) };
+        return Array {
+            shape: shape.to_vec(),
+            values: Values::Int(vec![0; count]),
+        };
     }
     let scale = Scale::of(name, shape);
     let hash = fnv1a64(name.as_bytes());
-    let values = (0..count as u64).map(|index| scale.value(unit(hash, index))).collect();
-    Array { shape: shape.to_vec(), values: Values::Float(values) }
+    let values = (0..count as u64)
+        .map(|index| scale.value(unit(hash, index)))
+        .collect();
+    Array {
+        shape: shape.to_vec(),
+        values: Values::Float(values),
+    }
 }
 
 /// Maps `u` in [0, 1) to a value: `offset + spread · u`, written as the formula groups it.
@@ -34,12 +42,16 @@ impl Scale {
         } else if name.ends_with("running_var") {
             Self::Variance
         } else if shape.len() >= 2 {
-            Self::Kernel { bound: (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt() }
+            Self::Kernel {
+                bound: (6.0 / shape[1..].iter().product::<usize>() as f64).sqrt(),
+            }
         } else if name.ends_with(".bias") {
             Self::Bias
         } else {
             let residual = name.starts_with("backbone.layer") && name.ends_with(".bn2.weight");
-            Self::Gain { factor: if residual { 0.5 } else { 1.0 } }
+            Self::Gain {
+                factor: if residual { 0.5 } else { 1.0 },
+            }
         }
     }
 
@@ -70,7 +82,9 @@ fn splitmix64(seed: u64, index: u64) -> u64 {
 
 /// Returns the 64-bit FNV-1a hash of `bytes`.
 pub(crate) fn fnv1a64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ impl FromStr for Backbone {
         match text {
             "resnet18" => Ok(Self::Resnet18),
             "resnet34" => Ok(Self::Resnet34),
-            other => Err(format!("the encoder `{other}` is not supported, only `resnet18` and `resnet34` are")),
+            other => Err(format!(
+                "the encoder `{other}` is not supported, only `resnet18` and `resnet34` are"
+            )),
         }
     }
 }
@@ -72,7 +74,9 @@ impl FromStr for HeadKind {
             "INST" => Ok(Self::Inst),
             "TYPE" => Ok(Self::Type),
             "OUT" => Ok(Self::Out),
-            other => Err(format!("the head `{other}` is not supported, only `INST`, `TYPE` and `OUT` are")),
+            other => Err(format!(
+                "the head `{other}` is not supported, only `INST`, `TYPE` and `OUT` are"
+            )),
         }
     }
 }
@@ -94,14 +98,21 @@ pub const PATCH_CLASS: &str = "Patch-Class";
 impl Head {
     /// Describes the head `kind` of `decoder` with `channels` classes.
     pub fn new(decoder: &str, kind: HeadKind, channels: usize) -> Self {
-        Self { decoder: decoder.to_owned(), kind, channels }
+        Self {
+            decoder: decoder.to_owned(),
+            kind,
+            channels,
+        }
     }
 
     /// Returns the name of the output: `Nuclei-INST`, `Nuclei-TYPE`, `Patch-Class`.
     pub fn name(&self) -> String {
         match self.kind {
             HeadKind::Out => self.decoder.clone(),
-            kind => format!("{}-{kind}", self.decoder.split('#').next().unwrap_or_default()),
+            kind => format!(
+                "{}-{kind}",
+                self.decoder.split('#').next().unwrap_or_default()
+            ),
         }
     }
 
@@ -124,13 +135,19 @@ impl Head {
         for head in heads {
             let (decoder, name) = (&head.decoder, head.name());
             if (head.kind == HeadKind::Out) != (decoder == PATCH_CLASS) {
-                return Err(format!("the decoder `{decoder}` cannot have the head `{}`: `OUT` belongs to `{PATCH_CLASS}`", head.kind));
+                return Err(format!(
+                    "the decoder `{decoder}` cannot have the head `{}`: `OUT` belongs to `{PATCH_CLASS}`",
+                    head.kind
+                ));
             }
             if decoder.is_empty() || decoder.contains('.') {
                 return Err(format!("`{decoder}` cannot be the name of a decoder"));
             }
             if !(2..=256).contains(&head.channels) {
-                return Err(format!("the head `{name}` has {} classes, 2 to 256 are possible", head.channels));
+                return Err(format!(
+                    "the head `{name}` has {} classes, 2 to 256 are possible",
+                    head.channels
+                ));
             }
             if !names.insert(name.clone()) {
                 return Err(format!("two heads are called `{name}`"));
@@ -147,12 +164,25 @@ mod tests {
     #[test]
     fn published_outputs_have_the_names_of_the_specification() {
         let names: Vec<_> = Head::published().iter().map(Head::name).collect();
-        assert_eq!(names, ["Lumen-INST", "Gland-INST", "Nuclei-INST", "Nuclei-TYPE", "Gland-TYPE", "Patch-Class"]);
+        assert_eq!(
+            names,
+            [
+                "Lumen-INST",
+                "Gland-INST",
+                "Nuclei-INST",
+                "Nuclei-TYPE",
+                "Gland-TYPE",
+                "Patch-Class"
+            ]
+        );
     }
 
     #[test]
     fn two_heads_of_one_name_are_refused() {
-        let heads = [Head::new("Nuclei", HeadKind::Type, 3), Head::new("Nuclei#TYPE", HeadKind::Type, 7)];
+        let heads = [
+            Head::new("Nuclei", HeadKind::Type, 3),
+            Head::new("Nuclei#TYPE", HeadKind::Type, 7),
+        ];
         assert!(Head::check_all(&heads).unwrap_err().contains("Nuclei-TYPE"));
     }
 }

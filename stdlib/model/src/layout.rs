@@ -27,7 +27,8 @@ pub enum Role {
 /// Channels of the encoder's layers 1 to 4.
 pub(crate) const WIDTHS: [usize; 4] = [64, 128, 256, 512];
 /// Channels of each decoder block: in, between, out.
-pub(crate) const DECODER: [[usize; 3]; 4] = [[256, 256, 128], [128, 128, 64], [64, 64, 64], [64, 64, 64]];
+pub(crate) const DECODER: [[usize; 3]; 4] =
+    [[256, 256, 128], [128, 128, 64], [64, 64, 64], [64, 64, 64]];
 /// Channels between the two convolutions of a segmentation head.
 pub(crate) const HEAD_WIDTH: usize = 96;
 /// Channels that the encoder hands to the decoders, and between the two convolutions of the patch head.
@@ -67,7 +68,11 @@ struct Slots(Vec<Slot>);
 
 impl Slots {
     fn push(&mut self, name: String, shape: &[usize], role: Role) {
-        self.0.push(Slot { name, shape: shape.to_vec(), role });
+        self.0.push(Slot {
+            name,
+            shape: shape.to_vec(),
+            role,
+        });
     }
 
     fn weight(&mut self, layer: &str, shape: &[usize]) {
@@ -113,7 +118,10 @@ impl Slots {
             for unit in 0..2 {
                 let block = format!("decoder_head.{name}.{level}.block.{unit}");
                 self.norm(&format!("{block}.bn"), widths[unit + 1]);
-                self.conv(&format!("{block}.conv"), &[widths[unit + 1], widths[unit], 3, 3]);
+                self.conv(
+                    &format!("{block}.conv"),
+                    &[widths[unit + 1], widths[unit], 3, 3],
+                );
             }
         }
     }
@@ -129,8 +137,14 @@ impl Slots {
     fn head(&mut self, head: &Head) {
         let name = format!("output_head.{}.{}.x", head.decoder, head.kind);
         self.norm(&format!("{name}.0.block.0.bn"), HEAD_WIDTH);
-        self.conv(&format!("{name}.0.block.0.conv"), &[HEAD_WIDTH, DECODER[3][2], 1, 1]);
-        self.conv(&format!("{name}.1.conv"), &[head.channels, HEAD_WIDTH, 1, 1]);
+        self.conv(
+            &format!("{name}.0.block.0.conv"),
+            &[HEAD_WIDTH, DECODER[3][2], 1, 1],
+        );
+        self.conv(
+            &format!("{name}.1.conv"),
+            &[head.channels, HEAD_WIDTH, 1, 1],
+        );
     }
 }
 
@@ -146,6 +160,10 @@ mod tests {
 
     #[test]
     fn the_encoder_alone_has_no_other_tensors() {
-        assert!(layout(Backbone::Resnet18, &[]).iter().all(|slot| slot.name.starts_with("backbone.")));
+        assert!(
+            layout(Backbone::Resnet18, &[])
+                .iter()
+                .all(|slot| slot.name.starts_with("backbone."))
+        );
     }
 }

@@ -34,38 +34,64 @@ pub struct ModelSettings {
 impl ModelSettings {
     /// Describes a model that works as the published one does: 448 px in, 144 px out, 0.5 µm per pixel.
     pub fn new(backbone: Backbone, heads: Vec<Head>) -> Self {
-        Self { backbone, heads, mpp: 0.5, input: 448, output: 144, licence: None }
+        Self {
+            backbone,
+            heads,
+            mpp: 0.5,
+            input: 448,
+            output: 144,
+            licence: None,
+        }
     }
 
     /// Says in words what the network is.
     pub fn describe(&self) -> String {
         let heads: Vec<_> = self.heads.iter().map(Head::name).collect();
-        if heads.is_empty() { format!("a {} encoder", self.backbone) } else { format!("{} with {}", self.backbone, heads.join(", ")) }
+        if heads.is_empty() {
+            format!("a {} encoder", self.backbone)
+        } else {
+            format!("{} with {}", self.backbone, heads.join(", "))
+        }
     }
 
     /// Returns the settings as they stand in a safetensors file's metadata.
     pub(crate) fn to_json(&self) -> Value {
-        let heads: Vec<_> = self.heads.iter().map(|head| json!([head.decoder, head.kind.to_string(), head.channels])).collect();
+        let heads: Vec<_> = self
+            .heads
+            .iter()
+            .map(|head| json!([head.decoder, head.kind.to_string(), head.channels]))
+            .collect();
         json!({ "backbone": self.backbone.to_string(), "heads": heads, "mpp": self.mpp, "input": self.input, "output": self.output, "licence": self.licence })
     }
 
     /// Takes over what the settings say, and checks the whole.
     pub(crate) fn apply(&mut self, said: Said) -> Result<(), String> {
         self.backbone = said.backbone.unwrap_or(self.backbone);
-        self.heads = said.heads.unwrap_or_else(|| std::mem::take(&mut self.heads));
+        self.heads = said
+            .heads
+            .unwrap_or_else(|| std::mem::take(&mut self.heads));
         self.mpp = said.mpp.unwrap_or(self.mpp);
         self.input = said.input.unwrap_or(self.input);
         self.output = said.output.unwrap_or(self.output);
         self.licence = said.licence.or_else(|| self.licence.take());
         Head::check_all(&self.heads)?;
         if !(0.05..=4.0).contains(&self.mpp) {
-            return Err(format!("`mpp` is {}, which is not between 0.05 and 4 µm per pixel", self.mpp));
+            return Err(format!(
+                "`mpp` is {}, which is not between 0.05 and 4 µm per pixel",
+                self.mpp
+            ));
         }
         if self.input == 0 || self.input % 16 != 0 || self.input > 1 << 14 {
-            return Err(format!("the input patch is {} px, it must be a multiple of 16 px", self.input));
+            return Err(format!(
+                "the input patch is {} px, it must be a multiple of 16 px",
+                self.input
+            ));
         }
         if self.output == 0 || self.output > self.input {
-            return Err(format!("the output patch is {} px and the input patch {} px: it must fit inside", self.output, self.input));
+            return Err(format!(
+                "the output patch is {} px and the input patch {} px: it must fit inside",
+                self.output, self.input
+            ));
         }
         Ok(())
     }
@@ -86,9 +112,14 @@ impl Said {
     /// Reads a `settings.yml`.
     pub(crate) fn read(path: &Path) -> Result<Self, ModelError> {
         let size = std::fs::metadata(path).map_err(ModelError::io(path))?.len();
-        let fail = |reason: String| ModelError::Settings { path: path.to_owned(), reason };
+        let fail = |reason: String| ModelError::Settings {
+            path: path.to_owned(),
+            reason,
+        };
         if size > MAX_BYTES {
-            return Err(fail(format!("the file has {size} bytes, at most {MAX_BYTES} are read")));
+            return Err(fail(format!(
+                "the file has {size} bytes, at most {MAX_BYTES} are read"
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(ModelError::io(path))?;
         Self::parse_yaml(&text).map_err(fail)
@@ -101,7 +132,11 @@ impl Said {
             None => None,
         };
         Ok(Self {
-            backbone: file.model_kwargs.encoder_backbone_name.map(|name| name.parse()).transpose()?,
+            backbone: file
+                .model_kwargs
+                .encoder_backbone_name
+                .map(|name| name.parse())
+                .transpose()?,
             heads,
             mpp: file.mpp,
             input: file.input.or(file.dataset_kwargs.input_shape),
@@ -114,7 +149,10 @@ impl Said {
     pub(crate) fn parse_json(text: &str) -> Result<Self, String> {
         let metadata: Metadata = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let heads = metadata.heads.map(|heads| {
-            heads.into_iter().map(|(decoder, kind, channels)| Ok(Head::new(&decoder, kind.parse()?, channels))).collect::<Result<_, String>>()
+            heads
+                .into_iter()
+                .map(|(decoder, kind, channels)| Ok(Head::new(&decoder, kind.parse()?, channels)))
+                .collect::<Result<_, String>>()
         });
         Ok(Self {
             backbone: metadata.backbone.map(|name| name.parse()).transpose()?,
@@ -140,11 +178,24 @@ impl Said {
 }
 
 /// Returns the heads of the decoders that are built: all, or those named in `considered`.
-fn heads(decoders: Vec<(String, Vec<(String, usize)>)>, considered: Option<Vec<String>>) -> Result<Vec<Head>, String> {
-    if let Some(unknown) = considered.iter().flatten().find(|name| decoders.iter().all(|(decoder, _)| decoder != *name)) {
-        return Err(format!("`considered_tasks` names `{unknown}`, which is not among `decoder_kwargs`"));
+fn heads(
+    decoders: Vec<(String, Vec<(String, usize)>)>,
+    considered: Option<Vec<String>>,
+) -> Result<Vec<Head>, String> {
+    if let Some(unknown) = considered
+        .iter()
+        .flatten()
+        .find(|name| decoders.iter().all(|(decoder, _)| decoder != *name))
+    {
+        return Err(format!(
+            "`considered_tasks` names `{unknown}`, which is not among `decoder_kwargs`"
+        ));
     }
-    let built = |name: &String| considered.as_ref().is_none_or(|considered| considered.contains(name));
+    let built = |name: &String| {
+        considered
+            .as_ref()
+            .is_none_or(|considered| considered.contains(name))
+    };
     let mut heads = Vec::new();
     for (decoder, kinds) in decoders.into_iter().filter(|(decoder, _)| built(decoder)) {
         for (kind, channels) in kinds {
@@ -187,7 +238,13 @@ struct Decoders(Vec<(String, Vec<(String, usize)>)>);
 impl<'de> Deserialize<'de> for Decoders {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let decoders: Pairs<Pairs<usize>> = Pairs::deserialize(deserializer)?;
-        Ok(Self(decoders.0.into_iter().map(|(name, heads)| (name, heads.0)).collect()))
+        Ok(Self(
+            decoders
+                .0
+                .into_iter()
+                .map(|(name, heads)| (name, heads.0))
+                .collect(),
+        ))
     }
 }
 
@@ -241,32 +298,60 @@ model_kwargs:
     #[test]
     fn heads_are_the_considered_decoders_in_the_order_of_the_state_dict() {
         let said = Said::parse_yaml(YAML).unwrap();
-        let names: Vec<_> = said.heads.as_ref().unwrap().iter().map(Head::name).collect();
+        let names: Vec<_> = said
+            .heads
+            .as_ref()
+            .unwrap()
+            .iter()
+            .map(Head::name)
+            .collect();
         assert_eq!(names, ["Nuclei-INST", "Patch-Class"]);
-        assert_eq!((said.backbone, said.input, said.output, said.mpp), (Some(Backbone::Resnet18), Some(448), Some(144), None));
+        assert_eq!(
+            (said.backbone, said.input, said.output, said.mpp),
+            (Some(Backbone::Resnet18), Some(448), Some(144), None)
+        );
     }
 
     #[test]
     fn own_keys_decide_mpp_and_licence() {
-        let said = Said::parse_yaml(&format!("{YAML}mpp: 0.25\nlicense: CC BY-NC-SA 4.0\n")).unwrap();
-        assert_eq!((said.mpp, said.licence.as_deref()), (Some(0.25), Some("CC BY-NC-SA 4.0")));
+        let said =
+            Said::parse_yaml(&format!("{YAML}mpp: 0.25\nlicense: CC BY-NC-SA 4.0\n")).unwrap();
+        assert_eq!(
+            (said.mpp, said.licence.as_deref()),
+            (Some(0.25), Some("CC BY-NC-SA 4.0"))
+        );
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         let wrong = |yaml: &str| Said::parse_yaml(yaml).unwrap_err();
-        assert!(wrong("model_kwargs: { encoder_backbone_name: densenet121 }").contains("densenet121"));
+        assert!(
+            wrong("model_kwargs: { encoder_backbone_name: densenet121 }").contains("densenet121")
+        );
         assert!(wrong(&YAML.replace("[Patch-Class, Nuclei]", "[Gland]")).contains("`Gland`"));
         assert!(wrong(&YAML.replace("INST: 3", "EDGE: 3")).contains("`EDGE`"));
         let mut settings = ModelSettings::new(Backbone::Resnet34, Head::published());
-        assert!(settings.apply(Said { mpp: Some(40.0), ..Said::default() }).unwrap_err().contains("40"));
+        assert!(
+            settings
+                .apply(Said {
+                    mpp: Some(40.0),
+                    ..Said::default()
+                })
+                .unwrap_err()
+                .contains("40")
+        );
     }
 
     #[test]
     fn json_gives_back_the_same_settings() {
-        let settings = ModelSettings { licence: Some("CC0".to_owned()), mpp: 0.25, ..ModelSettings::new(Backbone::Resnet18, Head::published()) };
+        let settings = ModelSettings {
+            licence: Some("CC0".to_owned()),
+            mpp: 0.25,
+            ..ModelSettings::new(Backbone::Resnet18, Head::published())
+        };
         let mut read = ModelSettings::new(Backbone::Resnet34, Vec::new());
-        read.apply(Said::parse_json(&settings.to_json().to_string()).unwrap()).unwrap();
+        read.apply(Said::parse_json(&settings.to_json().to_string()).unwrap())
+            .unwrap();
         assert_eq!(read, settings);
     }
 }

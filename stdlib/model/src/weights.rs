@@ -43,8 +43,15 @@ impl Weights {
     /// Makes weights by formula: the same everywhere, untrained, for tests and for trying out.
     pub fn formula(backbone: Backbone, heads: &[Head]) -> Self {
         let slots = layout(backbone, heads);
-        let tensors = slots.into_iter().map(|slot| (formula::tensor(&slot.name, &slot.shape), slot.name)).map(|(tensor, name)| (name, tensor)).collect();
-        Self { settings: ModelSettings::new(backbone, heads.to_vec()), tensors }
+        let tensors = slots
+            .into_iter()
+            .map(|slot| (formula::tensor(&slot.name, &slot.shape), slot.name))
+            .map(|(tensor, name)| (name, tensor))
+            .collect();
+        Self {
+            settings: ModelSettings::new(backbone, heads.to_vec()),
+            tensors,
+        }
     }
 
     /// Returns what the model says of itself.
@@ -59,7 +66,9 @@ impl Weights {
 
     /// Returns every tensor with its name, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Replaces tensors by those of the same names in a weights file, such as running
@@ -71,7 +80,11 @@ impl Weights {
             let (name, found) = (name.to_owned(), found.to_vec());
             match self.tensors.get(&name) {
                 None => misfits.push(Misfit::Unexpected { name, found }),
-                Some(own) if own.shape != found => misfits.push(Misfit::Shape { name, expected: own.shape.clone(), found }),
+                Some(own) if own.shape != found => misfits.push(Misfit::Shape {
+                    name,
+                    expected: own.shape.clone(),
+                    found,
+                }),
                 Some(_) => {}
             }
         }
@@ -87,27 +100,47 @@ impl Weights {
     /// Takes the encoder of `other`, as transfer learning does; the heads stay.
     pub fn with_encoder(mut self, other: &Self) -> Result<Self, ModelError> {
         if other.settings.backbone != self.settings.backbone {
-            return Err(ModelError::Input(format!("the encoder is a {}, this network has a {}", other.settings.backbone, self.settings.backbone)));
+            return Err(ModelError::Input(format!(
+                "the encoder is a {}, this network has a {}",
+                other.settings.backbone, self.settings.backbone
+            )));
         }
-        let encoder = other.tensors.iter().filter(|(name, _)| name.starts_with("backbone."));
-        self.tensors.extend(encoder.map(|(name, tensor)| (name.clone(), tensor.clone())));
+        let encoder = other
+            .tensors
+            .iter()
+            .filter(|(name, _)| name.starts_with("backbone."));
+        self.tensors
+            .extend(encoder.map(|(name, tensor)| (name.clone(), tensor.clone())));
         Ok(self)
     }
 
     /// Writes one safetensors file that [`Weights::open`] reads; equal weights give equal bytes.
     pub fn save_safetensors(&self, path: &Path) -> Result<(), ModelError> {
-        let fail = |error: safetensors::SafeTensorError| ModelError::Io { path: path.to_owned(), source: std::io::Error::other(error) };
-        let bytes: BTreeMap<&str, Vec<u8>> = self.tensors.iter().map(|(name, tensor)| (name.as_str(), little_endian(&tensor.values))).collect();
+        let fail = |error: safetensors::SafeTensorError| ModelError::Io {
+            path: path.to_owned(),
+            source: std::io::Error::other(error),
+        };
+        let bytes: BTreeMap<&str, Vec<u8>> = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), little_endian(&tensor.values)))
+            .collect();
         let mut views = Vec::with_capacity(bytes.len());
         for (name, tensor) in &self.tensors {
             let dtype = match tensor.values {
                 Values::Float(_) => safetensors::Dtype::F32,
                 Values::Int(_) => safetensors::Dtype::I64,
             };
-            let view = safetensors::tensor::TensorView::new(dtype, tensor.shape.clone(), &bytes[name.as_str()]).map_err(fail)?;
+            let view = safetensors::tensor::TensorView::new(
+                dtype,
+                tensor.shape.clone(),
+                &bytes[name.as_str()],
+            )
+            .map_err(fail)?;
             views.push((name.as_str(), view));
         }
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), self.settings.to_json().to_string())]);
+        let metadata =
+            HashMap::from([(METADATA_KEY.to_owned(), self.settings.to_json().to_string())]);
         safetensors::serialize_to_file(views, Some(metadata), path).map_err(fail)
     }
 
@@ -120,13 +153,23 @@ fn refuse(path: &Path, settings: &ModelSettings, misfits: Vec<Misfit>) -> Result
     if misfits.is_empty() {
         return Ok(());
     }
-    Err(ModelError::Tensors { path: path.to_owned(), network: settings.describe(), misfits: Misfits(misfits) })
+    Err(ModelError::Tensors {
+        path: path.to_owned(),
+        network: settings.describe(),
+        misfits: Misfits(misfits),
+    })
 }
 
 fn little_endian(values: &Values) -> Vec<u8> {
     match values {
-        Values::Float(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Values::Int(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Values::Float(values) => values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
+        Values::Int(values) => values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect(),
     }
 }
 
@@ -140,29 +183,51 @@ impl Opened {
     fn new(path: &Path) -> Result<Self, ModelError> {
         let files = Files::find(path)?;
         let mut checkpoint = Checkpoint::open(&files.weights)?;
-        if !checkpoint.tensors().any(|(name, _)| name.starts_with("backbone.")) {
+        if !checkpoint
+            .tensors()
+            .any(|(name, _)| name.starts_with("backbone."))
+        {
             checkpoint.add_prefix("backbone.");
         }
         let mut settings = guess(&checkpoint);
         let (said, source) = files.said(&checkpoint)?;
-        settings.apply(said).map_err(|reason| ModelError::Settings { path: source, reason })?;
+        settings
+            .apply(said)
+            .map_err(|reason| ModelError::Settings {
+                path: source,
+                reason,
+            })?;
         refuse(&files.weights, &settings, misfits(&checkpoint, &settings))?;
-        Ok(Self { checkpoint, settings })
+        Ok(Self {
+            checkpoint,
+            settings,
+        })
     }
 
     fn read(&mut self) -> Result<Weights, ModelError> {
         let mut tensors = BTreeMap::new();
         let mut misfits = Vec::new();
-        let names: Vec<_> = self.checkpoint.tensors().map(|(name, _)| name.to_owned()).filter(|name| !is_foreign_classifier(&self.settings, name)).collect();
+        let names: Vec<_> = self
+            .checkpoint
+            .tensors()
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !is_foreign_classifier(&self.settings, name))
+            .collect();
         for name in names {
             let tensor = self.checkpoint.read(&name)?;
-            if tensor.floats().is_some_and(|values| values.iter().any(|value| !value.is_finite())) {
+            if tensor
+                .floats()
+                .is_some_and(|values| values.iter().any(|value| !value.is_finite()))
+            {
                 misfits.push(Misfit::NotFinite { name: name.clone() });
             }
             tensors.insert(name, tensor);
         }
         refuse(self.checkpoint.path(), &self.settings, misfits)?;
-        Ok(Weights { settings: self.settings.clone(), tensors })
+        Ok(Weights {
+            settings: self.settings.clone(),
+            tensors,
+        })
     }
 }
 
@@ -173,21 +238,37 @@ fn is_foreign_classifier(settings: &ModelSettings, name: &str) -> bool {
 
 /// Compares names, shapes and types with those of the network; sorted by name.
 fn misfits(checkpoint: &Checkpoint, settings: &ModelSettings) -> Vec<Misfit> {
-    let mut open: BTreeMap<&str, &[usize]> = checkpoint.tensors().filter(|(name, _)| !is_foreign_classifier(settings, name)).collect();
+    let mut open: BTreeMap<&str, &[usize]> = checkpoint
+        .tensors()
+        .filter(|(name, _)| !is_foreign_classifier(settings, name))
+        .collect();
     let mut misfits = Vec::new();
     for slot in layout(settings.backbone, &settings.heads) {
         match open.remove(slot.name.as_str()) {
-            None if slot.role == Role::Value => misfits.push(Misfit::Missing { name: slot.name, expected: slot.shape }),
+            None if slot.role == Role::Value => misfits.push(Misfit::Missing {
+                name: slot.name,
+                expected: slot.shape,
+            }),
             None => {}
-            Some(found) if found != slot.shape => misfits.push(Misfit::Shape { name: slot.name, expected: slot.shape, found: found.to_vec() }),
+            Some(found) if found != slot.shape => misfits.push(Misfit::Shape {
+                name: slot.name,
+                expected: slot.shape,
+                found: found.to_vec(),
+            }),
             Some(_) => {
                 if let Some(found) = checkpoint.wrong_kind(&slot.name, slot.role != Role::Count) {
-                    misfits.push(Misfit::Kind { name: slot.name, found: found.to_owned() });
+                    misfits.push(Misfit::Kind {
+                        name: slot.name,
+                        found: found.to_owned(),
+                    });
                 }
             }
         }
     }
-    misfits.extend(open.into_iter().map(|(name, found)| Misfit::Unexpected { name: name.to_owned(), found: found.to_vec() }));
+    misfits.extend(open.into_iter().map(|(name, found)| Misfit::Unexpected {
+        name: name.to_owned(),
+        found: found.to_vec(),
+    }));
     misfits.sort_by(|a, b| a.name().cmp(b.name()));
     misfits
 }
@@ -196,13 +277,24 @@ fn misfits(checkpoint: &Checkpoint, settings: &ModelSettings) -> Vec<Misfit> {
 fn guess(checkpoint: &Checkpoint) -> ModelSettings {
     let shapes: BTreeMap<&str, &[usize]> = checkpoint.tensors().collect();
     let deep = shapes.contains_key("backbone.layer3.5.conv1.weight");
-    let backbone = if deep { Backbone::Resnet34 } else { Backbone::Resnet18 };
+    let backbone = if deep {
+        Backbone::Resnet34
+    } else {
+        Backbone::Resnet18
+    };
     let channels = |name: &str| shapes.get(name).and_then(|shape| shape.first().copied());
     let mut heads: Vec<Head> = shapes
         .keys()
         .filter_map(|name| {
-            let (decoder, kind) = name.strip_prefix("output_head.")?.strip_suffix(".x.1.conv.weight")?.rsplit_once('.')?;
-            Some(Head::new(decoder, kind.parse::<HeadKind>().ok()?, channels(name)?))
+            let (decoder, kind) = name
+                .strip_prefix("output_head.")?
+                .strip_suffix(".x.1.conv.weight")?
+                .rsplit_once('.')?;
+            Some(Head::new(
+                decoder,
+                kind.parse::<HeadKind>().ok()?,
+                channels(name)?,
+            ))
         })
         .collect();
     if let Some(channels) = channels("decoder_head.Patch-Class.conv2.weight") {
@@ -210,7 +302,12 @@ fn guess(checkpoint: &Checkpoint) -> ModelSettings {
     }
     // The published order where the names are the published ones, others behind.
     let published: Vec<_> = Head::published().iter().map(Head::name).collect();
-    heads.sort_by_key(|head| published.iter().position(|name| *name == head.name()).unwrap_or(published.len()));
+    heads.sort_by_key(|head| {
+        published
+            .iter()
+            .position(|name| *name == head.name())
+            .unwrap_or(published.len())
+    });
     ModelSettings::new(backbone, heads)
 }
 
@@ -226,33 +323,78 @@ impl Files {
         let found = std::fs::metadata(path).map_err(ModelError::io(path))?;
         if !found.is_dir() {
             let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-            return Ok(Self { weights: path.to_owned(), settings: existing(&folder, SETTINGS_FILE), folder });
+            return Ok(Self {
+                weights: path.to_owned(),
+                settings: existing(&folder, SETTINGS_FILE),
+                folder,
+            });
         }
-        let not_a_model = |reason: &str| ModelError::NotAModel { path: path.to_owned(), reason: reason.to_owned() };
-        let weights = WEIGHTS_FILES.iter().find_map(|name| existing(path, name)).ok_or_else(|| not_a_model("the directory holds no `weights.tar`"))?;
+        let not_a_model = |reason: &str| ModelError::NotAModel {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let weights = WEIGHTS_FILES
+            .iter()
+            .find_map(|name| existing(path, name))
+            .ok_or_else(|| not_a_model("the directory holds no `weights.tar`"))?;
         let settings = existing(path, SETTINGS_FILE);
         if settings.is_none() && weights.ends_with(WEIGHTS_FILES[0]) {
-            return Err(not_a_model("the directory holds `weights.tar` and no `settings.yml`"));
+            return Err(not_a_model(
+                "the directory holds `weights.tar` and no `settings.yml`",
+            ));
         }
-        Ok(Self { weights, settings, folder: path.to_owned() })
+        Ok(Self {
+            weights,
+            settings,
+            folder: path.to_owned(),
+        })
     }
 
     /// Returns what `settings.yml`, then the metadata, then a licence file say, and the file to name when it cannot be used.
     fn said(&self, checkpoint: &Checkpoint) -> Result<(Said, PathBuf), ModelError> {
-        let file = self.settings.as_deref().map(Said::read).transpose()?.unwrap_or_default();
+        let file = self
+            .settings
+            .as_deref()
+            .map(Said::read)
+            .transpose()?
+            .unwrap_or_default();
         let metadata = match checkpoint.metadata().get(METADATA_KEY) {
-            Some(text) => Said::parse_json(text).map_err(|reason| ModelError::Settings { path: self.weights.clone(), reason })?,
+            Some(text) => Said::parse_json(text).map_err(|reason| ModelError::Settings {
+                path: self.weights.clone(),
+                reason,
+            })?,
             None => Said::default(),
         };
-        let source = self.settings.clone().unwrap_or_else(|| self.weights.clone());
-        Ok((file.or(metadata).or(Said { licence: self.licence(), ..Said::default() }), source))
+        let source = self
+            .settings
+            .clone()
+            .unwrap_or_else(|| self.weights.clone());
+        Ok((
+            file.or(metadata).or(Said {
+                licence: self.licence(),
+                ..Said::default()
+            }),
+            source,
+        ))
     }
 
     /// Returns the first line of a licence file in the model's directory.
     fn licence(&self) -> Option<String> {
-        let file = ["LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "LICENCE.md"].iter().find_map(|name| existing(&self.folder, name))?;
+        let file = [
+            "LICENSE",
+            "LICENCE",
+            "LICENSE.txt",
+            "LICENCE.txt",
+            "LICENSE.md",
+            "LICENCE.md",
+        ]
+        .iter()
+        .find_map(|name| existing(&self.folder, name))?;
         let text = std::fs::read_to_string(file).ok()?;
-        let line = text.lines().map(|line| line.trim_matches(['#', ' ', '\t'])).find(|line| !line.is_empty())?;
+        let line = text
+            .lines()
+            .map(|line| line.trim_matches(['#', ' ', '\t']))
+            .find(|line| !line.is_empty())?;
         Some(line.chars().take(200).collect())
     }
 }

@@ -25,18 +25,42 @@ impl Pickle {
         self.raw(b"X").raw(&length).raw(text.as_bytes())
     }
     fn int(self, number: usize) -> Self {
-        self.raw(b"J").raw(&i32::try_from(number).unwrap().to_le_bytes())
+        self.raw(b"J")
+            .raw(&i32::try_from(number).unwrap().to_le_bytes())
     }
     fn global(self, module: &str, name: &str) -> Self {
         self.raw(format!("c{module}\n{name}\n").as_bytes())
     }
     fn ints(self, numbers: &[usize]) -> Self {
-        numbers.iter().fold(self.raw(b"("), |pickle, &number| pickle.int(number)).raw(b"t")
+        numbers
+            .iter()
+            .fold(self.raw(b"("), |pickle, &number| pickle.int(number))
+            .raw(b"t")
     }
     /// A tensor of a storage of `count` floats.
-    fn tensor(self, key: &str, kind: &str, count: usize, offset: usize, shape: &[usize], strides: &[usize]) -> Self {
-        let storage = self.global("torch._utils", "_rebuild_tensor_v2").raw(b"((").text("storage").global("torch", kind).text(key).text("cpu").int(count);
-        storage.raw(b"tQ").int(offset).ints(shape).ints(strides).raw(b"\x89)tR")
+    fn tensor(
+        self,
+        key: &str,
+        kind: &str,
+        count: usize,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) -> Self {
+        let storage = self
+            .global("torch._utils", "_rebuild_tensor_v2")
+            .raw(b"((")
+            .text("storage")
+            .global("torch", kind)
+            .text(key)
+            .text("cpu")
+            .int(count);
+        storage
+            .raw(b"tQ")
+            .int(offset)
+            .ints(shape)
+            .ints(strides)
+            .raw(b"\x89)tR")
     }
     fn end(self) -> Vec<u8> {
         self.raw(b".").0
@@ -50,7 +74,9 @@ fn zip(path: &Path, pickle: &[u8], storages: &[(&str, Vec<u8>)], method: zip::Co
     writer.start_file("archive/data.pkl", options).unwrap();
     writer.write_all(pickle).unwrap();
     for (key, bytes) in storages {
-        writer.start_file(format!("archive/data/{key}"), options).unwrap();
+        writer
+            .start_file(format!("archive/data/{key}"), options)
+            .unwrap();
         writer.write_all(bytes).unwrap();
     }
     writer.finish().unwrap();
@@ -58,10 +84,22 @@ fn zip(path: &Path, pickle: &[u8], storages: &[(&str, Vec<u8>)], method: zip::Co
 
 /// Writes a stream as PyTorch did before 1.6.
 fn stream(path: &Path, pickle: &[u8], storages: &[(&str, usize, Vec<u8>)]) {
-    let magic = Pickle::new().raw(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19").end();
+    let magic = Pickle::new()
+        .raw(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
+        .end();
     let protocol = Pickle::new().raw(b"M\xe9\x03").end();
-    let machine = Pickle::new().raw(b"}(").text("little_endian").raw(b"\x88u").end();
-    let keys = storages.iter().fold(Pickle::new().raw(b"]("), |pickle, (key, ..)| pickle.text(key)).raw(b"e").end();
+    let machine = Pickle::new()
+        .raw(b"}(")
+        .text("little_endian")
+        .raw(b"\x88u")
+        .end();
+    let keys = storages
+        .iter()
+        .fold(Pickle::new().raw(b"]("), |pickle, (key, ..)| {
+            pickle.text(key)
+        })
+        .raw(b"e")
+        .end();
     let mut bytes = [&magic[..], &protocol, &machine, pickle, &keys].concat();
     for (_, count, data) in storages {
         bytes.extend_from_slice(&(*count as u64).to_le_bytes());
@@ -71,7 +109,10 @@ fn stream(path: &Path, pickle: &[u8], storages: &[(&str, usize, Vec<u8>)]) {
 }
 
 fn le(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 const STORED: zip::CompressionMethod = zip::CompressionMethod::Stored;
@@ -88,21 +129,48 @@ fn misfits(error: &ModelError) -> &[Misfit] {
 }
 
 /// Writes the formula weights of a small network as a PyTorch file, changed by `edit`.
-fn checkpoint(path: &Path, edit: impl Fn(&str) -> Option<(String, Vec<usize>)>, more: &[(&str, Vec<usize>)]) {
+fn checkpoint(
+    path: &Path,
+    edit: impl Fn(&str) -> Option<(String, Vec<usize>)>,
+    more: &[(&str, Vec<usize>)],
+) {
     let weights = Weights::formula(Backbone::Resnet18, &heads());
-    let tensors = weights.tensors().filter(|(name, _)| !name.ends_with("num_batches_tracked") && !name.contains(".fc."));
+    let tensors = weights
+        .tensors()
+        .filter(|(name, _)| !name.ends_with("num_batches_tracked") && !name.contains(".fc."));
     let kept = tensors.filter_map(|(name, tensor)| match edit(name) {
         Some((name, shape)) if shape.is_empty() => Some((name, tensor.shape.clone())),
         other => other,
     });
-    let all: Vec<(String, Vec<usize>)> = kept.chain(more.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone()))).collect();
+    let all: Vec<(String, Vec<usize>)> = kept
+        .chain(
+            more.iter()
+                .map(|(name, shape)| ((*name).to_owned(), shape.clone())),
+        )
+        .collect();
     // One shared storage of zeros: shapes are what is looked at.
-    let largest = all.iter().map(|(_, shape)| shape.iter().product::<usize>()).max().unwrap();
-    let pickle = all.iter().fold(Pickle::new().raw(b"}(").text("desc").raw(b"}("), |pickle, (name, shape)| {
-        let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
-        pickle.text(name).tensor("0", "FloatStorage", largest, 0, shape, &strides)
-    });
-    zip(path, &pickle.raw(b"uu").end(), &[("0", le(&vec![0.5; largest]))], zip::CompressionMethod::Deflated);
+    let largest = all
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .max()
+        .unwrap();
+    let pickle = all.iter().fold(
+        Pickle::new().raw(b"}(").text("desc").raw(b"}("),
+        |pickle, (name, shape)| {
+            let strides: Vec<usize> = (0..shape.len())
+                .map(|axis| shape[axis + 1..].iter().product())
+                .collect();
+            pickle
+                .text(name)
+                .tensor("0", "FloatStorage", largest, 0, shape, &strides)
+        },
+    );
+    zip(
+        path,
+        &pickle.raw(b"uu").end(),
+        &[("0", le(&vec![0.5; largest]))],
+        zip::CompressionMethod::Deflated,
+    );
 }
 
 // ---- claims
@@ -111,8 +179,14 @@ fn checkpoint(path: &Path, edit: impl Fn(&str) -> Option<(String, Vec<usize>)>, 
 fn a_directory_without_weights_says_what_belongs_there() {
     let folder = tempfile::tempdir().unwrap();
     let message = Weights::open(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("holds no `weights.tar`") && message.contains("`settings.yml`"), "{message}");
-    assert!(matches!(Weights::open(&folder.path().join("absent")), Err(ModelError::Io { .. })));
+    assert!(
+        message.contains("holds no `weights.tar`") && message.contains("`settings.yml`"),
+        "{message}"
+    );
+    assert!(matches!(
+        Weights::open(&folder.path().join("absent")),
+        Err(ModelError::Io { .. })
+    ));
 }
 
 #[test]
@@ -127,28 +201,67 @@ fn a_missing_an_extra_and_a_wrongly_shaped_tensor_are_named_together() {
         "decoder_head.Patch-Class.conv1.weight" => Some((name.to_owned(), vec![256, 256, 1, 1])),
         _ => Some((name.to_owned(), Vec::new())),
     };
-    checkpoint(&path, edit, &[("backbone.layer5.0.conv1.weight", vec![3, 2])]);
+    checkpoint(
+        &path,
+        edit,
+        &[("backbone.layer5.0.conv1.weight", vec![3, 2])],
+    );
     let error = Weights::open(&path).unwrap_err();
     assert_eq!(
         misfits(&error),
         [
-            Misfit::Missing { name: "backbone.layer2.0.bn1.bias".to_owned(), expected: vec![128] },
-            Misfit::Unexpected { name: "backbone.layer5.0.conv1.weight".to_owned(), found: vec![3, 2] },
-            Misfit::Shape { name: "decoder_head.Patch-Class.conv1.weight".to_owned(), expected: vec![256, 512, 1, 1], found: vec![256, 256, 1, 1] },
+            Misfit::Missing {
+                name: "backbone.layer2.0.bn1.bias".to_owned(),
+                expected: vec![128]
+            },
+            Misfit::Unexpected {
+                name: "backbone.layer5.0.conv1.weight".to_owned(),
+                found: vec![3, 2]
+            },
+            Misfit::Shape {
+                name: "decoder_head.Patch-Class.conv1.weight".to_owned(),
+                expected: vec![256, 512, 1, 1],
+                found: vec![256, 256, 1, 1]
+            },
         ]
     );
     let message = error.to_string();
-    assert!(message.contains("`decoder_head.Patch-Class.conv1.weight` is [256, 256, 1, 1], expected [256, 512, 1, 1]"), "{message}");
-    assert!(matches!(Weights::describe(&path), Err(ModelError::Tensors { .. })), "plans find it too");
+    assert!(
+        message.contains(
+            "`decoder_head.Patch-Class.conv1.weight` is [256, 256, 1, 1], expected [256, 512, 1, 1]"
+        ),
+        "{message}"
+    );
+    assert!(
+        matches!(Weights::describe(&path), Err(ModelError::Tensors { .. })),
+        "plans find it too"
+    );
 }
 
 #[test]
 fn module_is_taken_off_all_names_or_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.tar");
-    checkpoint(&path, |name| Some((format!("module.{name}"), Vec::new())), &[]);
+    checkpoint(
+        &path,
+        |name| Some((format!("module.{name}"), Vec::new())),
+        &[],
+    );
     Weights::open(&path).unwrap();
-    checkpoint(&path, |name| Some((if name == "conv_map.weight" { name.to_owned() } else { format!("module.{name}") }, Vec::new())), &[]);
+    checkpoint(
+        &path,
+        |name| {
+            Some((
+                if name == "conv_map.weight" {
+                    name.to_owned()
+                } else {
+                    format!("module.{name}")
+                },
+                Vec::new(),
+            ))
+        },
+        &[],
+    );
     assert!(Weights::open(&path).is_err());
 }
 
@@ -158,11 +271,29 @@ fn an_encoder_loads_with_and_without_its_prefix() {
     let path = folder.path().join("encoder.pth");
     let encoder = |name: &str| name.starts_with("backbone.").then(|| name.to_owned());
     for strip in [false, true] {
-        let edit = |name: &str| encoder(name).map(|name| (if strip { name.replace("backbone.", "") } else { name }, Vec::new()));
-        let classifier = if strip { "fc.weight" } else { "backbone.fc.weight" };
+        let edit = |name: &str| {
+            encoder(name).map(|name| {
+                (
+                    if strip {
+                        name.replace("backbone.", "")
+                    } else {
+                        name
+                    },
+                    Vec::new(),
+                )
+            })
+        };
+        let classifier = if strip {
+            "fc.weight"
+        } else {
+            "backbone.fc.weight"
+        };
         checkpoint(&path, edit, &[(classifier, vec![2, 512])]);
         let weights = Weights::open(&path).unwrap();
-        assert!(weights.settings().heads.is_empty() && weights.tensor("backbone.layer4.1.conv2.weight").is_some());
+        assert!(
+            weights.settings().heads.is_empty()
+                && weights.tensor("backbone.layer4.1.conv2.weight").is_some()
+        );
     }
 }
 
@@ -171,13 +302,23 @@ fn a_pickle_that_would_run_code_is_refused_by_name_in_both_containers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.tar");
     let marker = folder.path().join("ran");
-    let system = Pickle::new().raw(b"}(").text("desc").global("posix", "system").raw(b"(").text(&format!("touch {}", marker.display())).raw(b"tRu").end();
+    let system = Pickle::new()
+        .raw(b"}(")
+        .text("desc")
+        .global("posix", "system")
+        .raw(b"(")
+        .text(&format!("touch {}", marker.display()))
+        .raw(b"tRu")
+        .end();
     zip(&path, &system, &[], STORED);
     let in_zip = Weights::open(&path).unwrap_err();
     stream(&path, &system, &[]);
     let in_stream = Weights::open(&path).unwrap_err();
     for error in [in_zip, in_stream] {
-        assert!(matches!(&error, ModelError::ForeignCode { name, .. } if name == "posix.system"), "{error}");
+        assert!(
+            matches!(&error, ModelError::ForeignCode { name, .. } if name == "posix.system"),
+            "{error}"
+        );
         assert!(error.to_string().contains("`posix.system`"), "{error}");
     }
     assert!(!marker.exists());
@@ -202,14 +343,29 @@ fn views_shared_storages_and_other_number_types_are_read() {
         .end();
     let read = |path: &Path| {
         let mut file = Checkpoint::open(path).unwrap();
-        ["plain", "transposed", "tail", "half"].map(|name| file.read(name).unwrap().floats().unwrap().to_vec())
+        ["plain", "transposed", "tail", "half"]
+            .map(|name| file.read(name).unwrap().floats().unwrap().to_vec())
     };
-    let expected = [vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0], vec![4.0, 5.0], vec![-2.0]];
+    let expected = [
+        vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+        vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0],
+        vec![4.0, 5.0],
+        vec![-2.0],
+    ];
     for method in [STORED, zip::CompressionMethod::Deflated] {
-        zip(&path, &pickle, &[("0", numbers.clone()), ("1", vec![0x00, 0xc0])], method);
+        zip(
+            &path,
+            &pickle,
+            &[("0", numbers.clone()), ("1", vec![0x00, 0xc0])],
+            method,
+        );
         assert_eq!(read(&path), expected);
     }
-    stream(&path, &pickle, &[("0", 6, numbers), ("1", 1, vec![0x00, 0xc0])]);
+    stream(
+        &path,
+        &pickle,
+        &[("0", 6, numbers), ("1", 1, vec![0x00, 0xc0])],
+    );
     assert_eq!(read(&path), expected);
 }
 
@@ -236,20 +392,35 @@ fn parameters_as_the_classic_torchvision_files_hold_them_are_read() {
 fn every_truncation_of_a_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, cut) = (folder.path().join("w.pt"), folder.path().join("cut.pt"));
-    let pickle = Pickle::new().raw(b"}(").text("a").tensor("0", "FloatStorage", 6, 0, &[6], &[1]).raw(b"u").end();
+    let pickle = Pickle::new()
+        .raw(b"}(")
+        .text("a")
+        .tensor("0", "FloatStorage", 6, 0, &[6], &[1])
+        .raw(b"u")
+        .end();
     let numbers = le(&[1.0; 6]);
     let write: [&dyn Fn(); 3] = [
         &|| zip(&whole, &pickle, &[("0", numbers.clone())], STORED),
         &|| stream(&whole, &pickle, &[("0", 6, numbers.clone())]),
         &|| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![6], &numbers).unwrap();
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![6], &numbers)
+                    .unwrap();
             safetensors::serialize_to_file([("a", view)], None, &whole).unwrap();
         },
     ];
     for write in write {
         write();
         let bytes = fs::read(&whole).unwrap();
-        assert_eq!(Checkpoint::open(&whole).unwrap().read("a").unwrap().floats().unwrap(), [1.0; 6]);
+        assert_eq!(
+            Checkpoint::open(&whole)
+                .unwrap()
+                .read("a")
+                .unwrap()
+                .floats()
+                .unwrap(),
+            [1.0; 6]
+        );
         for length in 0..bytes.len() {
             fs::write(&cut, &bytes[..length]).unwrap();
             let read = Checkpoint::open(&cut).and_then(|mut file| file.read("a"));
@@ -262,13 +433,30 @@ fn every_truncation_of_a_file_is_an_error() {
 fn garbage_and_flipped_bytes_never_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.pt");
-    for garbage in [&b""[..], b"garbage", b"PK\x03\x04garbage", b"\x80\x02garbage", &[0xff; 4096], b"\xff\xff\xff\xff\xff\xff\xff\x7f{}", b"\x02\0\0\0\0\0\0\0{}"] {
+    for garbage in [
+        &b""[..],
+        b"garbage",
+        b"PK\x03\x04garbage",
+        b"\x80\x02garbage",
+        &[0xff; 4096],
+        b"\xff\xff\xff\xff\xff\xff\xff\x7f{}",
+        b"\x02\0\0\0\0\0\0\0{}",
+    ] {
         fs::write(&path, garbage).unwrap();
         assert!(Weights::open(&path).is_err(), "{garbage:?}");
     }
-    let pickle = Pickle::new().raw(b"}(").text("a").tensor("0", "FloatStorage", 6, 0, &[2, 3], &[3, 1]).raw(b"u").end();
+    let pickle = Pickle::new()
+        .raw(b"}(")
+        .text("a")
+        .tensor("0", "FloatStorage", 6, 0, &[2, 3], &[3, 1])
+        .raw(b"u")
+        .end();
     for write in [true, false] {
-        if write { zip(&path, &pickle, &[("0", le(&[1.0; 6]))], STORED) } else { stream(&path, &pickle, &[("0", 6, le(&[1.0; 6]))]) }
+        if write {
+            zip(&path, &pickle, &[("0", le(&[1.0; 6]))], STORED)
+        } else {
+            stream(&path, &pickle, &[("0", 6, le(&[1.0; 6]))])
+        }
         let bytes = fs::read(&path).unwrap();
         for place in 0..bytes.len() {
             for flip in [0x01, 0x80, 0xff] {
@@ -285,19 +473,27 @@ fn garbage_and_flipped_bytes_never_panic() {
 fn numbers_that_are_not_finite_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    Weights::formula(Backbone::Resnet18, &heads()).save_safetensors(&path).unwrap();
+    Weights::formula(Backbone::Resnet18, &heads())
+        .save_safetensors(&path)
+        .unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, bytes).unwrap();
     let error = Weights::open(&path).unwrap_err();
-    assert!(matches!(misfits(&error), [Misfit::NotFinite { .. }]), "{error}");
+    assert!(
+        matches!(misfits(&error), [Misfit::NotFinite { .. }]),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_safetensors_file_gives_back_what_was_saved_and_equal_weights_equal_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (folder.path().join("one.safetensors"), folder.path().join("two.safetensors"));
+    let (one, two) = (
+        folder.path().join("one.safetensors"),
+        folder.path().join("two.safetensors"),
+    );
     let weights = Weights::formula(Backbone::Resnet18, &heads());
     weights.save_safetensors(&one).unwrap();
     weights.save_safetensors(&two).unwrap();
@@ -308,14 +504,22 @@ fn a_safetensors_file_gives_back_what_was_saved_and_equal_weights_equal_bytes() 
     fs::write(folder.path().join("settings.yml"), "mpp: 0.25\n").unwrap();
     fs::write(folder.path().join("LICENSE"), "\n# CC0 1.0\nmore\n").unwrap();
     let settings = Weights::describe(&one).unwrap();
-    assert_eq!((settings.mpp, settings.licence.as_deref()), (0.25, Some("CC0 1.0")));
+    assert_eq!(
+        (settings.mpp, settings.licence.as_deref()),
+        (0.25, Some("CC0 1.0"))
+    );
     fs::write(folder.path().join("settings.yml"), "mpp: [\n").unwrap();
-    assert!(matches!(Weights::describe(&one), Err(ModelError::Settings { .. })));
+    assert!(matches!(
+        Weights::describe(&one),
+        Err(ModelError::Settings { .. })
+    ));
 }
 
 #[test]
 fn a_directory_of_safetensors_is_a_model_too() {
     let folder = tempfile::tempdir().unwrap();
-    Weights::formula(Backbone::Resnet18, &heads()).save_safetensors(&folder.path().join("weights.safetensors")).unwrap();
+    Weights::formula(Backbone::Resnet18, &heads())
+        .save_safetensors(&folder.path().join("weights.safetensors"))
+        .unwrap();
     assert_eq!(Weights::describe(folder.path()).unwrap().heads, heads());
 }

@@ -68,7 +68,11 @@ impl Element {
 
     /// Returns what an error message calls it.
     pub(crate) fn describe(self) -> &'static str {
-        if self.is_float() { "floating-point numbers" } else { "integers" }
+        if self.is_float() {
+            "floating-point numbers"
+        } else {
+            "integers"
+        }
     }
 
     /// Reads the elements at the given byte offsets, all of which lie inside `bytes`.
@@ -76,8 +80,12 @@ impl Element {
         match self {
             Self::F32 => floats(bytes, offsets, f32::from_le_bytes),
             Self::F64 => floats(bytes, offsets, |b: [u8; 8]| f64::from_le_bytes(b) as f32),
-            Self::F16 => floats(bytes, offsets, |b: [u8; 2]| half::f16::from_le_bytes(b).to_f32()),
-            Self::Bf16 => floats(bytes, offsets, |b: [u8; 2]| half::bf16::from_le_bytes(b).to_f32()),
+            Self::F16 => floats(bytes, offsets, |b: [u8; 2]| {
+                half::f16::from_le_bytes(b).to_f32()
+            }),
+            Self::Bf16 => floats(bytes, offsets, |b: [u8; 2]| {
+                half::bf16::from_le_bytes(b).to_f32()
+            }),
             Self::I64 => ints(bytes, offsets, i64::from_le_bytes),
             Self::I32 => ints(bytes, offsets, |b: [u8; 4]| i32::from_le_bytes(b).into()),
             Self::I16 => ints(bytes, offsets, |b: [u8; 2]| i16::from_le_bytes(b).into()),
@@ -88,11 +96,19 @@ impl Element {
     }
 }
 
-fn floats<const N: usize>(bytes: &[u8], offsets: impl Iterator<Item = usize>, number: impl Fn([u8; N]) -> f32) -> Values {
+fn floats<const N: usize>(
+    bytes: &[u8],
+    offsets: impl Iterator<Item = usize>,
+    number: impl Fn([u8; N]) -> f32,
+) -> Values {
     Values::Float(offsets.map(|at| number(take(bytes, at))).collect())
 }
 
-fn ints<const N: usize>(bytes: &[u8], offsets: impl Iterator<Item = usize>, number: impl Fn([u8; N]) -> i64) -> Values {
+fn ints<const N: usize>(
+    bytes: &[u8],
+    offsets: impl Iterator<Item = usize>,
+    number: impl Fn([u8; N]) -> i64,
+) -> Values {
     Values::Int(offsets.map(|at| number(take(bytes, at))).collect())
 }
 
@@ -114,7 +130,13 @@ mod tests {
 
     #[test]
     fn signed_bytes_keep_their_sign_and_booleans_are_zero_or_one() {
-        assert_eq!(Element::I8.read(&[0xff], [0].into_iter()), Values::Int(vec![-1]));
-        assert_eq!(Element::Bool.read(&[7, 0], [0, 1].into_iter()), Values::Int(vec![1, 0]));
+        assert_eq!(
+            Element::I8.read(&[0xff], [0].into_iter()),
+            Values::Int(vec![-1])
+        );
+        assert_eq!(
+            Element::Bool.read(&[7, 0], [0, 1].into_iter()),
+            Values::Int(vec![1, 0])
+        );
     }
 }

@@ -18,8 +18,19 @@ pub(super) struct Encoder {
 impl Encoder {
     pub(super) fn build(source: &Source, backbone: Backbone) -> Result<Self, ModelError> {
         let stem = source.unit("backbone.conv1", "backbone.bn1", 1)?;
-        let layers = backbone.blocks().into_iter().enumerate().map(|(layer, blocks)| (0..blocks).map(|block| Block::build(source, layer, block)).collect());
-        Ok(Self { stem, layers: layers.collect::<Result<_, _>>()? })
+        let layers = backbone
+            .blocks()
+            .into_iter()
+            .enumerate()
+            .map(|(layer, blocks)| {
+                (0..blocks)
+                    .map(|block| Block::build(source, layer, block))
+                    .collect()
+            });
+        Ok(Self {
+            stem,
+            layers: layers.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Returns x0 (full resolution) to x4 (a sixteenth).
@@ -28,10 +39,17 @@ impl Encoder {
         tap("enc.conv1", &conv);
         let x0 = activation::relu(self.stem.norm.forward(conv));
         tap("enc.bn1", &x0);
-        let pooled = max_pool2d(x0.clone(), MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]));
+        let pooled = max_pool2d(
+            x0.clone(),
+            MaxPoolOptions::new([3, 3])
+                .with_stride([2, 2])
+                .with_padding([1, 1]),
+        );
         tap("enc.maxpool", &pooled);
         let mut next = |layer: usize, x: Tensor<4>| {
-            let x = self.layers[layer].iter().fold(x, |x, block| block.forward(x));
+            let x = self.layers[layer]
+                .iter()
+                .fold(x, |x, block| block.forward(x));
             tap(&format!("enc.layer{}", layer + 1), &x);
             x
         };
@@ -57,7 +75,13 @@ impl Block {
         let name = format!("backbone.layer{}.{block}", layer + 1);
         let halves = layer > 0 && block == 0;
         let stride = if halves { 2 } else { 1 };
-        let shortcut = halves.then(|| source.unit(&format!("{name}.downsample.0"), &format!("{name}.downsample.1"), stride));
+        let shortcut = halves.then(|| {
+            source.unit(
+                &format!("{name}.downsample.0"),
+                &format!("{name}.downsample.1"),
+                stride,
+            )
+        });
         Ok(Self {
             first: source.unit(&format!("{name}.conv1"), &format!("{name}.bn1"), stride)?,
             second: source.unit(&format!("{name}.conv2"), &format!("{name}.bn2"), 1)?,

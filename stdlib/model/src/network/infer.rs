@@ -57,12 +57,24 @@ impl Network {
     pub fn infer(&self, images: &[Rgb8], heads: &[&str]) -> Result<Vec<HeadMaps>, ModelError> {
         let selected = self.select(heads)?;
         let side = self.settings.output as usize;
-        if let Some(small) = images.iter().find(|image| (image.width as usize).min(image.height as usize) < side) {
-            return Err(ModelError::Input(format!("an image of {} × {} px is smaller than the {side} px that are kept of it", small.width, small.height)));
+        if let Some(small) = images
+            .iter()
+            .find(|image| (image.width as usize).min(image.height as usize) < side)
+        {
+            return Err(ModelError::Input(format!(
+                "an image of {} × {} px is smaller than the {side} px that are kept of it",
+                small.width, small.height
+            )));
         }
         let mut results = Vec::with_capacity(images.len());
         for images in images.chunks(self.batch) {
-            let logits = self.layers.forward(&self.settings, self.input(images)?, &selected, Extent::Centre(side), &mut |_, _| {})?;
+            let logits = self.layers.forward(
+                &self.settings,
+                self.input(images)?,
+                &selected,
+                Extent::Centre(side),
+                &mut |_, _| {},
+            )?;
             let mut maps = vec![BTreeMap::new(); images.len()];
             for (&index, logits) in selected.iter().zip(logits) {
                 let head = &self.settings.heads[index];
@@ -71,7 +83,11 @@ impl Network {
                     maps.insert(head.name(), head_map(head.kind, &probabilities, image));
                 }
             }
-            results.extend(maps.into_iter().map(|maps| HeadMaps { width: side, height: side, maps }));
+            results.extend(maps.into_iter().map(|maps| HeadMaps {
+                width: side,
+                height: side,
+                maps,
+            }));
         }
         Ok(results)
     }
@@ -85,10 +101,18 @@ fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> HeadMap {
     let values = &values[image * classes * pixels..(image + 1) * classes * pixels];
     match kind {
         HeadKind::Inst => {
-            let kept = (0..pixels).flat_map(|pixel| (1..classes).map(move |class| values[class * pixels + pixel]));
-            HeadMap::Probabilities { channels: classes - 1, values: kept.collect() }
+            let kept = (0..pixels)
+                .flat_map(|pixel| (1..classes).map(move |class| values[class * pixels + pixel]));
+            HeadMap::Probabilities {
+                channels: classes - 1,
+                values: kept.collect(),
+            }
         }
-        HeadKind::Type => HeadMap::Types((0..pixels).map(|pixel| first_maximum(values, pixels, pixel)).collect()),
+        HeadKind::Type => HeadMap::Types(
+            (0..pixels)
+                .map(|pixel| first_maximum(values, pixels, pixel))
+                .collect(),
+        ),
         HeadKind::Out => HeadMap::Patch(first_maximum(values, pixels, 0)),
     }
 }
@@ -112,13 +136,22 @@ mod tests {
     #[test]
     fn of_equal_probabilities_the_first_class_wins() {
         let values = vec![0.2, 0.5, 0.4, 0.25, 0.4, 0.25];
-        let probabilities = Array { shape: vec![1, 3, 1, 2], values: Values::Float(values) };
-        assert_eq!(head_map(HeadKind::Type, &probabilities, 0), HeadMap::Types(vec![1, 0]));
+        let probabilities = Array {
+            shape: vec![1, 3, 1, 2],
+            values: Values::Float(values),
+        };
+        assert_eq!(
+            head_map(HeadKind::Type, &probabilities, 0),
+            HeadMap::Types(vec![1, 0])
+        );
     }
 
     #[test]
     fn instances_lose_their_background_and_a_patch_class_is_spread() {
-        let probabilities = Array { shape: vec![1, 3, 1, 2], values: Values::Float(vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) };
+        let probabilities = Array {
+            shape: vec![1, 3, 1, 2],
+            values: Values::Float(vec![0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+        };
         let map = head_map(HeadKind::Inst, &probabilities, 0);
         assert_eq!(map.to_tile(2, 1), (2, vec![0.3, 0.5, 0.4, 0.6]));
         assert_eq!(HeadMap::Patch(8).to_tile(2, 2), (1, vec![8.0; 4]));

@@ -20,13 +20,18 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     fn param<const D: usize>(&self, name: &str) -> Result<Option<Tensor<D>>, ModelError> {
-        let Some(array) = self.weights.tensor(name) else { return Ok(None) };
+        let Some(array) = self.weights.tensor(name) else {
+            return Ok(None);
+        };
         match array.floats() {
             Some(values) if array.shape.len() == D => {
                 let data = TensorData::new(values.to_vec(), array.shape.clone());
                 Ok(Some(Tensor::from_data(data, self.device)))
             }
-            _ => Err(ModelError::Engine(format!("the tensor `{name}` has {} axes, {D} are needed", array.shape.len()))),
+            _ => Err(ModelError::Engine(format!(
+                "the tensor `{name}` has {} axes, {D} are needed",
+                array.shape.len()
+            ))),
         }
     }
 
@@ -34,7 +39,10 @@ impl Source<'_> {
         self.param(name)?.ok_or_else(|| ModelError::Tensors {
             path: "weights".into(),
             network: self.weights.settings().describe(),
-            misfits: Misfits(vec![Misfit::Missing { name: name.to_owned(), expected: Vec::new() }]),
+            misfits: Misfits(vec![Misfit::Missing {
+                name: name.to_owned(),
+                expected: Vec::new(),
+            }]),
         })
     }
 
@@ -68,7 +76,10 @@ impl Source<'_> {
 
     /// Builds a convolution and the batch norm behind it.
     pub(super) fn unit(&self, conv: &str, norm: &str, stride: usize) -> Result<Unit, ModelError> {
-        Ok(Unit { conv: self.conv(conv, stride)?, norm: self.norm(norm)? })
+        Ok(Unit {
+            conv: self.conv(conv, stride)?,
+            norm: self.norm(norm)?,
+        })
     }
 }
 

@@ -61,8 +61,20 @@ impl Network {
     pub fn load(weights: &Weights, choice: DeviceChoice) -> Result<Self, ModelError> {
         let device = device::open(choice)?;
         let settings = weights.settings().clone();
-        let layers = Layers::build(&Source { weights, device: &device }, &settings)?;
-        Ok(Self { layers, settings, device_class: choice.device_class()?, device, batch: 1 })
+        let layers = Layers::build(
+            &Source {
+                weights,
+                device: &device,
+            },
+            &settings,
+        )?;
+        Ok(Self {
+            layers,
+            settings,
+            device_class: choice.device_class()?,
+            device,
+            batch: 1,
+        })
     }
 
     /// Runs up to `images` images at once instead of one; a 448 px image takes about half a gigabyte.
@@ -91,7 +103,12 @@ impl Network {
 
     /// Returns logits as [`Network::logits`] does and shows every map on the way by its name:
     /// `enc.conv1`, `enc.layer2`, `conv_map`, `dec.Nuclei#TYPE.3`, `dec.Patch-Class.bn1`.
-    pub fn trace(&self, images: &[Rgb8], heads: &[&str], see: &mut dyn FnMut(&str, &Array)) -> Result<Vec<Array>, ModelError> {
+    pub fn trace(
+        &self,
+        images: &[Rgb8],
+        heads: &[&str],
+        see: &mut dyn FnMut(&str, &Array),
+    ) -> Result<Vec<Array>, ModelError> {
         let heads = self.select(heads)?;
         if images.is_empty() {
             return Ok(Vec::new());
@@ -102,7 +119,9 @@ impl Network {
             Ok(map) => see(name, &map),
             Err(error) => failed = Some(error),
         };
-        let logits = self.layers.forward(&self.settings, input, &heads, Extent::Whole, &mut tap)?;
+        let logits = self
+            .layers
+            .forward(&self.settings, input, &heads, Extent::Whole, &mut tap)?;
         match failed {
             Some(error) => Err(error),
             None => logits.into_iter().map(read).collect(),
@@ -114,35 +133,68 @@ impl Network {
         let known: Vec<_> = self.settings.heads.iter().map(Head::name).collect();
         names
             .iter()
-            .map(|name| known.iter().position(|known| known == name).ok_or_else(|| ModelError::UnknownHead { asked: (*name).to_owned(), known: known.clone() }))
+            .map(|name| {
+                known.iter().position(|known| known == name).ok_or_else(|| {
+                    ModelError::UnknownHead {
+                        asked: (*name).to_owned(),
+                        known: known.clone(),
+                    }
+                })
+            })
             .collect()
     }
 
     /// Checks the images and gives them to the device as `[images, 3, height, width]` in 0 to 1.
     fn input(&self, images: &[Rgb8]) -> Result<Tensor<4>, ModelError> {
-        let (width, height) = images.first().map_or((0, 0), |image| (image.width as usize, image.height as usize));
+        let (width, height) = images.first().map_or((0, 0), |image| {
+            (image.width as usize, image.height as usize)
+        });
         if width == 0 || height == 0 || width % 16 != 0 || height % 16 != 0 {
-            return Err(ModelError::Input(format!("an image of {width} × {height} px cannot go through the network: both sides must be multiples of 16 px")));
+            return Err(ModelError::Input(format!(
+                "an image of {width} × {height} px cannot go through the network: both sides must be multiples of 16 px"
+            )));
         }
         let mut values = Vec::with_capacity(images.len() * 3 * width * height);
         for image in images {
-            if (image.width as usize, image.height as usize) != (width, height) || image.data.len() != 3 * width * height {
-                return Err(ModelError::Input(format!("images of one call must have one size: {width} × {height} px and {} × {} px", image.width, image.height)));
+            if (image.width as usize, image.height as usize) != (width, height)
+                || image.data.len() != 3 * width * height
+            {
+                return Err(ModelError::Input(format!(
+                    "images of one call must have one size: {width} × {height} px and {} × {} px",
+                    image.width, image.height
+                )));
             }
             for channel in 0..3 {
-                values.extend(image.data.iter().skip(channel).step_by(3).map(|&value| f32::from(value) / 255.0));
+                values.extend(
+                    image
+                        .data
+                        .iter()
+                        .skip(channel)
+                        .step_by(3)
+                        .map(|&value| f32::from(value) / 255.0),
+                );
             }
         }
-        Ok(Tensor::from_data(TensorData::new(values, [images.len(), 3, height, width]), &self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, [images.len(), 3, height, width]),
+            &self.device,
+        ))
     }
 }
 
 /// Copies a map to the host.
 fn read(map: Tensor<4>) -> Result<Array, ModelError> {
     let shape = map.dims().to_vec();
-    let data = map.try_into_data().map_err(|error| ModelError::Engine(error.to_string()))?;
-    let values = data.try_into_vec::<f32>().map_err(|error| ModelError::Engine(format!("{error:?}")))?;
-    Ok(Array { shape, values: Values::Float(values) })
+    let data = map
+        .try_into_data()
+        .map_err(|error| ModelError::Engine(error.to_string()))?;
+    let values = data
+        .try_into_vec::<f32>()
+        .map_err(|error| ModelError::Engine(format!("{error:?}")))?;
+    Ok(Array {
+        shape,
+        values: Values::Float(values),
+    })
 }
 
 impl Layers {
@@ -152,15 +204,31 @@ impl Layers {
         let patch_class = heads.iter().any(|head| head.kind == HeadKind::Out);
         Ok(Self {
             encoder: Encoder::build(source, settings.backbone)?,
-            conv_map: (!heads.is_empty()).then(|| source.conv("conv_map", 1)).transpose()?,
-            decoders: layout::decoders(heads).into_iter().map(|name| Decoder::build(source, name)).collect::<Result<_, _>>()?,
-            heads: segmentation.map(|head| SegmentationHead::build(source, head)).collect::<Result<_, _>>()?,
-            patch_class: patch_class.then(|| PatchClassHead::build(source)).transpose()?,
+            conv_map: (!heads.is_empty())
+                .then(|| source.conv("conv_map", 1))
+                .transpose()?,
+            decoders: layout::decoders(heads)
+                .into_iter()
+                .map(|name| Decoder::build(source, name))
+                .collect::<Result<_, _>>()?,
+            heads: segmentation
+                .map(|head| SegmentationHead::build(source, head))
+                .collect::<Result<_, _>>()?,
+            patch_class: patch_class
+                .then(|| PatchClassHead::build(source))
+                .transpose()?,
         })
     }
 
     /// Runs the encoder and what the `wanted` heads need, once each; logits come in the order of `wanted`.
-    fn forward(&self, settings: &ModelSettings, input: Tensor<4>, wanted: &[usize], extent: Extent, tap: Tap) -> Result<Vec<Tensor<4>>, ModelError> {
+    fn forward(
+        &self,
+        settings: &ModelSettings,
+        input: Tensor<4>,
+        wanted: &[usize],
+        extent: Extent,
+        tap: Tap,
+    ) -> Result<Vec<Tensor<4>>, ModelError> {
         let [_, _, height, width] = input.dims();
         let kept = match extent {
             Extent::Whole => Window::whole(height, width),
@@ -170,12 +238,17 @@ impl Layers {
         let mut logits: Vec<Option<Tensor<4>>> = vec![None; settings.heads.len()];
 
         if let Some(head) = &self.patch_class
-            && let Some(index) = wanted.iter().copied().find(|&index| settings.heads[index].kind == HeadKind::Out)
+            && let Some(index) = wanted
+                .iter()
+                .copied()
+                .find(|&index| settings.heads[index].kind == HeadKind::Out)
         {
             logits[index] = Some(head.forward(x4.clone(), tap));
         }
         if let Some(conv_map) = &self.conv_map
-            && wanted.iter().any(|&index| settings.heads[index].kind != HeadKind::Out)
+            && wanted
+                .iter()
+                .any(|&index| settings.heads[index].kind != HeadKind::Out)
         {
             let windows = windows(&kept, height, width);
             let map = conv_map.forward(x4);
@@ -190,13 +263,30 @@ impl Layers {
                 }
                 let map = decoder.forward(name, first.clone(), [&x2, &x1, &x0], &windows, tap);
                 let map = kept.cut(map, &windows[3]);
-                let segmentation = settings.heads.iter().enumerate().filter(|(_, head)| head.kind != HeadKind::Out);
-                for ((index, _), head) in segmentation.zip(&self.heads).filter(|((index, _), _)| of_decoder(index) && wanted.contains(index)) {
+                let segmentation = settings
+                    .heads
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, head)| head.kind != HeadKind::Out);
+                for ((index, _), head) in segmentation
+                    .zip(&self.heads)
+                    .filter(|((index, _), _)| of_decoder(index) && wanted.contains(index))
+                {
                     logits[index] = Some(head.forward(map.clone()));
                 }
             }
         }
-        wanted.iter().map(|&index| logits[index].clone().ok_or_else(|| ModelError::Engine(format!("the head `{}` gave nothing", settings.heads[index].name())))).collect()
+        wanted
+            .iter()
+            .map(|&index| {
+                logits[index].clone().ok_or_else(|| {
+                    ModelError::Engine(format!(
+                        "the head `{}` gave nothing",
+                        settings.heads[index].name()
+                    ))
+                })
+            })
+            .collect()
     }
 }
 
@@ -206,20 +296,38 @@ mod tests {
     use crate::heads::Backbone;
 
     fn image(width: u32, height: u32) -> Rgb8 {
-        let data = (0..3 * width * height).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        Rgb8 { width, height, data }
+        let data = (0..3 * width * height)
+            .map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        Rgb8 {
+            width,
+            height,
+            data,
+        }
     }
 
     fn network(heads: &[Head]) -> Network {
-        Network::load(&Weights::formula(Backbone::Resnet18, heads), DeviceChoice::Cpu).unwrap()
+        Network::load(
+            &Weights::formula(Backbone::Resnet18, heads),
+            DeviceChoice::Cpu,
+        )
+        .unwrap()
     }
 
     #[test]
     fn the_centre_comes_out_the_same_to_the_bit_as_from_whole_maps() {
-        let heads = [Head::new("Nuclei", HeadKind::Inst, 3), Head::new("Gland#TYPE", HeadKind::Type, 3)];
+        let heads = [
+            Head::new("Nuclei", HeadKind::Inst, 3),
+            Head::new("Gland#TYPE", HeadKind::Type, 3),
+        ];
         let network = network(&heads);
         let input = || network.input(&[image(208, 176)]).unwrap();
-        let forward = |extent| network.layers.forward(&network.settings, input(), &[1, 0], extent, &mut |_, _| {}).unwrap();
+        let forward = |extent| {
+            network
+                .layers
+                .forward(&network.settings, input(), &[1, 0], extent, &mut |_, _| {})
+                .unwrap()
+        };
         let whole = forward(Extent::Whole);
         for (whole, centre) in whole.into_iter().zip(forward(Extent::Centre(48))) {
             let cut = Window::centre(176, 208, 48).cut(whole, &Window::whole(176, 208));
@@ -231,18 +339,42 @@ mod tests {
     fn only_the_heads_asked_for_run_and_they_come_in_the_order_asked_for() {
         let network = network(&Head::published());
         let mut seen = Vec::new();
-        let logits = network.trace(&[image(32, 48)], &["Patch-Class", "Gland-TYPE"], &mut |name, _| seen.push(name.to_owned())).unwrap();
-        assert_eq!([logits[0].shape.clone(), logits[1].shape.clone()], [vec![1, 9, 1, 1], vec![1, 3, 48, 32]]);
-        assert!(seen.iter().all(|name| !name.starts_with("dec.Nuclei") && !name.starts_with("dec.Lumen")), "{seen:?}");
-        assert!(matches!(network.logits(&[image(32, 32)], &["Nuclei"]), Err(ModelError::UnknownHead { .. })));
+        let logits = network
+            .trace(
+                &[image(32, 48)],
+                &["Patch-Class", "Gland-TYPE"],
+                &mut |name, _| seen.push(name.to_owned()),
+            )
+            .unwrap();
+        assert_eq!(
+            [logits[0].shape.clone(), logits[1].shape.clone()],
+            [vec![1, 9, 1, 1], vec![1, 3, 48, 32]]
+        );
+        assert!(
+            seen.iter()
+                .all(|name| !name.starts_with("dec.Nuclei") && !name.starts_with("dec.Lumen")),
+            "{seen:?}"
+        );
+        assert!(matches!(
+            network.logits(&[image(32, 32)], &["Nuclei"]),
+            Err(ModelError::UnknownHead { .. })
+        ));
     }
 
     #[test]
     fn images_that_cannot_pass_are_refused() {
         let network = network(&Head::published()[5..]);
-        let refused = |images: &[Rgb8]| matches!(network.infer(images, &["Patch-Class"]), Err(ModelError::Input(_)));
+        let refused = |images: &[Rgb8]| {
+            matches!(
+                network.infer(images, &["Patch-Class"]),
+                Err(ModelError::Input(_))
+            )
+        };
         assert!(refused(&[image(150, 160)]) && refused(&[image(128, 128)]));
-        assert!(matches!(network.logits(&[image(32, 32), image(48, 32)], &["Patch-Class"]), Err(ModelError::Input(_))));
+        assert!(matches!(
+            network.logits(&[image(32, 32), image(48, 32)], &["Patch-Class"]),
+            Err(ModelError::Input(_))
+        ));
         assert!(network.infer(&[], &["Patch-Class"]).unwrap().is_empty());
     }
 
