@@ -163,7 +163,7 @@ impl Infer {
         if let Some(unknown) = self.heads.iter().find(|name| !has(name)) {
             let names: Vec<_> = known.iter().filter_map(Value::text).map(|name| format!("`{name}`")).collect();
             return Err(Misfit {
-                code: "lang::missing_head",
+                code: "model::missing_head",
                 title: format!("the model has no head `{unknown}`"),
                 labels: vec![(Origin::Param("heads".into()), "not one of its heads".into())],
                 help: Some(format!("it has {}", names.join(", "))),
@@ -203,7 +203,7 @@ fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
     }
     let from = |port: &str| Origin::Input { port: port.into(), fact: side.into() };
     Err(Misfit {
-        code: "lang::patch_mismatch",
+        code: "patch::mismatch",
         title: "patches and weights disagree on size".into(),
         labels: vec![
             (from("grid"), format!("patches have an {side} of {cut} px")),
@@ -332,7 +332,7 @@ mod tests {
         let mut facts = facts(0.5, 0.5);
         facts.set("grid", "input", Value::Quantity(1024.0, Unit::Px), Origin::Source);
         facts.set("model", "input", Value::Quantity(448.0, Unit::Px), Origin::Source);
-        assert_eq!(Infer::default().check(&facts).unwrap_err().code, "lang::patch_mismatch");
+        assert_eq!(Infer::default().check(&facts).unwrap_err().code, "patch::mismatch");
     }
 
     #[test]

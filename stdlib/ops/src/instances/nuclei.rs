@@ -89,7 +89,7 @@ impl Operator for Nuclei {
             && !heads.iter().any(|head| head.text() == Some(SHAPES))
         {
             return Err(Misfit {
-                code: "lang::missing_head",
+                code: "model::missing_head",
                 title: format!("the maps have no head `{SHAPES}`"),
                 labels: vec![(Origin::Input { port: "maps".into(), fact: "heads".into() }, "made without it".into())],
                 help: Some(format!("ask for it: `heads: [\"{SHAPES}\"]`")),
@@ -253,6 +253,6 @@ mod tests {
     fn maps_without_nuclei_are_refused_when_planning() {
         let mut facts = Facts::default();
         facts.set("maps", "heads", Value::List(vec![Value::Str("Gland-INST".into())]), Origin::Call);
-        assert_eq!(Nuclei::default().check(&facts).unwrap_err().code, "lang::missing_head");
+        assert_eq!(Nuclei::default().check(&facts).unwrap_err().code, "model::missing_head");
     }
 }
