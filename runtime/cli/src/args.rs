@@ -88,13 +88,21 @@ pub enum Command {
     Graph(commands::graph::Graph),
 }
 
-/// What names a pipeline and fills its parameters and roots.
+/// A pipeline, and what fills its parameters and roots.
 #[derive(Args, Debug, Clone)]
 pub struct PipelineArgs {
     /// The pipeline file, such as pipelines/quickstart.cerb
     #[arg(value_name = "PIPELINE")]
     pub pipeline: PathBuf,
 
+    /// With what
+    #[command(flatten)]
+    pub with: With,
+}
+
+/// What fills a pipeline's parameters and roots, and where its store is.
+#[derive(Args, Debug, Clone)]
+pub struct With {
     /// Set a parameter, as the pipeline would write it: `-p n=3`, `-p at='0.25 mpp'`
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair, help_heading = "Pipeline")]
     pub params: Vec<(String, String)>,

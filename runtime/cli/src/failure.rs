@@ -57,6 +57,17 @@ impl Failure {
         }
     }
 
+    /// Takes a message apart that says what is wrong and, after a semicolon or `help:`, what to do.
+    pub fn titled(text: &str) -> Failure {
+        match text
+            .split_once("\n  help: ")
+            .or_else(|| text.split_once("; "))
+        {
+            Some((title, help)) => Failure::surroundings(title, Some(help.to_owned())),
+            None => Failure::surroundings(text, None),
+        }
+    }
+
     /// Returns a failure of ours: exit code 70.
     pub fn bug(title: impl Into<String>) -> Failure {
         let help = "this is a bug in cerb; please report it".to_owned();
@@ -131,15 +142,7 @@ impl From<Diagnostics> for Failure {
 
 impl From<cerb_store::StoreError> for Failure {
     fn from(error: cerb_store::StoreError) -> Failure {
-        titled(&error.to_string())
-    }
-}
-
-/// Takes a message apart that says what is wrong, and after a semicolon what to do.
-fn titled(text: &str) -> Failure {
-    match text.split_once("; ") {
-        Some((title, help)) => Failure::surroundings(title, Some(help.to_owned())),
-        None => Failure::surroundings(text, None),
+        Failure::titled(&error.to_string())
     }
 }
 
@@ -147,7 +150,7 @@ impl From<cerb_engine::EngineError> for Failure {
     fn from(error: cerb_engine::EngineError) -> Failure {
         Failure {
             exit: error.exit_code(),
-            ..titled(&error.to_string())
+            ..Failure::titled(&error.to_string())
         }
     }
 }

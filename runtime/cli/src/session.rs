@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use cerb_engine::{DeviceChoice, ListEnv, Registry, Settings};
 use cerb_lang::{Kind, Plan, PlanOptions, Sources};
 use cerb_store::Store;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::args::{Device, PipelineArgs};
+use crate::args::{Device, With};
 use crate::failure::Failure;
 use crate::machine;
 
@@ -32,17 +34,17 @@ pub struct Session {
 
 impl Session {
     /// Reads the file, binds the roots, opens the store and chooses the device.
-    pub fn open(args: &PipelineArgs) -> Result<Session, Failure> {
-        let text = read(&args.pipeline)?;
+    pub fn open(pipeline: &Path, args: &With) -> Result<Session, Failure> {
+        let text = read(pipeline)?;
         let (device, device_class) = device(args.device)?;
-        let store = Store::open(&store_dir(args.store.as_deref(), &args.pipeline))?;
+        let store = Store::open(&store_dir(args.store.as_deref(), pipeline))?;
         Ok(Session {
-            roots: bind(&declared_roots(&text), &args.roots, &args.pipeline)?,
+            roots: bind(&declared_roots(&text), &args.roots, pipeline)?,
             registry: registry()?,
             options: PlanOptions {
                 params: params(&args.params)?,
             },
-            file: args.pipeline.clone(),
+            file: pipeline.to_path_buf(),
             rehash: args.rehash,
             text,
             store,
@@ -112,13 +114,23 @@ pub fn registry() -> Result<Registry, Failure> {
     })
 }
 
+/// Chooses the device and names its class; `auto` is a GPU when one can be opened.
 fn device(wanted: Device) -> Result<(DeviceChoice, String), Failure> {
-    let choice = match wanted {
-        Device::Cpu => DeviceChoice::Cpu,
-        Device::Cuda => DeviceChoice::Cuda,
-        Device::Auto => DeviceChoice::Cpu,
+    let gpu = match wanted {
+        Device::Cpu => None,
+        Device::Cuda | Device::Auto => Some(cerb_ops::device_class(DeviceChoice::Cuda)),
     };
-    Ok((choice, "cpu".to_owned()))
+    match gpu {
+        Some(Ok(class)) => Ok((DeviceChoice::Cuda, class)),
+        Some(Err(error)) if wanted == Device::Cuda => Err(Failure::titled(&error.to_string())),
+        _ => {
+            let class = cerb_ops::device_class(DeviceChoice::Cpu);
+            Ok((
+                DeviceChoice::Cpu,
+                class.map_err(|error| Failure::bug(error.to_string()))?,
+            ))
+        }
+    }
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -177,6 +189,88 @@ pub fn folder(file: &Path) -> &Path {
 /// Returns where the store is: as given, or `.cerb/` beside the pipeline.
 pub fn store_dir(given: Option<&Path>, pipeline: &Path) -> PathBuf {
     given.map_or_else(|| folder(pipeline).join(".cerb"), Path::to_path_buf)
+}
+
+/// Returns the store asked for, or the one that lies where stores usually lie.
+///
+/// Only a store that is there: looking must not make one.
+pub fn find_store(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    let usual = [PathBuf::from(".cerb"), PathBuf::from("pipelines/.cerb")];
+    let places = given.map_or_else(|| usual.to_vec(), |given| vec![given.to_path_buf()]);
+    places
+        .iter()
+        .find(|place| place.join("runs").is_dir())
+        .cloned()
+        .ok_or_else(|| {
+            let looked: Vec<String> = places
+                .iter()
+                .map(|place| format!("`{}`", place.display()))
+                .collect();
+            Failure::call(
+                format!("there is no store at {}", looked.join(" or ")),
+                "name it with `--store DIR`; it lies beside the pipeline, as `.cerb`",
+            )
+        })
+}
+
+/// What the last run was asked for, as `request.json` keeps it.
+#[derive(Serialize, Deserialize)]
+pub struct Asked {
+    /// The pipeline file, absolute.
+    pub file: PathBuf,
+    /// Values of `-p`.
+    pub params: Vec<(String, String)>,
+    /// Values of `--root`, absolute.
+    pub roots: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// Writes down what was asked for, so that it can be asked again from any folder.
+    pub fn of(pipeline: &Path, with: &With) -> Asked {
+        let absolute =
+            |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let root = |(name, dir): &(String, String)| {
+            (name.clone(), absolute(Path::new(dir)).display().to_string())
+        };
+        Asked {
+            file: absolute(pipeline),
+            params: with.params.clone(),
+            roots: with.roots.iter().map(root).collect(),
+        }
+    }
+
+    /// Finds the last run that can be asked again; what `with` gives goes before what that run was given.
+    pub fn last(with: &With) -> Result<(PathBuf, With), Failure> {
+        let place = find_store(with.store.as_deref())?;
+        let store = Store::open(&place)?;
+        for id in store.runs()? {
+            let request: Option<Value> =
+                store.open_run(&id.to_string())?.read_json("request.json")?;
+            let Some(asked) = request.and_then(|mut request| {
+                serde_json::from_value::<Asked>(request["asked"].take()).ok()
+            }) else {
+                continue;
+            };
+            let mut with = With {
+                store: Some(place),
+                ..with.clone()
+            };
+            let add = |given: &mut Vec<(String, String)>, before: Vec<(String, String)>| {
+                for pair in before {
+                    if !given.iter().any(|(name, _)| *name == pair.0) {
+                        given.push(pair);
+                    }
+                }
+            };
+            add(&mut with.params, asked.params);
+            add(&mut with.roots, asked.roots);
+            return Ok((asked.file, with));
+        }
+        Err(Failure::call(
+            "there is no run yet to ask about",
+            "name the pipeline: `cerb why PIPELINE NODE`",
+        ))
+    }
 }
 
 fn params(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failure> {

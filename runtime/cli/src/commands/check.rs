@@ -29,7 +29,7 @@ pub struct Check {
 impl Check {
     /// Prints that the pipeline is sound, or fails with what is not.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
-        let session = Session::open(&self.pipeline)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
         let plan = match session.plan() {
             Ok(plan) => plan,
             Err(failure) if self.json => {

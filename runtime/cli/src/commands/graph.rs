@@ -54,7 +54,7 @@ pub enum Format {
 impl Graph {
     /// Writes the drawing.
     pub fn execute(self, _color: When) -> Result<u8, Failure> {
-        let session = Session::open(&self.pipeline)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
         let drawing = draw(&session.plan()?, &session.name());
         let text = match self.format {
             Format::Dot => drawing::dot(&drawing),

@@ -44,7 +44,7 @@ pub struct Plan {
 impl Plan {
     /// Prints the table.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
-        let session = Session::open(&self.pipeline)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
         let voice = Voice::choose(self.json);
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
         let engine = Engine::new(
@@ -269,7 +269,7 @@ mod tests {
         let text = words(&preview(states), false, Paint::stdout(When::Never));
         assert!(
             text.contains(
-                "mask    toy.op    ·    1        ·  never done with these arguments and inputs"
+                "mask    toy.op      ·    1        ·  never done with these arguments and inputs"
             ),
             "{text}"
         );

@@ -13,7 +13,7 @@ use crate::args::{PipelineArgs, When};
 use crate::failure::{Failure, exit};
 use crate::machine::{self, show_bytes};
 use crate::progress::{self, Progress, Voice};
-use crate::session::Session;
+use crate::session::{Asked, Session};
 use crate::summary;
 use crate::terminal::{self, Paint, count};
 
@@ -71,7 +71,7 @@ impl Run {
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let voice = Voice::choose(self.json);
         let (out, err) = (Paint::stdout(color), Paint::stderr(color));
-        let session = Session::open(&self.pipeline)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
         for warning in &plan.warnings {
             eprint!("{}", warning.render(err.is_on(), terminal::width()));
@@ -87,7 +87,8 @@ impl Run {
             BTreeMap::new()
         };
         let run = session.store.begin_run()?;
-        run.write_json("request.json", &request(&session, &plan, &settings))?;
+        let asked = Asked::of(&self.pipeline.pipeline, &self.pipeline.with);
+        run.write_json("request.json", &request(&session, &asked, &plan, &settings))?;
         let progress = Progress::new(voice, err, expected);
         let cancel = Cancel::new();
         on_interrupt(&cancel)?;
@@ -142,12 +143,17 @@ fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
         count(settings.jobs as u64, "core", "cores"),
         show_bytes(settings.memory)
     ));
-    parts.push(format!("store {}", session.store.root().display()));
+    parts.push(format!("store {}", terminal::path(session.store.root())));
     parts.join(" · ")
 }
 
 /// What was asked for, as `request.json` keeps it beside the run's events.
-fn request(session: &Session, plan: &Plan, settings: &Settings) -> serde_json::Value {
+fn request(
+    session: &Session,
+    asked: &Asked,
+    plan: &Plan,
+    settings: &Settings,
+) -> serde_json::Value {
     let params: BTreeMap<&String, String> = plan
         .params
         .iter()
@@ -161,6 +167,7 @@ fn request(session: &Session, plan: &Plan, settings: &Settings) -> serde_json::V
     json!({
         "cerb": env!("CARGO_PKG_VERSION"),
         "pipeline": session.file,
+        "asked": asked,
         "text": plan.sources.files().iter().map(|file| json!({ "name": file.name, "text": &*file.text })).collect::<Vec<_>>(),
         "params": params,
         "roots": session.roots,

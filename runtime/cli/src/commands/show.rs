@@ -1,7 +1,7 @@
 //! `cerb show`: a run, or what lies behind a digest.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cerb_store::{Digest, Form, Record, RunFiles, Store};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::args::When;
 use crate::failure::{Failure, exit};
 use crate::machine::show_bytes;
+use crate::session;
 use crate::terminal::{self, Paint, Table, count};
 
 /// Shortest beginning of a digest that is looked for.
@@ -45,7 +46,7 @@ impl Show {
     /// Prints it.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let paint = Paint::stdout(color);
-        let store = Store::open(&find_store(self.store.as_deref())?)?;
+        let store = Store::open(&session::find_store(self.store.as_deref())?)?;
         let Some(what) = self.what.as_deref() else {
             return recent(&store, self.json, paint);
         };
@@ -64,27 +65,6 @@ impl Show {
         }
         behind(&store, &what.to_lowercase(), self.json, paint)
     }
-}
-
-/// Returns the store asked for, or the one that lies where stores usually lie.
-fn find_store(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    let usual = [PathBuf::from(".cerb"), PathBuf::from("pipelines/.cerb")];
-    let places = given.map_or_else(|| usual.to_vec(), |given| vec![given.to_path_buf()]);
-    // Only a store that is there: looking must not make one.
-    places
-        .iter()
-        .find(|place| place.join("runs").is_dir())
-        .cloned()
-        .ok_or_else(|| {
-            let looked: Vec<String> = places
-                .iter()
-                .map(|place| format!("`{}`", place.display()))
-                .collect();
-            Failure::call(
-                format!("there is no store at {}", looked.join(" or ")),
-                "name it with `--store DIR`; it lies beside the pipeline, as `.cerb`",
-            )
-        })
 }
 
 fn is_run(store: &Store, what: &str) -> Result<bool, Failure> {

@@ -1,4 +1,4 @@
-//! A pipeline as a picture: blocks and edges, and the three formats they are drawn in.
+//! A pipeline as a picture: blocks and edges, laid out and drawn as SVG.
 
 mod layout;
 mod svg;
@@ -87,13 +87,13 @@ pub(crate) fn example() -> Drawing {
             block("report.html", "report", Look::Output, None),
         ],
         edges: vec![
-            edge(0, 1, "slide", false),
-            edge(0, 2, "slide", false),
-            edge(1, 2, "mask", false),
-            edge(2, 3, "maps", false),
-            edge(0, 4, "slide", true),
-            edge(3, 4, "nuclei", true),
-            edge(4, 5, "", false),
+            edge(0, 1, "port", false),
+            edge(0, 2, "port", false),
+            edge(1, 2, "port", false),
+            edge(2, 3, "port", false),
+            edge(0, 4, "port", true),
+            edge(3, 4, "port", true),
+            edge(4, 5, "port", false),
         ],
     }
 }
