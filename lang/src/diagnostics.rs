@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
+};
 
 use crate::{SourceMap, Span};
 
@@ -17,6 +20,63 @@ pub enum Severity {
     Error,
     /// There is a plan.
     Warning,
+}
+
+/// A text that is shown by whole lines, those with labels and no others.
+#[derive(Debug, Clone)]
+struct Lines {
+    name: String,
+    text: Arc<str>,
+}
+
+impl SourceCode for Lines {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        _after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let bytes = self.text.as_bytes();
+        let (start, end) = (span.offset(), span.offset() + span.len());
+        if end > bytes.len() {
+            return Err(MietteError::OutOfBounds);
+        }
+        let line_start = bytes[..start]
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |i| i + 1);
+        // Without context only the place is asked for: the head of a snippet, `[file:line:column]`.
+        let (from, to) = if before == 0 {
+            (start, end)
+        } else {
+            let last = end.saturating_sub(1).max(start);
+            (
+                line_start,
+                bytes[last..]
+                    .iter()
+                    .position(|b| *b == b'\n')
+                    .map_or(bytes.len(), |i| last + i + 1),
+            )
+        };
+        let line = bytes[..start].iter().filter(|b| **b == b'\n').count();
+        let column = String::from_utf8_lossy(&bytes[line_start..from])
+            .chars()
+            .count();
+        let count = bytes[from..to]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            .max(1);
+        let covered = SourceSpan::from((from, to - from));
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            &bytes[from..to],
+            covered,
+            line,
+            column,
+            count,
+        )))
+    }
 }
 
 /// One mistake: a fact, where it stands, and what to do next.
@@ -33,7 +93,7 @@ pub struct Diagnostic {
     /// The next action, pasteable, or nothing.
     pub help: Option<String>,
     /// The text of the first label's file; filled when a phase ends.
-    source: Option<Arc<NamedSource<Arc<str>>>>,
+    source: Option<Lines>,
     /// Labels that lie in other files, one for each file.
     related: Vec<Diagnostic>,
 }
@@ -80,9 +140,10 @@ impl Diagnostic {
         let Some(first) = self.labels.first().map(|(span, _)| span.file) else {
             return self;
         };
-        self.source = sources
-            .file(first)
-            .map(|file| Arc::new(NamedSource::new(&file.name, Arc::clone(&file.text))));
+        self.source = sources.file(first).map(|file| Lines {
+            name: file.name.clone(),
+            text: Arc::clone(&file.text),
+        });
         let (here, elsewhere): (Vec<_>, Vec<_>) = self
             .labels
             .drain(..)
@@ -108,7 +169,7 @@ impl Diagnostic {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(width)
             .with_links(false)
-            .with_context_lines(0)
+            .with_context_lines(1)
             .with_cause_chain();
         match handler.render_report(&mut out, self) {
             Ok(()) => out,
@@ -144,9 +205,7 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source
-            .as_deref()
-            .map(|source| source as &dyn SourceCode)
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {

@@ -21,6 +21,8 @@ pub(crate) struct Tok {
     pub end: u32,
     /// Whether it is an item's first word, first on its line.
     pub item: bool,
+    /// Whether a newline that counts stands before it.
+    pub first: bool,
     /// Whether it stands in the first column.
     pub outermost: bool,
 }
@@ -72,6 +74,7 @@ pub(crate) fn layout(text: &str, tokens: &[Token]) -> Vec<Tok> {
                     start,
                     end,
                     item: false,
+                    first: false,
                     outermost: false,
                 });
             }
@@ -88,20 +91,28 @@ pub(crate) fn layout(text: &str, tokens: &[Token]) -> Vec<Tok> {
         }
         let outermost = i == 0 || matches!(tokens[i - 1].kind, Kind::Newline | Kind::Bom);
         let Token { kind, start, end } = *token;
+        let first = out.last().is_none_or(|t| t.kind == Kind::Newline);
         out.push(Tok {
             kind,
             start,
             end,
             item,
+            first,
             outermost,
         });
     }
-    let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    // The end is shown where the last line ends, not on the empty one behind it.
+    let end = out
+        .iter()
+        .rev()
+        .find(|t| t.kind != Kind::Newline)
+        .map_or(0, |t| t.end);
     out.push(Tok {
         kind: Kind::End,
         start: end,
         end,
         item: false,
+        first: false,
         outermost: false,
     });
     out

@@ -1,6 +1,6 @@
 //! Tokens to a document; a mistake costs the item it is in and nothing else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::ast::{Document, Expr, Item};
 use super::layout::layout;
@@ -52,6 +52,7 @@ fn with_tokens<T>(
         text,
         file,
         faults: RefCell::new(faults.collect()),
+        least: Cell::new(toks.len()),
     };
     let found = run(Tokens {
         toks: &toks,
@@ -79,40 +80,34 @@ pub(crate) fn items(mut i: Tokens<'_>, close: Kind) -> (Vec<Item>, Tokens<'_>) {
                 let ended = matches!(i.kind(), Kind::Newline | Kind::End) || i.kind() == close;
                 if !ended && !i.peek().item {
                     i.record(nom::Err::Error(i.unexpected("the end of the line")));
-                    i = next_item(start, i);
+                    i = next_item(start);
                 }
             }
             Err(fault) => {
                 i.record(fault);
-                i = next_item(start, i.behind());
+                i = next_item(start);
             }
         }
     }
 }
 
-/// The next item behind `from`; brackets are counted from `start`, so that the lines of a broken
-/// block are not taken for items of their own.
-fn next_item<'a>(start: Tokens<'a>, from: Tokens<'a>) -> Tokens<'a> {
+/// The next item that was not looked at yet; braces are counted from `start`, so that the lines
+/// of a broken block are not taken for items of their own.
+fn next_item(start: Tokens<'_>) -> Tokens<'_> {
     let mut i = start;
     let mut depth = 0usize;
     loop {
         let next = i.peek();
-        let behind = i.toks.len() <= from.toks.len();
+        let fresh = i.is_new() && i.toks.len() < start.toks.len();
         match next.kind {
             Kind::End => return i,
             Kind::OpenBrace => depth += 1,
             // One brace more than were opened closes what the items stand in.
-            Kind::CloseBrace if depth == 0 && start.depth > 0 && behind => return i,
+            Kind::CloseBrace if depth == 0 && start.depth > 0 && fresh => return i,
             Kind::CloseBrace => depth = depth.saturating_sub(1),
-            _ if next.item
-                && behind
-                && i.toks.len() < start.toks.len()
-                && (depth == 0 || next.outermost) =>
-            {
-                return i;
-            }
+            _ if next.item && fresh && (depth == 0 || next.outermost) => return i,
             _ => {}
         }
-        i = i.behind();
+        i = i.skip();
     }
 }

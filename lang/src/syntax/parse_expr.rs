@@ -221,8 +221,13 @@ fn spanned_block(outer: Tokens<'_>) -> Parsed<'_, (Block, Span)> {
         match parsed.and_then(end_of_line) {
             Ok(rest) => i = newlines(rest),
             Err(fault) => {
+                let next = next_line(line);
+                // A block that has no end behind a mistake is part of that mistake.
+                if next.kind() == Kind::End || (next.peek().item && next.word() != "let") {
+                    return Err(fault);
+                }
                 i.record(fault);
-                i = next_line(line);
+                i = next;
                 // The value may have been lost with the line; that is no second mistake.
                 result = result.or_else(|| (!is_let).then(|| nothing(line.here())));
             }
@@ -269,29 +274,25 @@ fn nothing(span: Span) -> Expr {
     }
 }
 
-/// The next `let` of the same block, its end, or an item that shows the block was never closed.
+/// The next line of the same block that was not looked at yet, its end, or an item that shows the
+/// block was never closed.
 fn next_line(start: Tokens<'_>) -> Tokens<'_> {
     let mut i = start;
     let mut depth = 0usize;
     loop {
         let next = i.peek();
-        let first = i.toks.len() == start.toks.len();
+        let fresh = i.is_new() && i.toks.len() < start.toks.len();
         match next.kind {
             Kind::End => return i,
+            Kind::OpenBrace if depth == 0 && fresh && next.first => return i,
             Kind::OpenBrace => depth += 1,
-            Kind::CloseBrace if depth == 0 => return i,
-            Kind::CloseBrace => depth -= 1,
-            Kind::Newline if depth == 0 && starts_value(i.behind()) => return i.behind(),
-            _ if next.item && !first && (depth == 0 || next.outermost) => return i,
+            Kind::CloseBrace if depth == 0 && fresh => return i,
+            Kind::CloseBrace => depth = depth.saturating_sub(1),
+            _ if next.item && fresh && (depth == 0 || next.outermost) => return i,
             _ => {}
         }
-        i = i.behind();
+        i = i.skip();
     }
-}
-
-/// Says whether a record starts here: what blocks end with, worth going on at after a mistake.
-fn starts_value(i: Tokens<'_>) -> bool {
-    i.kind() == Kind::OpenBrace
 }
 
 fn post(i: Tokens<'_>) -> Parsed<'_, Expr> {

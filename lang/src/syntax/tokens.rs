@@ -1,6 +1,6 @@
 //! The parser's input: a run of tokens for nom, and the small parsers everything is made of.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::iter::{Copied, Enumerate};
 use std::slice::Iter;
 
@@ -15,12 +15,17 @@ use crate::{Diagnostic, FileId, Span};
 /// Deepest nesting of brackets, blocks and signs; keeps the stack small whatever a file says.
 pub(crate) const DEEPEST: u16 = 200;
 
+/// Most mistakes kept of one file; far more than are shown.
+const MOST_KEPT: usize = 1000;
+
 /// What stays the same while one file is parsed.
 pub(crate) struct Source<'a> {
     pub text: &'a str,
     pub file: FileId,
     /// Mistakes that were recovered from.
     pub faults: RefCell<Vec<Diagnostic>>,
+    /// Fewest tokens that were ever left: going on after a mistake never goes back behind it.
+    pub least: Cell<usize>,
 }
 
 /// Tokens not parsed yet; the last one is always [`Kind::End`].
@@ -55,6 +60,7 @@ impl<'a> Tokens<'a> {
             start: 0,
             end: 0,
             item: false,
+            first: false,
             outermost: false,
         };
         self.toks.first().copied().unwrap_or(END)
@@ -102,12 +108,25 @@ impl<'a> Tokens<'a> {
 
     /// Everything behind the next token; the end is never passed.
     pub fn behind(self) -> Self {
+        let rest = self.skip();
+        let least = &self.source.least;
+        least.set(least.get().min(rest.toks.len()));
+        rest
+    }
+
+    /// Everything behind the next token, which is looked at and not parsed.
+    pub fn skip(self) -> Self {
         let toks = if self.toks.len() > 1 {
             &self.toks[1..]
         } else {
             self.toks
         };
         Self { toks, ..self }
+    }
+
+    /// Whether everything before was parsed or given up.
+    pub fn is_new(&self) -> bool {
+        self.toks.len() <= self.source.least.get()
     }
 
     /// The same tokens, one level deeper.
@@ -150,13 +169,15 @@ impl<'a> Tokens<'a> {
     pub fn record(&self, fault: nom::Err<Fault>) {
         if let nom::Err::Error(Fault(d)) | nom::Err::Failure(Fault(d)) = fault {
             // Characters that stand nowhere were reported when lexing.
-            let bad = |span: &Span| {
-                self.toks
-                    .iter()
-                    .any(|t| t.start == span.start && matches!(t.kind, Kind::Bad | Kind::OpenText))
-            };
-            if !d.labels.first().is_some_and(|(span, _)| bad(span)) {
-                self.source.faults.borrow_mut().push(*d);
+            let bad = d.labels.first().is_some_and(|(span, _)| {
+                let at = self.toks.partition_point(|t| t.start < span.start);
+                self.toks.get(at).is_some_and(|t| {
+                    t.start == span.start && matches!(t.kind, Kind::Bad | Kind::OpenText)
+                })
+            });
+            let mut faults = self.source.faults.borrow_mut();
+            if !bad && faults.len() < MOST_KEPT {
+                faults.push(*d);
             }
         }
     }
@@ -312,7 +333,9 @@ pub(crate) fn listed<'a, T>(
         if i.kind() != close {
             loop {
                 let (rest, found) = match item(i) {
-                    Err(nom::Err::Error(_)) if matches!(i.kind(), Kind::Newline | Kind::End) => {
+                    Err(nom::Err::Error(_))
+                        if i.peek().item || matches!(i.kind(), Kind::Newline | Kind::End) =>
+                    {
                         return Err(unclosed(start, opened, closing, i));
                     }
                     other => other?,

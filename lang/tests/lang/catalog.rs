@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{
-    Catalog, Diagnostics, Facts, Listed, Misfit, Origin, Param, Plan, PlanOptions, Port, Signature, Sources, Type,
-    Unit, Value,
+    Catalog, Diagnostics, Facts, Listed, Misfit, Origin, Param, Plan, PlanOptions, Port, Signature,
+    Sources, Type, Unit, Value,
 };
 
 pub struct Toy {
@@ -22,12 +22,25 @@ fn kind(name: &str) -> Type {
 }
 
 fn ports(text: &str) -> Vec<Port> {
-    let port = |(name, ty): (&str, &str)| Port { name: name.into(), ty: kind(ty), doc: String::new() };
-    text.split_whitespace().filter_map(|p| p.split_once(':')).map(port).collect()
+    let port = |(name, ty): (&str, &str)| Port {
+        name: name.into(),
+        ty: kind(ty),
+        doc: String::new(),
+    };
+    text.split_whitespace()
+        .filter_map(|p| p.split_once(':'))
+        .map(port)
+        .collect()
 }
 
 fn param(name: &str, ty: Type, default: Option<Value>) -> Param {
-    Param { name: name.into(), ty, doc: String::new(), default, choices: Vec::new() }
+    Param {
+        name: name.into(),
+        ty,
+        doc: String::new(),
+        default,
+        choices: Vec::new(),
+    }
 }
 
 fn signature(name: &str, inputs: &str, outputs: &str, params: Vec<Param>) -> Signature {
@@ -46,7 +59,11 @@ fn signature(name: &str, inputs: &str, outputs: &str, params: Vec<Param>) -> Sig
 }
 
 fn listing(name: &str, outputs: &str, many: bool, params: Vec<Param>) -> Signature {
-    Signature { plan_time: true, many, ..signature(name, "", outputs, params) }
+    Signature {
+        plan_time: true,
+        many,
+        ..signature(name, "", outputs, params)
+    }
 }
 
 const PX: Type = Type::Quantity(Unit::Px);
@@ -77,15 +94,29 @@ impl Toy {
                 "mask.scan",
                 "mask:Mask",
                 true,
-                vec![param("root", Type::Root, None), param("pattern", Type::Str, None)],
+                vec![
+                    param("root", Type::Root, None),
+                    param("pattern", Type::Str, None),
+                ],
             ),
             listing(
                 "model.load",
                 "model:Model",
                 false,
-                vec![param("root", Type::Root, None), param("path", Type::Str, None)],
+                vec![
+                    param("root", Type::Root, None),
+                    param("path", Type::Str, None),
+                ],
             ),
-            signature("tissue.mask", "slide:Slide", "mask:Mask", vec![param("at", MPP, Some(Value::Quantity(8.0, Unit::Mpp))), method]),
+            signature(
+                "tissue.mask",
+                "slide:Slide",
+                "mask:Mask",
+                vec![
+                    param("at", MPP, Some(Value::Quantity(8.0, Unit::Mpp))),
+                    method,
+                ],
+            ),
             signature("qc.focus", "slide:Slide", "focus:Metrics", vec![]),
             signature(
                 "patch.grid",
@@ -95,38 +126,98 @@ impl Toy {
                     param("input", PX, px(448.0)),
                     param("output", PX, px(144.0)),
                     param("at", MPP, None),
-                    param("within", Type::Quantity(Unit::Um), Some(Value::Quantity(0.0, Unit::Um))),
+                    param(
+                        "within",
+                        Type::Quantity(Unit::Um),
+                        Some(Value::Quantity(0.0, Unit::Um)),
+                    ),
                 ],
             ),
-            signature("cerberus.infer", "model:Model slide:Slide grid:PatchGrid", "maps:Maps", vec![]),
-            signature("stain.nuclei", "slide:Slide mask:Mask", "maps:Maps", vec![param("at", MPP, None)]),
+            signature(
+                "cerberus.infer",
+                "model:Model slide:Slide grid:PatchGrid",
+                "maps:Maps",
+                vec![],
+            ),
+            signature(
+                "stain.nuclei",
+                "slide:Slide mask:Mask",
+                "maps:Maps",
+                vec![param("at", MPP, None)],
+            ),
             signature(
                 "instances.nuclei",
                 "maps:Maps",
                 "nuclei:Instances",
                 vec![
-                    param("min_area", Type::Quantity(Unit::Px2), Some(Value::Quantity(8.0, Unit::Px2))),
+                    param(
+                        "min_area",
+                        Type::Quantity(Unit::Px2),
+                        Some(Value::Quantity(8.0, Unit::Px2)),
+                    ),
                     param("tile", PX, px(4096.0)),
                     param("margin", PX, px(64.0)),
                     param("threshold", Type::Float, Some(Value::Float(0.5))),
                 ],
             ),
-            signature("instances.glands", "maps:Maps mask:Mask", "glands:Instances", vec![]),
-            signature("instances.lumina", "maps:Maps mask:Mask inside:Instances", "lumina:Instances", vec![]),
-            signature("tissue.classes", "maps:Maps mask:Mask", "classes:ClassMap", vec![]),
-            signature("features.slide", "nuclei:Instances glands:Instances lumina:Instances", "features:Table", vec![]),
-            signature("export.geojson", "nuclei:Instances glands:Instances? lumina:Instances?", "file:File", vec![]),
+            signature(
+                "instances.glands",
+                "maps:Maps mask:Mask",
+                "glands:Instances",
+                vec![],
+            ),
+            signature(
+                "instances.lumina",
+                "maps:Maps mask:Mask inside:Instances",
+                "lumina:Instances",
+                vec![],
+            ),
+            signature(
+                "tissue.classes",
+                "maps:Maps mask:Mask",
+                "classes:ClassMap",
+                vec![],
+            ),
+            signature(
+                "features.slide",
+                "nuclei:Instances glands:Instances lumina:Instances",
+                "features:Table",
+                vec![],
+            ),
+            signature(
+                "export.geojson",
+                "nuclei:Instances glands:Instances? lumina:Instances?",
+                "file:File",
+                vec![],
+            ),
             signature("export.parquet", "nuclei:Instances", "file:File", vec![]),
-            signature("report.slide", "slide:Slide mask:Mask nuclei:Instances", "report:Report overlay:File", vec![]),
+            signature(
+                "report.slide",
+                "slide:Slide mask:Mask nuclei:Instances",
+                "report:Report overlay:File",
+                vec![],
+            ),
             signature("cohort.table", "tables:*Table", "table:Table", vec![]),
             signature("report.cohort", "table:Table", "report:Report", vec![]),
         ];
-        Self { ops: ops.into_iter().map(|s| (s.name.clone(), s)).collect() }
+        Self {
+            ops: ops.into_iter().map(|s| (s.name.clone(), s)).collect(),
+        }
     }
 }
 
-fn refused(code: &'static str, title: String, labels: Vec<(Origin, String)>, help: Option<String>) -> Misfit {
-    Misfit { code, title, labels, help }
+fn refused(
+    code: &'static str,
+    title: String,
+    labels: Vec<(Origin, String)>,
+    help: Option<String>,
+) -> Misfit {
+    Misfit {
+        code,
+        title,
+        labels,
+        help,
+    }
 }
 
 fn entry(key: &str, path: String, facts: &[(&str, Value)]) -> Listed {
@@ -134,7 +225,10 @@ fn entry(key: &str, path: String, facts: &[(&str, Value)]) -> Listed {
         key: key.into(),
         digest: format!("{:064x}", key.len()),
         path,
-        facts: facts.iter().map(|(name, v)| ((*name).to_owned(), v.clone())).collect(),
+        facts: facts
+            .iter()
+            .map(|(name, v)| ((*name).to_owned(), v.clone()))
+            .collect(),
         handle: serde_json::Value::Null,
     }
 }
@@ -148,33 +242,56 @@ impl Catalog for Toy {
         self.ops.keys().cloned().collect()
     }
 
-    fn check(&self, op: &str, args: &BTreeMap<String, Value>, inputs: &Facts) -> Result<Facts, Misfit> {
+    fn check(
+        &self,
+        op: &str,
+        args: &BTreeMap<String, Value>,
+        inputs: &Facts,
+    ) -> Result<Facts, Misfit> {
         let mut out = Facts::default();
-        let input = |port: &str, fact: &str| Origin::Input { port: port.into(), fact: fact.into() };
+        let input = |port: &str, fact: &str| Origin::Input {
+            port: port.into(),
+            fact: fact.into(),
+        };
         match op {
             "tissue.mask" => {
                 if inputs.get("slide", "mpp").is_none() {
                     return Err(refused(
                         "slide::no_mpp",
                         "no resolution is known".into(),
-                        vec![(input("slide", "mpp"), "neither in the file nor given here".into())],
+                        vec![(
+                            input("slide", "mpp"),
+                            "neither in the file nor given here".into(),
+                        )],
                         Some("state it, `slide.scan(data, \"*.svs\", mpp: 0.25 mpp)`".into()),
                     ));
                 }
             }
             "patch.grid" => {
-                out.set("grid", "mpp", args["at"].clone(), Origin::Param("at".into()));
+                out.set(
+                    "grid",
+                    "mpp",
+                    args["at"].clone(),
+                    Origin::Param("at".into()),
+                );
                 if args["input"].number() < args["output"].number() {
                     let title = "a patch is smaller than what is kept of it".to_owned();
                     let labels = vec![
-                        (Origin::Param("input".into()), format!("{} are read", args["input"])),
-                        (Origin::Param("output".into()), format!("{} are kept", args["output"])),
+                        (
+                            Origin::Param("input".into()),
+                            format!("{} are read", args["input"]),
+                        ),
+                        (
+                            Origin::Param("output".into()),
+                            format!("{} are kept", args["output"]),
+                        ),
                     ];
                     return Err(refused("lang::out_of_range", title, labels, None));
                 }
             }
             "cerberus.infer" => {
-                let (patches, weights) = (inputs.number("grid", "mpp"), inputs.number("model", "mpp"));
+                let (patches, weights) =
+                    (inputs.number("grid", "mpp"), inputs.number("model", "mpp"));
                 if let (Some(patches), Some(weights)) = (patches, weights)
                     && (patches - weights).abs() > 1e-6
                 {
@@ -182,13 +299,26 @@ impl Catalog for Toy {
                         "lang::mpp_mismatch",
                         "patches and weights disagree on resolution".into(),
                         vec![
-                            (input("grid", "mpp"), format!("patches are cut at {patches} mpp")),
-                            (input("model", "mpp"), format!("these weights were trained at {weights} mpp")),
+                            (
+                                input("grid", "mpp"),
+                                format!("patches are cut at {patches} mpp"),
+                            ),
+                            (
+                                input("model", "mpp"),
+                                format!("these weights were trained at {weights} mpp"),
+                            ),
                         ],
-                        Some(format!("cut at the training resolution, `at: {weights} mpp`")),
+                        Some(format!(
+                            "cut at the training resolution, `at: {weights} mpp`"
+                        )),
                     ));
                 }
-                out.set("maps", "mpp", Value::Quantity(patches.unwrap_or(0.5), Unit::Mpp), input("grid", "mpp"));
+                out.set(
+                    "maps",
+                    "mpp",
+                    Value::Quantity(patches.unwrap_or(0.5), Unit::Mpp),
+                    input("grid", "mpp"),
+                );
             }
             _ => {}
         }
@@ -199,13 +329,22 @@ impl Catalog for Toy {
         let mpp = ("mpp", Value::Quantity(0.25, Unit::Mpp));
         let pattern = args.get("pattern").and_then(Value::text).unwrap_or("");
         let Value::Root(root) = &args["root"] else {
-            return Err(refused("lang::type_mismatch", "no root".into(), vec![], None));
+            return Err(refused(
+                "lang::type_mismatch",
+                "no root".into(),
+                vec![],
+                None,
+            ));
         };
         let all: Vec<Listed> = match (op, pattern) {
             (_, "none") => vec![],
             ("model.load", _) => {
                 let path = args["path"].text().unwrap_or("").to_owned();
-                return Ok(vec![entry("model", path, &[("mpp", Value::Quantity(0.5, Unit::Mpp))])]);
+                return Ok(vec![entry(
+                    "model",
+                    path,
+                    &[("mpp", Value::Quantity(0.5, Unit::Mpp))],
+                )]);
             }
             (_, "twice/*") => vec![
                 entry("a", format!("{root}/a.svs"), std::slice::from_ref(&mpp)),
@@ -234,17 +373,37 @@ pub struct Files(pub BTreeMap<String, String>);
 
 impl Sources for Files {
     fn read(&self, path: &str) -> Result<String, String> {
-        self.0.get(path).cloned().ok_or_else(|| "there is no such file".to_owned())
+        self.0
+            .get(path)
+            .cloned()
+            .ok_or_else(|| "there is no such file".to_owned())
     }
 }
 
 pub fn files(all: &[(&str, &str)]) -> Files {
-    Files(all.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect())
+    Files(
+        all.iter()
+            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()))
+            .collect(),
+    )
 }
 
-pub fn plan_with(text: &str, params: &[(&str, &str)], sources: &Files) -> Result<Plan, Diagnostics> {
-    let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    cerb_lang::plan(text, "test.cerb", &PlanOptions { params }, &Toy::new(), sources)
+pub fn plan_with(
+    text: &str,
+    params: &[(&str, &str)],
+    sources: &Files,
+) -> Result<Plan, Diagnostics> {
+    let params = params
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    cerb_lang::plan(
+        text,
+        "test.cerb",
+        &PlanOptions { params },
+        &Toy::new(),
+        sources,
+    )
 }
 
 pub fn plan(text: &str) -> Result<Plan, Diagnostics> {
@@ -256,5 +415,7 @@ pub fn good(text: &str) -> Plan {
 }
 
 pub fn codes(text: &str) -> Vec<String> {
-    plan(text).err().map_or_else(Vec::new, |found| found.items.iter().map(|d| d.code.clone()).collect())
+    plan(text).err().map_or_else(Vec::new, |found| {
+        found.items.iter().map(|d| d.code.clone()).collect()
+    })
 }

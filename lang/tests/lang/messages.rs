@@ -40,16 +40,34 @@ test "one small slide" {
 fn the_example_of_the_design_parses_and_says_what_is_not_built() {
     let found = plan(DESIGN).unwrap_err();
     let titles: Vec<&str> = found.items.iter().map(|d| d.title.as_str()).collect();
-    assert_eq!(titles, ["`where` is not built yet", "`expect` is not built yet", "a `test` block is not built yet"]);
+    assert_eq!(
+        titles,
+        [
+            "`where` is not built yet",
+            "`expect` is not built yet",
+            "a `test` block is not built yet"
+        ]
+    );
     assert_eq!(found.items[1].labels.len(), 3);
-    let without: String = DESIGN.replace(" where qc.focus(s) > 0.4", "").split("expect").next().unwrap().to_owned();
-    let rest = DESIGN.split("0.1 %\n").nth(1).unwrap().split("test \"").next().unwrap();
+    let without: String = DESIGN
+        .replace(" where qc.focus(s) > 0.4", "")
+        .split("expect")
+        .next()
+        .unwrap()
+        .to_owned();
+    let rest = DESIGN
+        .split("0.1 %\n")
+        .nth(1)
+        .unwrap()
+        .split("test \"")
+        .next()
+        .unwrap();
     plan(&format!("{without}{rest}")).unwrap_or_else(|found| panic!("{found}"));
 }
 
 #[test]
 fn eight_mistakes_are_eight_messages() {
-    let text = "let a = 3 pxx\nlet b = f(1,\nlet c = [1, 2\nlet d = {\nlet 7 = 1\nfoo bar\nlet e = \"open\nlet g = 1 +\n";
+    let text = "let a = 3 pxx\nlet b = f(1,\nlet c = [1, 2\nlet d = {\nlet 7 = 1\nlet z = 1\nfoo bar\nlet e = \"open\nlet g = 1 +\n";
     let found = plan(text).unwrap_err();
     assert_eq!(found.items.len(), 8, "{found}");
 }
@@ -91,19 +109,35 @@ fn deep_nesting_is_a_message_and_no_crash() {
         "test \"x\" {\n".repeat(100_000),
     ] {
         let found = codes(&deep);
-        assert!(found.iter().any(|code| code == "lang::nested_too_deep"), "{found:?} {}", &deep[..30]);
+        assert!(
+            found.iter().any(|code| code == "lang::nested_too_deep"),
+            "{found:?} {}",
+            &deep[..30]
+        );
     }
     let mut defs = String::from("def d0(x: Int) -> Int { x }\n");
     for i in 1..1000 {
-        defs.push_str(&format!("def d{i}(x: Int) -> Int {{ d{}(d{}(x)) }}\n", i - 1, i - 1));
+        defs.push_str(&format!(
+            "def d{i}(x: Int) -> Int {{ d{}(d{}(x)) }}\n",
+            i - 1,
+            i - 1
+        ));
     }
     assert!(codes(&format!("{defs}let a = d999(1)")).contains(&"lang::nested_too_deep".to_owned()));
 }
 
 #[test]
 fn labels_of_two_files_show_both() {
-    let all = crate::catalog::files(&[("lib.cerb", "let at = 0.25 mpp\ndef cut(s: Slide, m: Mask) -> PatchGrid { patch.grid(s, m, at: at) }\n")]);
+    let all = crate::catalog::files(&[(
+        "lib.cerb",
+        "let at = 0.25 mpp\ndef cut(s: Slide, m: Mask) -> PatchGrid { patch.grid(s, m, at: at) }\n",
+    )]);
     let text = "use \"lib.cerb\"\nroot data\nlet w = model.load(data, \"w\")\nlet slides = slide.scan(data, \"*\")\nlet maps = for s in slides { cerberus.infer(w, s, lib.cut(s, tissue.mask(s))) }\n";
-    let shown = crate::catalog::plan_with(text, &[], &all).unwrap_err().render(false, 100);
-    assert!(shown.contains("[test.cerb:5") && shown.contains("[lib.cerb:2"), "{shown}");
+    let shown = crate::catalog::plan_with(text, &[], &all)
+        .unwrap_err()
+        .render(false, 100);
+    assert!(
+        shown.contains("[test.cerb:5") && shown.contains("[lib.cerb:2"),
+        "{shown}"
+    );
 }

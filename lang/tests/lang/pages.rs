@@ -24,7 +24,10 @@ fn pages_show_what_their_mistakes_give() {
     let bless = std::env::var_os("CERB_BLESS").is_some();
     let mut wrong = Vec::new();
     let mut seen = 0;
-    let mut pages: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut pages: Vec<PathBuf> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     pages.sort();
     for path in pages {
         let page = std::fs::read_to_string(&path).unwrap();
@@ -36,7 +39,11 @@ fn pages_show_what_their_mistakes_give() {
         let module = block(&page, "cerb module").map_or("", |(_, text)| text);
         // A page may show a call: `cerb run test.cerb -p n=3`.
         let params: Vec<(&str, &str)> = block(&page, "sh")
-            .map(|(_, call)| call.split_whitespace().filter_map(|word| word.split_once('=')).collect())
+            .map(|(_, call)| {
+                call.split_whitespace()
+                    .filter_map(|word| word.split_once('='))
+                    .collect()
+            })
             .unwrap_or_default();
         let all = files(&[("lib.cerb", module)]);
         let shown = match plan_with(mistake, &params, &all) {
@@ -51,7 +58,11 @@ fn pages_show_what_their_mistakes_give() {
             wrong.push(format!("{name}: no ```error block"));
             continue;
         };
-        let shown: String = shown.trim_end().lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let shown: String = shown
+            .trim_end()
+            .lines()
+            .map(|line| format!("{}\n", line.trim_end()))
+            .collect();
         seen += 1;
         if error == shown {
             continue;
@@ -60,7 +71,9 @@ fn pages_show_what_their_mistakes_give() {
             let page = format!("{}{shown}{}", &page[..start], &page[start + error.len()..]);
             std::fs::write(&path, page).unwrap();
         } else {
-            wrong.push(format!("{name}: the page says\n{error}and the message is\n{shown}"));
+            wrong.push(format!(
+                "{name}: the page says\n{error}and the message is\n{shown}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -86,6 +99,9 @@ fn every_code_in_the_sources_has_a_page() {
     }
     // Would need a file of 64 MiB.
     codes.remove("too_long");
-    let missing: Vec<_> = codes.iter().filter(|code| !folder().join(format!("{code}.md")).exists()).collect();
+    let missing: Vec<_> = codes
+        .iter()
+        .filter(|code| !folder().join(format!("{code}.md")).exists())
+        .collect();
     assert!(missing.is_empty(), "no page for {missing:?}");
 }

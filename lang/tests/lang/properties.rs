@@ -6,10 +6,69 @@ use crate::catalog::{files, plan_with};
 use crate::plans::QUICKSTART;
 
 const WORDS: &[&str] = &[
-    "cerb 1", "let", "a", "b", "=", "for", "in", "s", "slides", "{", "}", "(", ")", "[", "]", ",", ":", ".", "\n", "\n", "@",
-    "if", "else", "true", "1", "8 px", "0.5 mpp", "1 %", "\"x\"", "+", "*", "/", "<", "==", "..=", "~", "->", "?", "def", "param",
-    "Int", "root", "data", "output", "\"{key}/x\"", "tissue.mask", "slide.scan(data, \"*\")", "use", "as", "test", "expect",
-    "within", "where", "secret", "op", "@retry(1)", "## doc", "# note", "-", "!", "&&", "\"", "µ",
+    "cerb 1",
+    "let",
+    "a",
+    "b",
+    "=",
+    "for",
+    "in",
+    "s",
+    "slides",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ":",
+    ".",
+    "\n",
+    "\n",
+    "@",
+    "if",
+    "else",
+    "true",
+    "1",
+    "8 px",
+    "0.5 mpp",
+    "1 %",
+    "\"x\"",
+    "+",
+    "*",
+    "/",
+    "<",
+    "==",
+    "..=",
+    "~",
+    "->",
+    "?",
+    "def",
+    "param",
+    "Int",
+    "root",
+    "data",
+    "output",
+    "\"{key}/x\"",
+    "tissue.mask",
+    "slide.scan(data, \"*\")",
+    "use",
+    "as",
+    "test",
+    "expect",
+    "within",
+    "where",
+    "secret",
+    "op",
+    "@retry(1)",
+    "## doc",
+    "# note",
+    "-",
+    "!",
+    "&&",
+    "\"",
+    "µ",
 ];
 
 fn holds(text: &str) -> Result<(), TestCaseError> {
@@ -17,8 +76,15 @@ fn holds(text: &str) -> Result<(), TestCaseError> {
         prop_assert!(!found.items.is_empty() && found.items.len() <= 20);
         for item in &found.items {
             for (span, _) in &item.labels {
-                let file = found.sources.file(span.file).map(|f| f.text.len()).unwrap_or(0);
-                prop_assert!(span.start <= span.end && span.end as usize <= file, "{item:?}");
+                let file = found
+                    .sources
+                    .file(span.file)
+                    .map(|f| f.text.len())
+                    .unwrap_or(0);
+                prop_assert!(
+                    span.start <= span.end && span.end as usize <= file,
+                    "{item:?}"
+                );
             }
         }
         prop_assert!(found.render(false, 80).contains("lang::"));
