@@ -87,7 +87,6 @@ impl Planner<'_> {
     pub(super) fn arguments<'e>(
         &mut self,
         callee: &str,
-        at: Span,
         call: &'e Call,
         takers: &[&str],
         help: &str,
@@ -135,7 +134,6 @@ impl Planner<'_> {
             }
             given.insert(taker.to_owned(), &arg.value);
         }
-        let _ = at;
         given
     }
 
@@ -212,7 +210,7 @@ impl Planner<'_> {
         } else {
             format!("it takes {}", listed(&takers, "and"))
         };
-        let given = self.arguments(&callee, at, call, &takers, &help);
+        let given = self.arguments(&callee, call, &takers, &help);
         let inner = Scope::inside(&home);
         let mut missing = Vec::new();
         for port in &def.ports {

@@ -45,7 +45,7 @@ impl Planner<'_> {
             ExprKind::Unary(op, inner) => self.unary(*op, inner, expr.span, scope, name),
             ExprKind::Binary(op, at, sides) => self.binary(*op, *at, sides, expr.span, scope, name),
             ExprKind::For(inner) => self.for_each(inner, scope, name),
-            ExprKind::If(inner) => self.if_else(inner, expr.span, scope, name),
+            ExprKind::If(inner) => self.if_else(inner, scope, name),
             ExprKind::Attributed(inner, attrs) => {
                 for attr in attrs {
                     self.misplaced(attr, "a call of an operator, or a `for`");
@@ -417,7 +417,7 @@ impl Planner<'_> {
         Val::Poison
     }
 
-    fn if_else(&mut self, inner: &If, whole: Span, scope: &Rc<Scope>, name: &str) -> Val {
+    fn if_else(&mut self, inner: &If, scope: &Rc<Scope>, name: &str) -> Val {
         let condition = self.eval(&inner.condition, scope, name);
         let known = match condition {
             Val::Scalar(Value::Bool(known)) => Some(known),
@@ -463,7 +463,6 @@ impl Planner<'_> {
             );
             return Val::Poison;
         }
-        let _ = whole;
         match known {
             Some(true) => yes,
             Some(false) => no,

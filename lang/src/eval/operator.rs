@@ -39,7 +39,6 @@ impl Planner<'_> {
             .collect();
         let given = self.arguments(
             op,
-            at,
             call,
             &takers,
             &format!("`cerb help {op}` lists them all"),
@@ -101,17 +100,12 @@ impl Planner<'_> {
         whole &= self.nothing_missing(op, at, &missing);
         let attrs = self.attributes(&call.attrs, signature.plan_time);
         if !whole || self.mistakes.len() > before {
-            return self.typed_nothing(signature);
+            return Val::Poison;
         }
         if signature.plan_time {
             return self.listing(signature, args, &spans, at, name);
         }
         self.node(signature, inputs, args, spans, attrs, at, name)
-    }
-
-    /// What a call with a mistake gives: nothing that is known.
-    fn typed_nothing(&self, _signature: &Signature) -> Val {
-        Val::Poison
     }
 
     /// Holds an argument against an input port.
@@ -246,8 +240,7 @@ impl Planner<'_> {
                     .collect();
                 let made = wanted.to_lowercase();
                 return Some(format!(
-                    "make {} in between: `let {made} = {name}({})`",
-                    a(&Type::Kind(wanted.into())),
+                    "make `{wanted}` in between: `let {made} = {name}({})`",
                     ports.join(", ")
                 ));
             }
@@ -350,6 +343,9 @@ impl Planner<'_> {
 
     /// A name that no other node has.
     pub(super) fn unique(&mut self, name: &str) -> String {
+        if self.dead {
+            return name.to_owned();
+        }
         let mut fresh = name.to_owned();
         loop {
             let count = self.names.entry(fresh.clone()).or_default();

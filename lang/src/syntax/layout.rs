@@ -141,17 +141,14 @@ fn first_on_line(tokens: &[Token], i: usize) -> bool {
 
 /// Says whether a word and the token behind it start an item: `test "…"` does, `test: x` does not.
 fn starts_item(word: &str, next: Option<Kind>) -> bool {
-    let wanted: &[Kind] = match word {
-        "cerb" => &[Kind::Number],
-        "use" | "output" | "test" => &[Kind::Text, Kind::OpenText],
-        "root" | "secret" | "param" | "op" | "def" | "let" => &[Kind::Word],
-        "expect" => {
-            return next
-                .is_some_and(|kind| !matches!(kind, Kind::Colon | Kind::Comma | Kind::CloseBrace));
-        }
-        _ => return false,
-    };
-    next.is_some_and(|kind| wanted.contains(&kind))
+    let label = [
+        Kind::Colon,
+        Kind::Comma,
+        Kind::Dot,
+        Kind::CloseBrace,
+        Kind::CloseParen,
+    ];
+    ITEM_WORDS.contains(&word) && next.is_none_or(|kind| !label.contains(&kind))
 }
 
 /// Says whether an expression cannot end with this token.

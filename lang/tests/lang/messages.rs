@@ -141,3 +141,148 @@ fn labels_of_two_files_show_both() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_is_wrong_with_some_slides_is_said_once() {
+    let text = "root data\nlet slides = slide.scan(data, \"mixed/*\")\nlet n = for s in slides {\n  let m = tissue.mask(s)\n  stain.nuclei(s, m, at: 0.5 mpp)\n}\n";
+    let found = plan(text).unwrap_err();
+    let titles: Vec<&str> = found.items.iter().map(|d| d.title.as_str()).collect();
+    assert_eq!(titles, ["no resolution is known on 1 of 3 slides"]);
+}
+
+#[test]
+fn the_whole_grammar_is_read() {
+    let text = r#"cerb 1
+secret token
+## An operator of one's own.
+op my.tool(slides: Map<Key, Slide>, at: Mpp = 0.5 mpp, more: [Int]?) -> {a: Table, b: File?} {
+  run "tool {slides} {at}"
+  image "ghcr.io/lab/tool:1"
+
+  revision 3
+}
+def twice(n: Int, by: Int = 2) -> Int {
+
+  let once = n *
+    by
+  once +
+    once
+}
+let record = { output: 1, test: [1, 2,
+  3], let: { in: true } }
+let label = record.let.in && !false || record.output >= -1
+let four = if twice(1) == 4 { 4 } else if label { 5 } else { 6 }
+expect four ~ 4 within 1 % else "not four"
+test "inner" {
+  ## A doc.
+  let four = 4
+  expect four == 4
+}
+"#;
+    assert!(
+        codes(text).iter().all(|code| code == "lang::not_built"),
+        "{:?}",
+        codes(text)
+    );
+    assert_eq!(codes(text).len(), 4);
+}
+
+/// A pipeline with one line in it.
+fn with(line: &str) -> Vec<String> {
+    codes(&format!(
+        "root data\nlet slides = slide.scan(data, \"*\")\nlet one = model.load(data, \"w\")\nlet wsi = for s in slides {{ {{ s, m: tissue.mask(s) }} }}\n{line}\n"
+    ))
+}
+
+#[test]
+fn each_mistake_has_its_code() {
+    for (line, code) in [
+        ("let a = for s in slides { s.count }", "not_built"),
+        ("let a = for s in one { s }", "type_mismatch"),
+        ("let a = for s in 3 { s }", "type_mismatch"),
+        (
+            "let a = for s in slides { for t in slides { t } }",
+            "not_built",
+        ),
+        (
+            "let a = for s in slides { one }\nlet t = cohort.table(a)",
+            "port_mismatch",
+        ),
+        ("let a = for s in slides { slides }", "not_built"),
+        ("let a = wsi.m > 3", "map_not_lifted"),
+        ("let a = if one { 1 } else { 2 }", "not_built"),
+        (
+            "let a = for s in slides { if s { 1 } else { 2 } }",
+            "not_built",
+        ),
+        ("let a = if 1 { 1 } else { 2 }", "type_mismatch"),
+        ("let a = tissue.mask(one)", "port_mismatch"),
+        ("let a = tissue.mask(wsi.s)", "map_not_lifted"),
+        ("let a = for w in wsi { tissue.mask(w) }", "port_mismatch"),
+        (
+            "let a = for w in wsi { tissue.mask(w.s, method: \"osu\") }",
+            "out_of_range",
+        ),
+        (
+            "let a = for w in wsi { patch.grid(w.s, w.m, at: 1 mpp, input: 100 px) }",
+            "out_of_range",
+        ),
+        (
+            "let a = for w in wsi { instances.nuclei(w.m, threshold: 1 px) }",
+            "port_mismatch",
+        ),
+        (
+            "let a: Map<Key, Slide> = slides\nlet b: Map<Key, Mask> = slides",
+            "type_mismatch",
+        ),
+        ("let a: Float = 1\nlet b: Int = 1.0", "type_mismatch"),
+        ("let a = 1 / 0", "out_of_range"),
+        ("let a = 99999999999999999999", "out_of_range"),
+        ("let a = -true", "type_mismatch"),
+        ("let a = 1..=3", "type_mismatch"),
+        ("let a = [slides]", "not_built"),
+        ("let a = one @temp", "misplaced_attribute"),
+        (
+            "let a = model.load(data, \"w\") @retry(1)",
+            "misplaced_attribute",
+        ),
+        (
+            "let a = for s in slides { tissue.mask(s) @temp @temp }",
+            "duplicate_argument",
+        ),
+        (
+            "let a = for s in slides { s } @tolerate(101 %)",
+            "bad_attribute",
+        ),
+        ("let a = slide.scan(\"data\", \"*\")", "type_mismatch"),
+        ("let a = slide.scan(data, \"a/../../*\")", "absolute_path"),
+        ("let a = slides.key", "not_built"),
+        ("let a = 3 ~ 4", "not_built"),
+        ("let a = sum(slides)", "not_built"),
+        ("let a = data.b", "unknown_field"),
+        ("def f(x: Int) -> Int { f(x) }", "cycle"),
+        (
+            "def f(x: Int) -> Str { x }\nlet a = f(1)\nlet b = f(2)",
+            "type_mismatch",
+        ),
+        ("output \"a\" = one", "type_mismatch"),
+        ("output \"{key}/m\" = wsi.m", "type_mismatch"),
+        ("output \"{name}\" = 1 + 1", "bad_output_path"),
+        ("param p: Px = 3 px in 4 px..=5 px", "out_of_range"),
+        ("param p: Px = 3 px in 4", "type_mismatch"),
+        ("cerb 2", "not_built"),
+        ("let a = b(c)(d)", "unexpected_token"),
+        ("}", "unexpected_token"),
+        ("let a = {}", "unexpected_token"),
+        ("let a = (1, 2)", "unexpected_token"),
+        ("let a = for s in slides { }", "unexpected_token"),
+        ("let a = for s in slides {\n 1\n 2\n }", "unexpected_token"),
+        ("let for = 1", "unexpected_token"),
+        ("let a: Map<Int> = 1", "unknown_type"),
+        ("let a: Int<Int> = 1", "unknown_type"),
+    ] {
+        let found = with(line);
+        let last = found.first().map(String::as_str).unwrap_or("nothing");
+        assert_eq!(last, format!("lang::{code}"), "{line}: {found:?}");
+    }
+}
