@@ -1,6 +1,39 @@
-//! Processor time, where the system tells it.
+//! Time by the clock and of the processor.
+
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+
+/// Measures what something takes by the clock and of the whole process.
+pub(crate) struct Stopwatch {
+    began: Instant,
+    cpu_ms: u64,
+}
+
+impl Stopwatch {
+    /// Starts.
+    pub fn start() -> Stopwatch {
+        Stopwatch {
+            began: Instant::now(),
+            cpu_ms: process_cpu_ms(),
+        }
+    }
+
+    /// Returns the milliseconds since the start.
+    pub fn wall_ms(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    /// Returns the milliseconds of processor time since the start.
+    pub fn cpu_ms(&self) -> u64 {
+        process_cpu_ms().saturating_sub(self.cpu_ms)
+    }
+}
+
+/// Returns whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Returns the milliseconds of processor time this thread has used.
 pub(crate) fn thread_cpu_ms() -> u64 {
@@ -8,7 +41,7 @@ pub(crate) fn thread_cpu_ms() -> u64 {
 }
 
 /// Returns the milliseconds of processor time this process has used, all threads together.
-pub(crate) fn process_cpu_ms() -> u64 {
+fn process_cpu_ms() -> u64 {
     read(ClockId::ProcessCPUTime)
 }
 

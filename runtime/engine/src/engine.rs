@@ -7,7 +7,7 @@ use cerb_store::{Run, Store};
 
 use crate::{
     Cancel, DeviceChoice, EngineError, Event, Explanation, Outcome, Preview, Registry,
-    actions::Actions, preview::Outlook, publish, run, why,
+    actions::Actions, clock::Stopwatch, preview::Outlook, publish, run, why,
 };
 
 /// What a run may use, and where its results go.
@@ -65,6 +65,7 @@ impl<'a> Engine<'a> {
         events: &(dyn Fn(&Event) + Sync),
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
+        let watch = Stopwatch::start();
         let actions = Actions::of(plan, self.registry)?;
         let targets = publish::targets(&actions)?;
         publish::prepare(&self.settings.out)?;
@@ -78,6 +79,7 @@ impl<'a> Engine<'a> {
             run,
             events,
             cancel,
+            &watch,
         )
     }
 

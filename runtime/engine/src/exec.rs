@@ -15,7 +15,11 @@ use std::{
 use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store, StoreError};
 
 use crate::{
-    Bound, Cancel, Ctx, DeviceChoice, OpError, clock, ctx::Said, key::Made, registry::AnyOperator,
+    Bound, Cancel, Ctx, DeviceChoice, OpError,
+    clock::{self, millis},
+    ctx::Said,
+    key::Made,
+    registry::AnyOperator,
 };
 
 /// How often a lock that another process holds is tried again.
@@ -244,10 +248,6 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn now_ms() -> u64 {

@@ -132,6 +132,11 @@ fn check(bench: &Bench, toy: &Toy) -> Result<(), TestCaseError> {
         ran.is_subset(&may),
         "ran {ran:?}, but the plan said {may:?}"
     );
+    let runs = names(|state| matches!(state, State::Run { .. }));
+    prop_assert!(
+        runs.is_subset(&ran),
+        "the plan said {runs:?}, but only {ran:?} ran"
+    );
     let hits = names(|state| *state == State::Hit);
     prop_assert!(ran.is_disjoint(&hits));
     prop_assert_eq!(outcome.total().ran == 0, preview.runs == 0);

@@ -1,0 +1,388 @@
+//! Running: a driver on the caller's thread, one thread per action at work, tokens for cores and memory.
+
+mod decide;
+mod end;
+mod result;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use cerb_store::{Digest, Run, Store};
+use serde_json::json;
+
+use crate::{
+    Bound, Cancel, DeviceChoice, EngineError, Event, Outcome, Settings,
+    actions::{Actions, Origin},
+    clock::Stopwatch,
+    event::Ended,
+    exec::{Handle, Message},
+    key::Made,
+    outcome::{Failure, Note},
+    preview::{Outlook, Reason, State},
+    publish::{PublishedFile, Target},
+    temp::Live,
+};
+
+/// Longest the driver sleeps, so that a cancelled run is noticed.
+const TICK: Duration = Duration::from_millis(50);
+/// What an action whose time is up gets to stop by itself before its thread is left alone.
+const GRACE: Duration = Duration::from_secs(1);
+/// How many may overtake an action that does not fit before the rest wait for it.
+const OVERTAKES: usize = 16;
+/// How many ready actions are looked at for one that fits.
+const LOOK: usize = 64;
+/// How often the bytes of one action are remade in one run before we give up on it.
+const REMAKES: u32 = 3;
+
+/// How far an action has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// No output needs it.
+    Idle,
+    Waiting,
+    Ready,
+    Working,
+    /// Another action does the same work.
+    Joined,
+    Done(Ended),
+    Failed,
+    Skipped,
+}
+
+impl Stage {
+    fn ended(&self) -> bool {
+        matches!(self, Stage::Done(_) | Stage::Failed | Stage::Skipped)
+    }
+}
+
+struct Slot {
+    stage: Stage,
+    pending: usize,
+    waiters: Vec<usize>,
+    made: Option<Made>,
+    key: Option<Digest>,
+    inputs: Option<serde_json::Value>,
+    need_bytes: bool,
+    attempts: u32,
+    remakes: u32,
+    /// What it reads, while it is ready or at work.
+    bound: BTreeMap<String, Bound>,
+}
+
+struct Working {
+    attempt: u64,
+    handle: Arc<Handle>,
+    watch: Stopwatch,
+    alone: bool,
+    grant: Grant,
+    deadline: Option<Instant>,
+    /// Set once its time was up: when to stop waiting for its thread.
+    given_up: Option<Instant>,
+}
+
+/// What an action holds while it works.
+#[derive(Debug, Clone, Copy)]
+struct Grant {
+    cpus: usize,
+    memory: u64,
+    gpus: usize,
+}
+
+struct Driver<'a> {
+    actions: &'a Actions<'a>,
+    targets: &'a [Target],
+    outlook: Outlook,
+    store: &'a Store,
+    settings: &'a Settings,
+    run: &'a Run,
+    events: &'a (dyn Fn(&Event) + Sync),
+    cancel: &'a Cancel,
+    slots: Vec<Slot>,
+    todo: VecDeque<usize>,
+    ready: BTreeSet<(usize, usize, usize)>,
+    overtaken: (usize, usize),
+    working: BTreeMap<usize, Working>,
+    leaders: HashMap<Digest, usize>,
+    joined: HashMap<usize, Vec<usize>>,
+    by_action: HashMap<usize, Vec<usize>>,
+    free: Grant,
+    attempts: u64,
+    stopping: bool,
+    live: Option<Live>,
+    send: Sender<Message>,
+    receive: Receiver<Message>,
+    failures: Vec<Failure>,
+    notes: Vec<Note>,
+    files: BTreeMap<String, PublishedFile>,
+    published: BTreeMap<String, bool>,
+    log_fault: Option<String>,
+}
+
+/// Runs every action that outputs need and publishes the outputs.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "called once, by the engine, with what it holds"
+)]
+pub(crate) fn run(
+    actions: &Actions,
+    targets: &[Target],
+    outlook: Outlook,
+    store: &Store,
+    settings: &Settings,
+    run: &Run,
+    events: &(dyn Fn(&Event) + Sync),
+    cancel: &Cancel,
+    watch: &Stopwatch,
+) -> Result<Outcome, EngineError> {
+    let (send, receive) = channel();
+    let mut by_action: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (at, target) in targets.iter().enumerate() {
+        if let Origin::Made { action, .. } = target.origin {
+            by_action.entry(action).or_default().push(at);
+        }
+    }
+    let jobs = settings.jobs.max(1);
+    let memory = if settings.memory == 0 {
+        u64::MAX
+    } else {
+        settings.memory
+    };
+    let mut driver = Driver {
+        live: Live::of(actions),
+        slots: outlook
+            .seen
+            .iter()
+            .map(|seen| Slot::new(seen.demanded()))
+            .collect(),
+        actions,
+        targets,
+        outlook,
+        store,
+        settings,
+        run,
+        events,
+        cancel,
+        todo: VecDeque::new(),
+        ready: BTreeSet::new(),
+        overtaken: (usize::MAX, 0),
+        working: BTreeMap::new(),
+        leaders: HashMap::new(),
+        joined: HashMap::new(),
+        by_action,
+        free: Grant {
+            cpus: jobs,
+            memory,
+            gpus: usize::from(settings.device == DeviceChoice::Cuda),
+        },
+        attempts: 0,
+        stopping: false,
+        send,
+        receive,
+        failures: Vec::new(),
+        notes: Vec::new(),
+        files: BTreeMap::new(),
+        published: BTreeMap::new(),
+        log_fault: None,
+    };
+    driver.begin()?;
+    driver.drive();
+    driver.end(watch)
+}
+
+impl Slot {
+    fn new(demanded: bool) -> Slot {
+        Slot {
+            stage: if demanded {
+                Stage::Waiting
+            } else {
+                Stage::Idle
+            },
+            pending: 0,
+            waiters: Vec::new(),
+            made: None,
+            key: None,
+            inputs: None,
+            need_bytes: false,
+            attempts: 0,
+            remakes: 0,
+            bound: BTreeMap::new(),
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// Writes down what is about to happen, takes the hits, and lines up the rest.
+    fn begin(&mut self) -> Result<(), EngineError> {
+        let preview = self.outlook.preview(self.actions);
+        let plan = self.actions.plan;
+        let params: BTreeMap<&String, String> = plan
+            .params
+            .iter()
+            .map(|(name, value)| (name, value.to_string()))
+            .collect();
+        let about = json!({
+            "id": self.run.id().to_string(),
+            "pipeline": plan.name,
+            "params": params,
+            "roots": plan.roots,
+            "versions": { "cerb": env!("CARGO_PKG_VERSION") },
+            "device": self.settings.device,
+            "device_class": self.settings.device_class,
+            "host": self.store.host(),
+            "out": self.settings.out,
+            "plan": {
+                "actions": preview.actions.len(), "hits": preview.hits, "runs": preview.runs,
+                "follows": preview.follows, "shared": preview.shared,
+            },
+        });
+        self.run.write_json("run.json", &about)?;
+        self.emit(Event::RunStarted {
+            run: self.run.id().to_string(),
+            pipeline: plan.name.clone(),
+            actions: preview.actions.len(),
+            hits: preview.hits,
+            runs: preview.runs,
+            follows: preview.follows,
+        });
+        for at in 0..self.targets.len() {
+            if let Origin::Source(stored) = &self.targets[at].origin {
+                self.publish(at, &Arc::clone(stored));
+            }
+        }
+        for id in 0..self.slots.len() {
+            let seen = &mut self.outlook.seen[id];
+            if seen.demanded() && seen.state == State::Hit {
+                let slot = &mut self.slots[id];
+                slot.key = seen.key;
+                slot.inputs = seen.inputs.take();
+                slot.made.clone_from(&seen.made);
+                slot.stage = Stage::Done(Ended::Hit);
+                self.log_preimage(id);
+                self.have(id);
+            }
+        }
+        for id in 0..self.slots.len() {
+            if self.slots[id].stage == Stage::Waiting {
+                let gone = State::Run {
+                    reason: Reason::BytesGone,
+                };
+                self.slots[id].need_bytes = self.outlook.seen[id].state == gone;
+                let shared = self.outlook.seen[id].shared;
+                for &used in self.actions.all[id].uses.iter().chain(shared.iter()) {
+                    if !self.slots[used].stage.ended() {
+                        self.slots[used].waiters.push(id);
+                        self.slots[id].pending += 1;
+                    }
+                }
+                if self.slots[id].pending == 0 {
+                    self.todo.push_back(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until nothing is left that can be done.
+    fn drive(&mut self) {
+        loop {
+            if self.cancel.is_cancelled() {
+                self.stopping = true;
+            }
+            while let Some(id) = self.todo.pop_front() {
+                if self.slots[id].stage == Stage::Waiting && !self.stopping {
+                    self.consider(id);
+                }
+            }
+            if !self.stopping {
+                self.dispatch();
+            }
+            if self.working.is_empty()
+                && (self.ready.is_empty() || self.stopping)
+                && self.todo.is_empty()
+            {
+                return;
+            }
+            if self.working.is_empty() {
+                continue;
+            }
+            let now = Instant::now();
+            let next = self
+                .working
+                .values()
+                .filter_map(|one| one.given_up.or(one.deadline))
+                .min();
+            let wait = next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
+            match self.receive.recv_timeout(wait) {
+                Ok(message) => {
+                    self.hear(message);
+                    while let Ok(message) = self.receive.try_recv() {
+                        self.hear(message);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            self.watch_clocks();
+        }
+    }
+
+    fn named(&self, id: usize) -> (String, Option<String>) {
+        (
+            self.actions.name(id).to_owned(),
+            self.actions.item(id).map(str::to_owned),
+        )
+    }
+
+    /// Tells a note of the driver's own; it is not kept with the result.
+    fn note(&mut self, id: usize, text: String) {
+        let (node, item) = self.named(id);
+        self.notes.push(Note {
+            node: node.clone(),
+            item: item.clone(),
+            text: text.clone(),
+        });
+        self.emit(Event::Note { node, item, text });
+    }
+
+    fn emit(&mut self, event: Event) {
+        (self.events)(&event);
+        if self.log_fault.is_none()
+            && let Err(error) = self.run.append_event(&event)
+        {
+            self.log_fault = Some(format!("the run's log is not complete: {error}"));
+        }
+    }
+
+    /// Writes down what an action is keyed by, for `why`.
+    fn log_preimage(&mut self, id: usize) {
+        let slot = &self.slots[id];
+        let node = &self.outlook.nodes[self.actions.all[id].node.index()];
+        let (Some(key), Some(inputs), Some(node)) = (slot.key, &slot.inputs, node) else {
+            return;
+        };
+        let mut preimage = node.clone();
+        preimage.insert("inputs".to_owned(), inputs.clone());
+        let written = self.run.append_preimage(
+            &self.actions.label(id),
+            &key,
+            &serde_json::Value::Object(preimage),
+        );
+        if let (None, Err(error)) = (&self.log_fault, written) {
+            self.log_fault = Some(format!("the run's log is not complete: {error}"));
+        }
+    }
+}
+
+/// Told once for a node that asked for a GPU and runs without.
+const ON_CPU: &str = "asks for a GPU and runs on the CPU (`--device cpu`)";
+
+/// Writes bytes as a person would pass them to `--memory`.
+fn bytes(count: u64) -> String {
+    cerb_lang::Value::Quantity(count as f64, cerb_lang::Unit::Bytes).to_string()
+}
