@@ -59,7 +59,11 @@ impl Planner<'_> {
     }
 
     fn unknown_operator(&mut self, callee: &str, at: Span, scope: &Rc<Scope>) {
-        let names = self.catalog.names();
+        let names = if self.few() {
+            self.catalog.names()
+        } else {
+            Vec::new()
+        };
         let near = nearest(callee, names.iter().map(String::as_str))
             .map(str::to_owned)
             .or_else(|| scope.near(callee, |entry| matches!(entry, Entry::Def(..))))

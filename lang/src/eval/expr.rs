@@ -130,7 +130,11 @@ impl Planner<'_> {
             None => {
                 let mut found =
                     Diagnostic::new("lang::unknown_name", format!("there is no `{text}` here"));
-                found = match scope.near(text, |entry| matches!(entry, Entry::Value(_))) {
+                found = match self
+                    .few()
+                    .then(|| scope.near(text, |e| matches!(e, Entry::Value(_))))
+                    .flatten()
+                {
                     Some(near) => found.at(at, format!("did you mean `{near}`?")),
                     None => found.at(at, "no `let`, `param` or `root` of that name"),
                 };

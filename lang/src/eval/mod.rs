@@ -7,9 +7,11 @@ mod expr;
 mod facts;
 mod file;
 mod finish;
+mod modules;
 mod number;
 mod operator;
 mod order;
+mod params;
 mod scope;
 mod types;
 mod value;
@@ -132,6 +134,11 @@ impl Planner<'_> {
         self.mistakes.push(found);
     }
 
+    /// Whether so few mistakes were made that looking for the word that was meant is worth it.
+    fn few(&self) -> bool {
+        self.mistakes.len() < 10 * crate::MOST
+    }
+
     /// Notes that a construct is not built; the same construct again only adds a label.
     fn not_built(&mut self, what: &str, at: Span, help: Option<&str>) {
         let title = format!("{what} not built yet");
@@ -158,7 +165,7 @@ impl Planner<'_> {
         self.sources.line_column(span).0
     }
 
-    /// Whether two spans lie in different files.
+    /// The name of a file.
     fn file_name(&self, file: FileId) -> &str {
         self.sources.file(file).map_or("", |f| f.name.as_str())
     }

@@ -161,11 +161,11 @@ impl Planner<'_> {
 
     fn wrong_input(&mut self, op: &str, port: &Port, wanted: &Type, value: &Val, at: Span) {
         let Some(found) = value.type_of() else { return };
-        if let (Val::Map { item, .. }, false) = (value, matches!(wanted, Type::Map(_))) {
-            if item.type_of().as_ref() == Some(wanted) {
-                self.map_not_lifted(at, &a(wanted));
-                return;
-            }
+        if let (Val::Map { item, .. }, false) = (value, matches!(wanted, Type::Map(_)))
+            && item.type_of().as_ref() == Some(wanted)
+        {
+            self.map_not_lifted(at, &a(wanted));
+            return;
         }
         let label = match value {
             Val::Port { node, .. } => {

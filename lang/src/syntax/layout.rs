@@ -39,7 +39,7 @@ pub(crate) fn layout(text: &str, tokens: &[Token]) -> Vec<Tok> {
     let solid: Vec<usize> = (0..tokens.len())
         .filter(|i| {
             !tokens[*i].kind.is_trivia()
-                && !(tokens[*i].kind == Kind::Doc && !first_on_line(tokens, *i))
+                && (tokens[*i].kind != Kind::Doc || first_on_line(tokens, *i))
         })
         .collect();
     let mut pending: Option<Token> = None; // a newline whose follower is not known yet

@@ -254,18 +254,16 @@ impl Catalog for Toy {
             fact: fact.into(),
         };
         match op {
-            "tissue.mask" => {
-                if inputs.get("slide", "mpp").is_none() {
-                    return Err(refused(
-                        "slide::no_mpp",
-                        "no resolution is known".into(),
-                        vec![(
-                            input("slide", "mpp"),
-                            "neither in the file nor given here".into(),
-                        )],
-                        Some("state it, `slide.scan(data, \"*.svs\", mpp: 0.25 mpp)`".into()),
-                    ));
-                }
+            "tissue.mask" if inputs.get("slide", "mpp").is_none() => {
+                return Err(refused(
+                    "slide::no_mpp",
+                    "no resolution is known".into(),
+                    vec![(
+                        input("slide", "mpp"),
+                        "neither in the file nor given here".into(),
+                    )],
+                    Some("state it, `slide.scan(data, \"*.svs\", mpp: 0.25 mpp)`".into()),
+                ));
             }
             "patch.grid" => {
                 out.set(

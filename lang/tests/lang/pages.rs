@@ -24,6 +24,8 @@ fn pages_show_what_their_mistakes_give() {
     let bless = std::env::var_os("CERB_BLESS").is_some();
     let mut wrong = Vec::new();
     let mut seen = 0;
+    let mut known = codes();
+    known.insert("mpp_mismatch".into());
     let mut pages: Vec<PathBuf> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -32,6 +34,10 @@ fn pages_show_what_their_mistakes_give() {
     for path in pages {
         let page = std::fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        // Pages of codes that others raise are tested where they are raised.
+        if !known.contains(&name) {
+            continue;
+        }
         let Some((_, mistake)) = block(&page, "cerb") else {
             wrong.push(format!("{name}: no ```cerb block"));
             continue;
@@ -80,8 +86,8 @@ fn pages_show_what_their_mistakes_give() {
     assert!(seen > 20);
 }
 
-#[test]
-fn every_code_in_the_sources_has_a_page() {
+/// The codes that the language itself raises.
+fn codes() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     while let Some(folder) = folders.pop() {
@@ -92,15 +98,19 @@ fn every_code_in_the_sources_has_a_page() {
                 continue;
             }
             let text = std::fs::read_to_string(path).unwrap();
-            for part in text.split("\"lang::").skip(1) {
-                codes.insert(part.split('"').next().unwrap().to_owned());
-            }
+            let code = |part: &str| part.split('"').next().unwrap().to_owned();
+            codes.extend(text.split("\"lang::").skip(1).map(code));
         }
     }
     // Would need a file of 64 MiB.
     codes.remove("too_long");
-    let missing: Vec<_> = codes
-        .iter()
+    codes
+}
+
+#[test]
+fn every_code_in_the_sources_has_a_page() {
+    let missing: Vec<_> = codes()
+        .into_iter()
         .filter(|code| !folder().join(format!("{code}.md")).exists())
         .collect();
     assert!(missing.is_empty(), "no page for {missing:?}");

@@ -284,6 +284,14 @@ fn ten_thousand_bindings_take_less_than_a_second() {
 }
 
 #[test]
+fn ten_thousand_mistakes_take_less_than_two_seconds() {
+    let text: String = (0..10_000).map(|i| format!("let a{i} = b{i}\n")).collect();
+    let start = std::time::Instant::now();
+    assert_eq!(plan(&text).unwrap_err().more, 9980);
+    assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+}
+
+#[test]
 fn facts_travel_along_the_wires() {
     let text = r#"root data
 let model = model.load(data, "weights")
