@@ -98,9 +98,9 @@ impl Driver<'_> {
         {
             match self.slots[leader].stage {
                 Stage::Done(_) => {
-                    self.slots[id].made = self.slots[leader].made.clone();
-                    self.finish(id, Ended::Hit, 0, 0);
-                    return Ok(true);
+                    if let Some(made) = self.slots[leader].made.clone() {
+                        return self.take(id, made);
+                    }
                 }
                 Stage::Ready | Stage::Working => {
                     self.slots[id].stage = Stage::Joined;
@@ -125,7 +125,11 @@ impl Driver<'_> {
         let Some(record) = record else {
             return Ok(false);
         };
-        let made = Made::new(record.outputs);
+        self.take(id, Made::new(record.outputs))
+    }
+
+    /// Takes a result that is there, unless its bytes are needed and gone; returns whether it did.
+    fn take(&mut self, id: usize, made: Made) -> Result<bool, OpError> {
         let needed = self.slots[id].need_bytes || self.by_action.contains_key(&id);
         if needed && !self.is_complete(&made)? {
             return Ok(false);

@@ -265,6 +265,11 @@ impl Driver<'_> {
                 slot.made.clone_from(&seen.made);
                 slot.stage = Stage::Done(Ended::Hit);
                 self.log_preimage(id);
+                self.count(id);
+            }
+        }
+        for id in 0..self.slots.len() {
+            if self.slots[id].stage == Stage::Done(Ended::Hit) {
                 self.have(id);
             }
         }

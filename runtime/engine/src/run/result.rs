@@ -11,24 +11,41 @@ use crate::{
 impl Driver<'_> {
     /// Takes a result: for this action, for all who joined it, and for those who wait.
     pub(super) fn finish(&mut self, id: usize, state: Ended, wall_ms: u64, cpu_ms: u64) {
-        self.slots[id].stage = Stage::Done(state);
-        self.slots[id].bound = BTreeMap::new();
-        let (node, item) = self.named(id);
-        self.emit(Event::ActionFinished {
-            id,
-            node,
-            item,
-            state,
-            wall_ms,
-            cpu_ms,
-            error: None,
-        });
-        self.have(id);
-        for joined in self.joined.remove(&id).unwrap_or_default() {
-            self.slots[joined].made = self.slots[id].made.clone();
-            self.finish(joined, Ended::Hit, 0, 0);
+        let joined = self.joined.remove(&id).unwrap_or_default();
+        for &other in &joined {
+            self.slots[other].made = self.slots[id].made.clone();
         }
-        self.release(id);
+        let all = std::iter::once((id, state, wall_ms, cpu_ms))
+            .chain(joined.into_iter().map(|other| (other, Ended::Hit, 0, 0)));
+        let all: Vec<_> = all.collect();
+        // All are counted before any is passed on, or the temporary bytes of one
+        // would go from under the others.
+        for &(id, state, ..) in &all {
+            self.slots[id].stage = Stage::Done(state);
+            self.slots[id].bound = BTreeMap::new();
+            self.count(id);
+        }
+        for (id, state, wall_ms, cpu_ms) in all {
+            let (node, item) = self.named(id);
+            self.emit(Event::ActionFinished {
+                id,
+                node,
+                item,
+                state,
+                wall_ms,
+                cpu_ms,
+                error: None,
+            });
+            self.have(id);
+            self.release(id);
+        }
+    }
+
+    /// Counts the bytes of a result, so that they stay while it needs them.
+    pub(super) fn count(&mut self, id: usize) {
+        if let (Some(live), Some(made)) = (&mut self.live, &self.slots[id].made) {
+            live.made(id, made);
+        }
     }
 
     /// Publishes what an action made, tells its notes, and drops temporary bytes that nobody waits for.
@@ -54,9 +71,6 @@ impl Driver<'_> {
             {
                 self.publish(at, stored);
             }
-        }
-        if let Some(live) = &mut self.live {
-            live.made(id, &made);
         }
         let slots = &self.slots;
         let done = |action: usize| matches!(slots[action].stage, Stage::Done(_) | Stage::Idle);

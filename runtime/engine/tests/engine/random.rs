@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cerb_engine::{Cancel, Ended, Event, State};
+use cerb_engine::{Cancel, Ended, Event, Reason, State};
 use cerb_lang::Value;
 use proptest::prelude::*;
 
@@ -132,11 +132,23 @@ fn check(bench: &Bench, toy: &Toy) -> Result<(), TestCaseError> {
         ran.is_subset(&may),
         "ran {ran:?}, but the plan said {may:?}"
     );
-    let runs = names(|state| matches!(state, State::Run { .. }));
-    prop_assert!(
-        runs.is_subset(&ran),
-        "the plan said {runs:?}, but only {ran:?} ran"
-    );
+    // With `follows`, another action may turn out to be the same work; and lost bytes
+    // come back when anything else makes the same ones.
+    if preview.follows == 0 {
+        let new = State::Run {
+            reason: Reason::New,
+        };
+        let new: BTreeSet<(String, Option<String>)> = preview
+            .actions
+            .iter()
+            .filter(|one| one.state == new)
+            .map(|one| (one.node.clone(), one.item.clone()))
+            .collect();
+        prop_assert!(
+            new.is_subset(&ran),
+            "the plan said {new:?}, but only {ran:?} ran"
+        );
+    }
     let hits = names(|state| *state == State::Hit);
     prop_assert!(ran.is_disjoint(&hits));
     prop_assert_eq!(outcome.total().ran == 0, preview.runs == 0);
