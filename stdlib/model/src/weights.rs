@@ -1,6 +1,7 @@
 //! Weights of a network: found on disk, checked against the network they say they are, and read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::array::{Array, Values};
@@ -14,6 +15,17 @@ use crate::settings::{METADATA_KEY, ModelSettings, Said};
 /// Names of the weights file inside a model directory, the published one first.
 const WEIGHTS_FILES: [&str; 2] = ["weights.tar", "weights.safetensors"];
 const SETTINGS_FILE: &str = "settings.yml";
+/// Names under which a model directory may state its licence.
+const LICENCE_FILES: [&str; 6] = [
+    "LICENSE",
+    "LICENCE",
+    "LICENSE.txt",
+    "LICENCE.txt",
+    "LICENSE.md",
+    "LICENCE.md",
+];
+/// How far into a licence file its first line is looked for.
+const LICENCE_BYTES: u64 = 4096;
 
 /// Holds every tensor of a network under its canonical name, and what the model says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +36,8 @@ pub struct Weights {
 
 impl Weights {
     /// Reads a model: the published directory of `weights.tar` and `settings.yml`, or a
-    /// `.safetensors`, `.tar`, `.pth` or `.pt` file, with or without a `settings.yml` beside it.
+    /// `.safetensors`, `.tar`, `.pth` or `.pt` file. A `settings.yml` beside a `weights.tar` or
+    /// a `.safetensors` file belongs to it; without one, the names of the tensors say what they are.
     ///
     /// A state dict of a torchvision ResNet, with or without `backbone.` before its names,
     /// gives an encoder without heads. Every tensor must be there with the shape that the
@@ -315,18 +328,25 @@ fn guess(checkpoint: &Checkpoint) -> ModelSettings {
 struct Files {
     weights: PathBuf,
     settings: Option<PathBuf>,
-    folder: PathBuf,
+    licence: Option<PathBuf>,
 }
 
 impl Files {
     fn find(path: &Path) -> Result<Self, ModelError> {
         let found = std::fs::metadata(path).map_err(ModelError::io(path))?;
         if !found.is_dir() {
-            let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+            let own = path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+                || path.ends_with(WEIGHTS_FILES[0]);
+            let settings = path
+                .parent()
+                .and_then(|folder| existing(folder, SETTINGS_FILE));
+            let settings = settings.filter(|_| own);
             return Ok(Self {
                 weights: path.to_owned(),
-                settings: existing(&folder, SETTINGS_FILE),
-                folder,
+                settings,
+                licence: None,
             });
         }
         let not_a_model = |reason: &str| ModelError::NotAModel {
@@ -346,7 +366,7 @@ impl Files {
         Ok(Self {
             weights,
             settings,
-            folder: path.to_owned(),
+            licence: LICENCE_FILES.iter().find_map(|name| existing(path, name)),
         })
     }
 
@@ -380,17 +400,10 @@ impl Files {
 
     /// Returns the first line of a licence file in the model's directory.
     fn licence(&self) -> Option<String> {
-        let file = [
-            "LICENSE",
-            "LICENCE",
-            "LICENSE.txt",
-            "LICENCE.txt",
-            "LICENSE.md",
-            "LICENCE.md",
-        ]
-        .iter()
-        .find_map(|name| existing(&self.folder, name))?;
-        let text = std::fs::read_to_string(file).ok()?;
+        let mut text = Vec::new();
+        let file = std::fs::File::open(self.licence.as_ref()?).ok()?;
+        file.take(LICENCE_BYTES).read_to_end(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text);
         let line = text
             .lines()
             .map(|line| line.trim_matches(['#', ' ', '\t']))

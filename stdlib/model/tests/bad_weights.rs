@@ -500,14 +500,9 @@ fn a_safetensors_file_gives_back_what_was_saved_and_equal_weights_equal_bytes() 
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
     assert_eq!(Weights::open(&one).unwrap(), weights);
 
-    // A settings file beside it decides over its metadata; a licence file speaks when nothing else does.
+    // A settings file beside it decides over its metadata.
     fs::write(folder.path().join("settings.yml"), "mpp: 0.25\n").unwrap();
-    fs::write(folder.path().join("LICENSE"), "\n# CC0 1.0\nmore\n").unwrap();
-    let settings = Weights::describe(&one).unwrap();
-    assert_eq!(
-        (settings.mpp, settings.licence.as_deref()),
-        (0.25, Some("CC0 1.0"))
-    );
+    assert_eq!(Weights::describe(&one).unwrap().mpp, 0.25);
     fs::write(folder.path().join("settings.yml"), "mpp: [\n").unwrap();
     assert!(matches!(
         Weights::describe(&one),
@@ -516,10 +511,56 @@ fn a_safetensors_file_gives_back_what_was_saved_and_equal_weights_equal_bytes() 
 }
 
 #[test]
+fn a_safetensors_header_that_starts_like_a_pickle_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let mut bytes = 128u64.to_le_bytes().to_vec();
+    bytes.extend_from_slice(format!("{header:128}").as_bytes());
+    bytes.extend_from_slice(&le(&[2.5]));
+    fs::write(&path, bytes).unwrap();
+    let mut file = Checkpoint::open(&path).unwrap();
+    assert_eq!(file.read("a").unwrap().floats().unwrap(), [2.5]);
+}
+
+#[test]
+fn a_state_dict_with_attributes_and_parameters_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.pt");
+    let ordered = |pickle: Pickle| pickle.global("collections", "OrderedDict").raw(b")R");
+    // {"state_dict": OrderedDict(a=Parameter(tensor)) with `_metadata`, "epoch": 3}
+    let pickle = ordered(Pickle::new().raw(b"}(").text("state_dict"))
+        .text("a")
+        .global("torch._utils", "_rebuild_parameter")
+        .raw(b"(")
+        .tensor("0", "DoubleStorage", 1, 0, &[], &[])
+        .raw(b"\x88");
+    let pickle = ordered(ordered(pickle).raw(b"tRs}").text("_metadata"));
+    let pickle = pickle.raw(b"sb").text("epoch").int(3).raw(b"u").end();
+    zip(
+        &path,
+        &pickle,
+        &[("0", 0.5f64.to_le_bytes().to_vec())],
+        STORED,
+    );
+    let mut file = Checkpoint::open(&path).unwrap();
+    let array = file.read("a").unwrap();
+    assert_eq!(
+        (array.floats().unwrap(), array.shape.len()),
+        (&[0.5][..], 0)
+    );
+}
+
+#[test]
 fn a_directory_of_safetensors_is_a_model_too() {
     let folder = tempfile::tempdir().unwrap();
     Weights::formula(Backbone::Resnet18, &heads())
         .save_safetensors(&folder.path().join("weights.safetensors"))
         .unwrap();
-    assert_eq!(Weights::describe(folder.path()).unwrap().heads, heads());
+    fs::write(folder.path().join("LICENSE"), "\n# CC0 1.0\nmore\n").unwrap();
+    let settings = Weights::describe(folder.path()).unwrap();
+    assert_eq!(
+        (settings.heads, settings.licence.as_deref()),
+        (heads(), Some("CC0 1.0"))
+    );
 }

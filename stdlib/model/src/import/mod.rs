@@ -69,11 +69,12 @@ impl Checkpoint {
             .map_err(ModelError::io(path))?;
         file.seek(SeekFrom::Start(0))
             .map_err(ModelError::io(path))?;
+        // A length of 0x80 or "PK" also starts a safetensors file, so its brace is looked at first.
         let opened = match head.as_slice() {
             [] => Err(Refusal::Bad("the file is empty".to_owned())),
+            [_, _, _, _, _, _, _, _, b'{'] => source::open_safetensors(file, size),
             [b'P', b'K', ..] => source::open_zip(file),
             [0x80, ..] => source::open_stream(BufReader::new(file), size),
-            [_, _, _, _, _, _, _, _, b'{'] => source::open_safetensors(file, size),
             _ => Err(Refusal::Bad(
                 "it is neither a PyTorch checkpoint nor a safetensors file".to_owned(),
             )),
