@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod event;
 mod exec;
+mod fields;
 mod key;
 mod listing;
 mod operator;

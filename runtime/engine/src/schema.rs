@@ -2,6 +2,7 @@
 
 use cerb_lang::{Param, Type, UNITS, Unit, Value};
 use schemars::{JsonSchema, SchemaGenerator};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 /// One parameter and the range its schema states, in base units.
@@ -24,12 +25,12 @@ pub(crate) struct Described {
     pub doc: String,
     /// The first `cerb` block of the doc comment.
     pub example: Option<String>,
-    /// Parameters by name.
+    /// Parameters in the order they are declared in.
     pub params: Vec<ParamSchema>,
 }
 
 /// Reads the schema of a parameter struct; the error says what it cannot express.
-pub(crate) fn describe<T: JsonSchema>() -> Result<Described, String> {
+pub(crate) fn describe<T: JsonSchema + DeserializeOwned>() -> Result<Described, String> {
     let root = SchemaGenerator::default()
         .into_root_schema_for::<T>()
         .to_value();
@@ -63,6 +64,8 @@ pub(crate) fn describe<T: JsonSchema>() -> Result<Described, String> {
             .map_err(|reason| format!("its parameter `{name}` {reason}"))?;
         params.push(param);
     }
+    let order = crate::fields::names::<T>();
+    params.sort_by_key(|p| order.iter().position(|name| *name == p.param.name));
     let (doc, example) = split_example(text);
     Ok(Described {
         doc,
