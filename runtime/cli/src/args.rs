@@ -13,6 +13,7 @@ use crate::commands;
 #[derive(Parser, Debug)]
 #[command(
     name = "cerb",
+    bin_name = "cerb",
     version,
     disable_help_subcommand = true,
     arg_required_else_help = true,
@@ -43,6 +44,7 @@ Examples:
   cerb plan tcga.cerb                            what would run, and why, without running it
   cerb why tcga.cerb nuclei@case-07              why one node runs again, field by field
   cerb help instances.nuclei                     an operator's ports and parameters
+  cerb explain lang::mpp_mismatch                what an error means, with its remedy
   cerb show last                                 times, states and outputs of the last run
 
 Environment:
@@ -86,6 +88,8 @@ pub enum Command {
     Show(commands::show::Show),
     /// Draw a pipeline: dot, mermaid or svg
     Graph(commands::graph::Graph),
+    /// Explain an error code, with an example and a remedy
+    Explain(commands::explain::Explain),
 }
 
 /// A pipeline, and what fills its parameters and roots.

@@ -12,6 +12,7 @@ mod progress;
 mod session;
 mod summary;
 mod terminal;
+mod words;
 
 use std::process::ExitCode;
 
@@ -47,5 +48,6 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Help(help) => help.execute(color),
         Command::Show(show) => show.execute(color),
         Command::Graph(graph) => graph.execute(color),
+        Command::Explain(explain) => explain.execute(color),
     }
 }

@@ -9,6 +9,7 @@ use crate::args::{Cli, When};
 use crate::failure::{Failure, exit};
 use crate::session;
 use crate::terminal::{Paint, Table, width};
+use crate::words::nearest;
 
 /// List the operators, or show one operator or command
 #[derive(Args, Debug)]
@@ -84,34 +85,12 @@ fn family_of(name: &str) -> &str {
 }
 
 fn unknown(name: &str, all: &[&Signature]) -> Failure {
-    let near = all
-        .iter()
-        .map(|signature| (distance(name, &signature.name), &signature.name))
-        .min()
-        .filter(|(distance, _)| *distance <= 3);
+    let near = nearest(name, all.iter().map(|signature| signature.name.as_str()));
     let help = match near {
-        Some((_, near)) => format!("did you mean `cerb help {near}`?"),
+        Some(near) => format!("did you mean `cerb help {near}`?"),
         None => "`cerb help` lists the operators, `cerb --help` the commands".to_owned(),
     };
     Failure::call(format!("there is no operator or command `{name}`"), help)
-}
-
-/// Edits (insert, delete, replace) that turn one word into another.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (corner + usize::from(x != *y))
-                .min(row[j] + 1)
-                .min(row[j + 1] + 1);
-            corner = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
 }
 
 fn families(all: &[&Signature], paint: Paint) -> String {
@@ -320,11 +299,5 @@ mod tests {
     fn a_family_line_is_the_first_sentence() {
         assert_eq!(first_sentence("Splits nuclei. Then more."), "Splits nuclei");
         assert_eq!(first_sentence("Splits\nnuclei.\n\nMore."), "Splits nuclei");
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!(distance("tissue.msk", "tissue.mask"), 1);
-        assert_eq!(distance("", "abc"), 3);
     }
 }

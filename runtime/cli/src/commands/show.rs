@@ -203,6 +203,17 @@ fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
     }
     print!("{}", head.render(2));
     let actions = actions(&summary.events);
+    let hits = summary
+        .events
+        .iter()
+        .find_map(|event| event["hits"].as_u64())
+        .unwrap_or(0);
+    if hits > 0 {
+        println!(
+            "\n{} up to date before it began",
+            count(hits, "result", "results")
+        );
+    }
     if !actions.is_empty() {
         println!("\n{}", paint.bold("what ran"));
         let mut table = Table::new(&[2, 3]);

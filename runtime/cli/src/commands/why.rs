@@ -15,7 +15,7 @@ use crate::session::{Asked, Session};
 /// field: operator and revision, each argument, each input.
 #[derive(Args, Debug)]
 #[command(
-    allow_missing_positional = true,
+    override_usage = "cerb why [OPTIONS] [PIPELINE] <NODE[@KEY]>",
     after_help = "\
 Examples:
   cerb why nuclei                               of the last run's pipeline
@@ -23,13 +23,10 @@ Examples:
   cerb why tcga.cerb nuclei -p min_area='12 px2'"
 )]
 pub struct Why {
-    /// The pipeline file [default: that of the last run, with its parameters and roots]
-    #[arg(value_name = "PIPELINE")]
-    pub pipeline: Option<PathBuf>,
-
-    /// The node: `nuclei`, `wsi.nuclei`, or `nuclei@KEY` for one item
-    #[arg(value_name = "NODE[@KEY]")]
-    pub node: String,
+    /// The pipeline file [default: that of the last run, with its parameters and roots], and the
+    /// node: `nuclei`, `wsi.nuclei`, or `nuclei@KEY` for one item
+    #[arg(value_names = ["PIPELINE", "NODE[@KEY]"], num_args = 1.., required = true)]
+    pub what: Vec<String>,
 
     /// With what
     #[command(flatten)]
@@ -43,9 +40,13 @@ pub struct Why {
 impl Why {
     /// Prints the explanation.
     pub fn execute(self, _color: When) -> Result<u8, Failure> {
-        let (pipeline, with) = match self.pipeline {
-            Some(pipeline) => (pipeline, self.with),
-            None => Asked::last(&self.with)?,
+        let (node, (pipeline, with)) = match self.what.as_slice() {
+            [node] => (node, Asked::last(&self.with)?),
+            [pipeline, node] => (node, (PathBuf::from(pipeline), self.with)),
+            _ => {
+                let help = "one node at a time: `cerb why PIPELINE NODE`";
+                return Err(Failure::call("too many names", help));
+            }
         };
         let session = Session::open(&pipeline, &with)?;
         let plan = session.plan()?;
@@ -54,7 +55,7 @@ impl Why {
             &session.store,
             session.preview_settings(),
         );
-        let explanation = engine.why(&plan, &self.node)?;
+        let explanation = engine.why(&plan, node)?;
         if self.json {
             let value = serde_json::to_value(&explanation)
                 .map_err(|error| Failure::surroundings(error.to_string(), None))?;

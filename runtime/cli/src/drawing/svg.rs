@@ -65,7 +65,7 @@ fn width(block: &Block) -> f64 {
 
 fn second_line(block: &Block) -> String {
     match (block.items, block.look) {
-        (Some(items), Look::Work | Look::Output) => format!("{} × {items}", block.detail),
+        (Some(items @ 2..), Look::Work | Look::Output) => format!("{} × {items}", block.detail),
         _ => block.detail.clone(),
     }
 }

@@ -55,7 +55,7 @@ pub fn mermaid(drawing: &Drawing) -> String {
 
 fn label(block: &Block, newline: &str) -> String {
     match block.items {
-        Some(items) if block.look != Look::Input => {
+        Some(items @ 2..) if block.look != Look::Input => {
             format!("{}{newline}{} × {items}", block.name, block.detail)
         }
         _ => format!("{}{newline}{}", block.name, block.detail),

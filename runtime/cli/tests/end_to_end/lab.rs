@@ -212,18 +212,66 @@ pub fn blank(path: &Path) {
     png(path, (512, 384), |_, _| [255, 255, 255]);
 }
 
-/// A piece of pink tissue on white, with a dark round nucleus every 24 pixels; `shift` makes slides differ.
-pub fn tissue(path: &Path, (width, height): (u32, u32), shift: u32) {
-    png(path, (width, height), |x, y| {
+/// A piece of tissue as a PNG, which states no resolution.
+pub fn tissue(path: &Path, size: (u32, u32), shift: u32) {
+    png(path, size, stained(size, shift));
+}
+
+/// Writes the same as an uncompressed TIFF of 0.5 mpp: 20,000 pixels per centimetre.
+pub fn tiff(path: &Path, (width, height): (u32, u32), color: impl Fn(u32, u32) -> [u8; 3]) {
+    let (short, long, rational) = (3u16, 4u16, 5u16);
+    let pixels = width * height * 3;
+    // Header, then what does not fit into an entry, then pixels, then the directory.
+    let (bits, resolution, data) = (8u32, 16u32, 24u32);
+    let directory = data + pixels.next_multiple_of(2);
+    let entries: [(u16, u16, u32, u32); 13] = [
+        (256, long, 1, width),
+        (257, long, 1, height),
+        (258, short, 3, bits),
+        (259, short, 1, 1),
+        (262, short, 1, 2),
+        (273, long, 1, data),
+        (277, short, 1, 3),
+        (278, long, 1, height),
+        (279, long, 1, pixels),
+        (282, rational, 1, resolution),
+        (283, rational, 1, resolution),
+        (284, short, 1, 1),
+        (296, short, 1, 3),
+    ];
+    let mut bytes = b"II\x2a\0".to_vec();
+    bytes.extend(directory.to_le_bytes());
+    for bits in [8u16, 8, 8, 0] {
+        bytes.extend(bits.to_le_bytes());
+    }
+    bytes.extend([20_000u32, 1].map(u32::to_le_bytes).concat());
+    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+        bytes.extend(color(x, y));
+    }
+    bytes.resize(directory as usize, 0);
+    bytes.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, count, value) in entries {
+        bytes.extend([tag, kind].map(u16::to_le_bytes).concat());
+        bytes.extend([count, value].map(u32::to_le_bytes).concat());
+    }
+    bytes.extend([0; 4]);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Pink tissue on white, with a dark round nucleus every 24 pixels; `shift` makes slides differ.
+fn stained((width, height): (u32, u32), shift: u32) -> impl Fn(u32, u32) -> [u8; 3] {
+    move |x, y| {
         let inside = x > width / 10 && x < width * 9 / 10 && y > height / 10 && y < height * 9 / 10;
-        if !inside {
-            return [244, 243, 245];
-        }
         let center = |v: u32| f64::from((v + shift) % 24) - 12.0;
-        if center(x).hypot(center(y)) < 5.5 {
-            [88, 56, 140]
-        } else {
-            [228, 156, 196]
+        match (inside, center(x).hypot(center(y)) < 5.5) {
+            (false, _) => [244, 243, 245],
+            (true, true) => [88, 56, 140],
+            (true, false) => [228, 156, 196],
         }
-    });
+    }
+}
+
+/// A piece of tissue as a TIFF that states its resolution.
+pub fn tissue_tiff(path: &Path, size: (u32, u32), shift: u32) {
+    tiff(path, size, stained(size, shift));
 }

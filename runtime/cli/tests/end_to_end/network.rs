@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 
-use crate::lab::{Lab, tissue, workspace};
+use crate::lab::{Lab, tissue_tiff, workspace};
 
 #[test]
 fn the_cerberus_pipeline_runs_on_weights_given_as_a_directory() {
@@ -19,11 +19,22 @@ fn the_cerberus_pipeline_runs_on_weights_given_as_a_directory() {
         .unwrap();
     fs::write(weights.join("weights.tar"), bytes).unwrap();
     fs::copy(golden.join("settings.yml"), weights.join("settings.yml")).unwrap();
-    tissue(&data.join("a.png"), (200, 200), 0);
-    let root = format!("data={}", data.display());
-    let said = lab.cerb("run", &["--root", &root]).exits(0).calmly();
+    tissue_tiff(&data.join("a.tiff"), (200, 200), 0);
+    let asked = [
+        format!("data={}", data.display()),
+        format!("weights={}", data.display()),
+    ];
+    let asked = [
+        "--root",
+        &asked[0],
+        "--root",
+        &asked[1],
+        "-p",
+        "model=weights",
+        "-p",
+        "slides=*.tiff",
+    ];
+    let said = lab.cerb("run", &asked).exits(0).calmly();
     assert!(!lab.results().is_empty(), "{}", said.out);
-    lab.cerb("run", &["--root", &root])
-        .exits(0)
-        .says("nothing to do");
+    lab.cerb("run", &asked).exits(0).says("nothing to do");
 }

@@ -1,0 +1,226 @@
+//! Pipelines in documents: every one is checked with the operators there are, so that none goes stale.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+use std::collections::BTreeMap;
+
+use cerb_engine::{ListEnv, Registry, View};
+use cerb_lang::{
+    Catalog, Facts, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Unit, Value,
+};
+use cerb_store::{Digest, Store};
+use cerb_tests::{files, root};
+
+/// The real catalogue, but for listings: documents speak of slides that are not there.
+struct Documented<'a> {
+    real: View<'a>,
+}
+
+impl Catalog for Documented<'_> {
+    fn signature(&self, op: &str) -> Option<&Signature> {
+        self.real.signature(op)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.real.names()
+    }
+
+    fn check(
+        &self,
+        op: &str,
+        args: &BTreeMap<String, Value>,
+        inputs: &Facts,
+    ) -> Result<Facts, Misfit> {
+        self.real.check(op, args, inputs)
+    }
+
+    fn list(&self, op: &str, _args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+        let quantity = |value, unit| Value::Quantity(value, unit);
+        let word = |text: &str| Value::Str(text.to_owned());
+        let facts = match op {
+            "slide.scan" => vec![
+                ("mpp", quantity(0.5, Unit::Mpp)),
+                ("width", quantity(40_000.0, Unit::Px)),
+                ("height", quantity(30_000.0, Unit::Px)),
+                ("content", word(&Digest::of(b"a slide").to_string())),
+            ],
+            "model.load" => vec![
+                ("mpp", quantity(0.5, Unit::Mpp)),
+                ("input", quantity(448.0, Unit::Px)),
+                ("output", quantity(144.0, Unit::Px)),
+                (
+                    "heads",
+                    Value::List(["Nuclei-INST", "Nuclei-TYPE"].map(word).to_vec()),
+                ),
+                ("backbone", word("resnet34")),
+            ],
+            other => panic!("say what `{other}` lists"),
+        };
+        let facts: BTreeMap<String, Value> = facts
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let one = |key: &str| Listed {
+            key: key.to_owned(),
+            digest: Digest::of(key.as_bytes()).to_string(),
+            path: key.to_owned(),
+            facts: facts.clone(),
+            handle: Default::default(),
+        };
+        let many = self.signature(op).is_some_and(|signature| signature.many);
+        Ok(if many {
+            vec![one("case-1"), one("case-2")]
+        } else {
+            vec![one("model")]
+        })
+    }
+}
+
+struct NoModules;
+
+impl Sources for NoModules {
+    fn read(&self, path: &str) -> Result<String, String> {
+        Err(format!(
+            "documents use no module, and this one uses `{path}`"
+        ))
+    }
+}
+
+fn check(registry: &Registry, text: &str, name: &str) -> Result<Plan, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let roots = BTreeMap::new();
+    let env = ListEnv {
+        roots: &roots,
+        store: &store,
+        rehash: false,
+    };
+    let catalog = Documented {
+        real: registry.catalog(&env),
+    };
+    cerb_lang::plan(text, name, &PlanOptions::default(), &catalog, &NoModules)
+        .map_err(|diagnostics| diagnostics.render(false, 100))
+}
+
+/// The fenced blocks of a Markdown text: line of the fence, its words, its content.
+fn blocks(text: &str) -> Vec<(usize, String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(words)) => {
+                open = Some((number + 1, words.trim().to_owned(), String::new()))
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some((_, _, content)), None) => {
+                content.push_str(line);
+                content.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_pipeline_in_the_documents_checks() {
+    let registry = cerb_ops::registry().unwrap();
+    let mut pages = files(&root().join("docs"), &[".md"]);
+    pages.extend(["README.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
+    // Pages of errors show what is wrong, and are tested where the errors are raised.
+    pages.retain(|page| !page.starts_with(root().join("docs/errors")));
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for page in pages {
+        let Ok(text) = std::fs::read_to_string(&page) else {
+            continue;
+        };
+        for (line, words, content) in blocks(&text) {
+            // `cerb,ignore` stands for what cannot be checked alone; the page says why.
+            if words == "cerb" {
+                checked += 1;
+                let name = format!("{}:{line}", page.display());
+                wrong.extend(check(&registry, &content, &name).err());
+            }
+        }
+    }
+    assert!(checked > 0, "no page shows a pipeline");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_shows_the_quickstart_as_it_is() {
+    let Ok(readme) = std::fs::read_to_string(root().join("README.md")) else {
+        return;
+    };
+    let quickstart = std::fs::read_to_string(root().join("pipelines/quickstart.cerb")).unwrap();
+    // Without its head of comments, and in as many lines as the page likes: every line it shows is there.
+    for (_, words, content) in blocks(&readme)
+        .into_iter()
+        .filter(|block| block.1 == "cerb")
+    {
+        for line in content
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+        {
+            let code = line.split('#').next().unwrap_or_default().trim();
+            assert!(
+                quickstart.contains(code),
+                "{words}: `{code}` is not in pipelines/quickstart.cerb"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_example_of_an_operator_checks() {
+    let registry = cerb_ops::registry().unwrap();
+    let mut wrong = Vec::new();
+    for signature in registry.signatures() {
+        let example = signature.example.clone().unwrap_or_default();
+        let text = if signature.plan_time {
+            format!("{example}\nlet nothing = 1\n")
+        } else {
+            in_a_pipeline(&example)
+        };
+        match check(&registry, &text, &signature.name) {
+            // A listing alone has no output, and that is all that may be wrong with it.
+            Err(message) if signature.plan_time && message.contains("lang::no_output") => {}
+            Err(message) => wrong.push(message),
+            Ok(_) => {}
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Puts the call of an example where everything it may name is bound.
+fn in_a_pipeline(example: &str) -> String {
+    let call = example
+        .lines()
+        .find_map(|line| line.strip_prefix("let "))
+        .unwrap_or(example);
+    let call = call.split_once('=').map_or(call, |(_, call)| call);
+    format!(
+        "cerb 1\nroot data\nlet model = model.load(data, \"weights\")\n\
+         let wsi = for s in slide.scan(data, \"*.svs\") {{\n\
+         let mask = tissue.mask(s, at: 8 mpp)\n\
+         let grid = patch.grid(s, mask, input: 448 px, output: 144 px, at: 0.5 mpp)\n\
+         let maps = cerberus.infer(model, s, grid)\n\
+         let nuclei = instances.nuclei(maps)\n\
+         let example ={call}\n\
+         {{ example, file: export.geojson(nuclei) }}\n}}\n\
+         output \"{{key}}.geojson\" = wsi.file\n"
+    )
+}
+
+#[test]
+fn the_pipelines_people_run_check() {
+    let registry = cerb_ops::registry().unwrap();
+    let pipelines = files(&root().join("pipelines"), &[".cerb"]);
+    assert!(!pipelines.is_empty());
+    for path in pipelines {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Err(message) = check(&registry, &text, &path.display().to_string()) {
+            panic!("\n{message}");
+        }
+    }
+}
