@@ -364,13 +364,19 @@ fn declared_roots(text: &str) -> BTreeMap<String, Option<String>> {
     roots
 }
 
-/// Reads the modules of `use "file.cerb"`, relative to the pipeline.
+/// Reads the modules of `use`: a file beside the pipeline, or, by its bare name, one of the prelude.
 struct Beside {
     dir: PathBuf,
 }
 
 impl Sources for Beside {
     fn read(&self, path: &str) -> Result<String, String> {
+        if !path.ends_with(".cerb") {
+            return cerb_ops::prelude::module(path).map(str::to_owned).ok_or_else(|| {
+                let known = cerb_ops::prelude::modules().join("`, `");
+                format!("the prelude has `{known}`; a file's name ends in `.cerb`")
+            });
+        }
         let relative = Path::new(path);
         let inside = relative.components().all(|part| {
             matches!(

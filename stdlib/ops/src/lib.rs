@@ -11,6 +11,7 @@ mod file;
 pub mod instances;
 pub mod model;
 pub mod patch;
+pub mod prelude;
 mod reading;
 pub mod report;
 pub mod slide;
