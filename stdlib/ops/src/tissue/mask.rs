@@ -203,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn the_real_slide_is_mostly_tissue() {
+    fn the_real_slide_is_a_third_tissue() {
         let (_dir, store) = store();
         let slide = open(&quickstart_slide(), None, &store);
         let share = run(&Tissue::default(), slide, &store).fraction();
-        assert!((0.5..0.98).contains(&share), "{share}");
+        assert!((0.3..0.42).contains(&share), "{share}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn chain(path: &Path) -> Chain {
     let content = store.digest_of(path, false).unwrap();
     let fields = BTreeMap::from([("content".to_owned(), content.digest.to_string().into())]);
     let stored = Stored::source("Slide", path.to_path_buf(), content.size, fields);
-    let slide = Slide::open(&stored, &store).unwrap();
+    let slide = <Slide as Artifact>::open(&stored, &store).unwrap();
     let ctx = &mut Ctx::detached(&store);
     let mask = tissue::mask::Tissue::default().run(tissue::mask::In { slide: slide.clone() }, ctx).unwrap().mask;
     let input = stain::nuclei::In { slide: slide.clone(), mask: Some(mask.clone()) };
