@@ -154,9 +154,11 @@ impl OpError {
 impl From<std::io::Error> for OpError {
     fn from(error: std::io::Error) -> OpError {
         match error.kind() {
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::OutOfMemory => OpError::Resources(error.to_string()),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                let help = "make room, or choose another disk (`--store DIR`, `--out DIR`)";
+                OpError::Resources(format!("no space left: {error}; {help}"))
+            }
+            std::io::ErrorKind::OutOfMemory => OpError::Resources(error.to_string()),
             _ => OpError::Infrastructure(error.to_string()),
         }
     }
