@@ -131,12 +131,8 @@ fn one_bad_slide_does_not_hold_up_the_others() {
 /// Whether tests may mount things: needs root, or user namespaces.
 fn mounting(script: &str, args: &[PathBuf]) -> Option<Said> {
     let probe = |flags: &[&str]| {
-        let status =
-            Command::new("unshare")
-                .args(flags)
-                .args(["sh", "-c", "mount -t tmpfs none /mnt"]);
-        let mut status = status_quietly(status);
-        status.take()
+        let script = ["sh", "-c", "mount -t tmpfs none /mnt"];
+        status_quietly(Command::new("unshare").args(flags).args(script))
     };
     let flags: &[&str] = if probe(&["--mount"]).is_some() {
         &["--mount"]
