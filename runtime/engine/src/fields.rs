@@ -45,11 +45,8 @@ mod tests {
     #[serde(deny_unknown_fields, default)]
     #[derive(Default)]
     struct Scan {
-        #[expect(dead_code, reason = "only its name matters")]
         root: String,
-        #[expect(dead_code, reason = "only its name matters")]
         pattern: String,
-        #[expect(dead_code, reason = "only its name matters")]
         limit: Option<u32>,
     }
 

@@ -129,7 +129,7 @@ impl<T: Artifact> PortValue<Many> for Keyed<T> {
 /// `Keyed<T>` that gathers a cohort (inputs only). Its doc comment is the
 /// port's text in `cerb help`.
 ///
-/// ```ignore
+/// ```text
 /// ports! {
 ///     pub struct In {
 ///         /// Where to look.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use cerb_store::{Digest, Store, StoreError, Stored};
@@ -123,6 +124,13 @@ fn fill(pattern: &str, key: Option<&str>) -> Result<String, EngineError> {
     Ok(path)
 }
 
+/// Returns a hidden name that no other run uses, of this process or another.
+fn passing_name(stem: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!(".{stem}-{}-{count}", std::process::id())
+}
+
 /// Makes the results folder and proves that it can be written.
 pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
     let fail = |error: std::io::Error| EngineError::Out {
@@ -130,7 +138,7 @@ pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
         reason: error.to_string(),
     };
     fs::create_dir_all(out).map_err(fail)?;
-    let probe = out.join(format!(".cerb-{}", std::process::id()));
+    let probe = out.join(passing_name("cerb"));
     fs::write(&probe, b"").map_err(fail)?;
     fs::remove_file(&probe).map_err(fail)
 }
@@ -169,7 +177,7 @@ pub(crate) fn write_manifest(out: &Path, manifest: &Manifest) -> Result<(), Engi
     if fs::read(&to).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    let staged = out.join(format!(".{MANIFEST}-{}", std::process::id()));
+    let staged = out.join(passing_name(MANIFEST));
     fs::write(&staged, &text).map_err(fail)?;
     fs::rename(&staged, &to).map_err(fail)
 }

@@ -1,7 +1,6 @@
 //! How long the parting of nuclei takes on a whole tile.
 //!
-//! `cargo test --release -p cerb-image --test speed -- --ignored --nocapture` prints it.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+//! `cargo bench -p cerb-image` prints it.
 
 use std::time::Instant;
 
@@ -45,9 +44,7 @@ fn field() -> (Grid<f32>, Grid<f32>) {
     (inner, contour)
 }
 
-#[test]
-#[ignore = "a measurement, not a claim"]
-fn nuclei_of_a_tile() {
+fn main() {
     let (inner, contour) = field();
     let types = inner.map(|v| (v * 6.0) as u8 as f32);
     let start = Instant::now();
