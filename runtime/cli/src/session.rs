@@ -372,10 +372,12 @@ struct Beside {
 impl Sources for Beside {
     fn read(&self, path: &str) -> Result<String, String> {
         if !path.ends_with(".cerb") {
-            return cerb_ops::prelude::module(path).map(str::to_owned).ok_or_else(|| {
-                let known = cerb_ops::prelude::modules().join("`, `");
-                format!("the prelude has `{known}`; a file's name ends in `.cerb`")
-            });
+            return cerb_ops::prelude::module(path)
+                .map(str::to_owned)
+                .ok_or_else(|| {
+                    let known = cerb_ops::prelude::modules().join("`, `");
+                    format!("the prelude has `{known}`; a file's name ends in `.cerb`")
+                });
         }
         let relative = Path::new(path);
         let inside = relative.components().all(|part| {
