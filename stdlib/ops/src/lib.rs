@@ -5,8 +5,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cerberus;
-pub mod export;
 mod device;
+pub mod export;
 mod file;
 pub mod instances;
 pub mod model;
@@ -63,21 +63,46 @@ mod tests {
     #[test]
     fn every_operator_registers_with_a_doc_and_an_example() {
         let registry = registry().unwrap();
-        let names: Vec<_> = registry.signatures().map(|signature| signature.name.as_str()).collect();
+        let names: Vec<_> = registry
+            .signatures()
+            .map(|signature| signature.name.as_str())
+            .collect();
         let expected = [
-            "cerberus.infer", "export.geojson", "export.parquet", "instances.nuclei", "model.load",
-            "patch.grid", "report.slide", "slide.scan", "stain.nuclei", "tissue.mask",
+            "cerberus.infer",
+            "export.geojson",
+            "export.parquet",
+            "instances.nuclei",
+            "model.load",
+            "patch.grid",
+            "report.slide",
+            "slide.scan",
+            "stain.nuclei",
+            "tissue.mask",
         ];
         assert_eq!(names, expected);
         for signature in registry.signatures() {
             assert!(!signature.doc.is_empty(), "{} has no doc", signature.name);
-            assert!(signature.example.is_some(), "{} has no example", signature.name);
+            assert!(
+                signature.example.is_some(),
+                "{} has no example",
+                signature.name
+            );
             let outputs = signature.outputs.iter().filter(|_| !signature.plan_time);
             for port in signature.inputs.iter().chain(outputs) {
-                assert!(!port.doc.is_empty(), "port {} of {} has no doc", port.name, signature.name);
+                assert!(
+                    !port.doc.is_empty(),
+                    "port {} of {} has no doc",
+                    port.name,
+                    signature.name
+                );
             }
             for param in &signature.params {
-                assert!(!param.doc.is_empty(), "parameter {} of {} has no doc", param.name, signature.name);
+                assert!(
+                    !param.doc.is_empty(),
+                    "parameter {} of {} has no doc",
+                    param.name,
+                    signature.name
+                );
             }
         }
     }

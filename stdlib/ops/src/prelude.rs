@@ -6,7 +6,10 @@ const MODULES: &[(&str, &str)] = &[("nuclei", include_str!("../../prelude/nuclei
 /// Returns the text of a module of the prelude.
 #[must_use]
 pub fn module(name: &str) -> Option<&'static str> {
-    MODULES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    MODULES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
 }
 
 /// Returns the names of the prelude's modules, sorted.

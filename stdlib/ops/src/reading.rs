@@ -23,14 +23,20 @@ pub(crate) fn frame(slide: &Slide) -> Result<SlideFrame, OpError> {
     Ok(SlideFrame {
         width: info.width.into(),
         height: info.height.into(),
-        digest: slide.content().ok_or_else(|| OpError::Operator("this slide was not opened as an artifact".into()))?,
+        digest: slide
+            .content()
+            .ok_or_else(|| OpError::Operator("this slide was not opened as an artifact".into()))?,
         mpp: slide.mpp().map_err(slide_error)?,
     })
 }
 
 /// Returns how regions are read: area resampling, white beyond the slide.
 pub(crate) fn options(allow_upsample: bool) -> ReadOptions {
-    ReadOptions { resample: Resample::Area, outside: Outside::White, allow_upsample }
+    ReadOptions {
+        resample: Resample::Area,
+        outside: Outside::White,
+        allow_upsample,
+    }
 }
 
 /// A part of a slide, in pixels at some resolution.
@@ -45,15 +51,28 @@ pub(crate) struct Part {
 /// Lists the squares of side `side` that cover `width × height`, row after row.
 pub(crate) fn parts(width: u32, height: u32, side: u32) -> Vec<Part> {
     let side = side.max(1);
-    let axis = |length: u32| (0..length.div_ceil(side)).map(move |i| (i * side, side.min(length - i * side)));
-    axis(height).flat_map(|(y, height)| axis(width).map(move |(x, width)| Part { x, y, width, height })).collect()
+    let axis = |length: u32| {
+        (0..length.div_ceil(side)).map(move |i| (i * side, side.min(length - i * side)))
+    };
+    axis(height)
+        .flat_map(|(y, height)| {
+            axis(width).map(move |(x, width)| Part {
+                x,
+                y,
+                width,
+                height,
+            })
+        })
+        .collect()
 }
 
 /// Returns the side of the squares, at `mpp`, whose source pixels fit in memory at once.
 pub(crate) fn side_at(slide: &Slide, mpp: f64) -> Result<u32, OpError> {
     let ratio = mpp / slide.mpp().map_err(slide_error)?;
     let levels = slide.info().levels.iter().map(|level| level.downsample);
-    let nearest = levels.filter(|&downsample| downsample <= ratio * 1.01).fold(1.0, f64::max);
+    let nearest = levels
+        .filter(|&downsample| downsample <= ratio * 1.01)
+        .fold(1.0, f64::max);
     Ok((SOURCE_SIDE / (ratio / nearest).max(1.0)).clamp(16.0, SOURCE_SIDE) as u32)
 }
 
@@ -72,7 +91,9 @@ impl<'a> Under<'a> {
     /// Says whether the pixel's centre lies on the mask.
     pub(crate) fn holds(&self, x: i64, y: i64) -> bool {
         self.mask.is_none_or(|mask| {
-            let at = |v: i64, axis: usize| ((v as f64 + 0.5) * self.scale[axis] / mask.geometry().scale[axis]).floor();
+            let at = |v: i64, axis: usize| {
+                ((v as f64 + 0.5) * self.scale[axis] / mask.geometry().scale[axis]).floor()
+            };
             let (x, y) = (at(x, 0), at(y, 1));
             x >= 0.0 && y >= 0.0 && mask.get(x as u32, y as u32)
         })
@@ -81,9 +102,13 @@ impl<'a> Under<'a> {
     /// Says whether any pixel of a part may lie on the mask.
     pub(crate) fn any(&self, part: Part) -> bool {
         self.mask.is_none_or(|mask| {
-            let at = |v: u32, axis: usize| f64::from(v) * self.scale[axis] / mask.geometry().scale[axis];
+            let at =
+                |v: u32, axis: usize| f64::from(v) * self.scale[axis] / mask.geometry().scale[axis];
             let (x0, y0) = (at(part.x, 0).floor() as u32, at(part.y, 1).floor() as u32);
-            let (x1, y1) = (at(part.x + part.width, 0).ceil() as u32, at(part.y + part.height, 1).ceil() as u32);
+            let (x1, y1) = (
+                at(part.x + part.width, 0).ceil() as u32,
+                at(part.y + part.height, 1).ceil() as u32,
+            );
             mask.any_in(x0, y0, x1, y1)
         })
     }
@@ -102,11 +127,18 @@ pub(crate) fn each<I: Sync, T: Send>(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| OpError::Resources(error.to_string()))?;
     let stopped = ctx.stopper();
-    let work = |item: &I| if stopped() { Err(OpError::Cancelled) } else { work(item) };
+    let work = |item: &I| {
+        if stopped() {
+            Err(OpError::Cancelled)
+        } else {
+            work(item)
+        }
+    };
     let mut done = 0;
     // Results of one batch are held at a time: a bound on memory that threads alone set.
     for batch in items.chunks(2 * threads) {
-        let results: Vec<Result<T, OpError>> = pool.install(|| batch.par_iter().map(work).collect());
+        let results: Vec<Result<T, OpError>> =
+            pool.install(|| batch.par_iter().map(work).collect());
         for result in results {
             take(ctx, result?)?;
             done += 1;
@@ -137,13 +169,31 @@ mod tests {
 
     #[test]
     fn a_coarse_mask_is_found_under_fine_pixels() {
-        let mut mask = Mask::new(4, 4, MaskGeometry { mpp: 8.0, scale: [16.0, 16.0], slide: [64, 64] });
+        let mut mask = Mask::new(
+            4,
+            4,
+            MaskGeometry {
+                mpp: 8.0,
+                scale: [16.0, 16.0],
+                slide: [64, 64],
+            },
+        );
         mask.set(1, 2, true);
         let under = Under::new(Some(&mask), [2.0, 2.0]);
         assert!(under.holds(8, 16) && under.holds(15, 23));
         assert!(!under.holds(7, 16) && !under.holds(16, 16) && !under.holds(-1, 16));
-        assert!(under.any(Part { x: 0, y: 0, width: 9, height: 17 }));
-        assert!(!under.any(Part { x: 0, y: 0, width: 8, height: 17 }));
+        assert!(under.any(Part {
+            x: 0,
+            y: 0,
+            width: 9,
+            height: 17
+        }));
+        assert!(!under.any(Part {
+            x: 0,
+            y: 0,
+            width: 8,
+            height: 17
+        }));
     }
 
     #[test]
@@ -152,9 +202,31 @@ mod tests {
         let mut ctx = Ctx::detached(&store);
         let items: Vec<u32> = (0..50).collect();
         let mut taken = Vec::new();
-        each(&mut ctx, &items, "item", |&i| Ok(i * i), |_, v| { taken.push(v); Ok(()) }).unwrap();
+        each(
+            &mut ctx,
+            &items,
+            "item",
+            |&i| Ok(i * i),
+            |_, v| {
+                taken.push(v);
+                Ok(())
+            },
+        )
+        .unwrap();
         assert_eq!(taken, items.iter().map(|i| i * i).collect::<Vec<_>>());
-        let failing = each(&mut ctx, &items, "item", |&i| if i == 7 { Err(OpError::Input("seven".into())) } else { Ok(i) }, |_, _| Ok(()));
+        let failing = each(
+            &mut ctx,
+            &items,
+            "item",
+            |&i| {
+                if i == 7 {
+                    Err(OpError::Input("seven".into()))
+                } else {
+                    Ok(i)
+                }
+            },
+            |_, _| Ok(()),
+        );
         assert_eq!(failing, Err(OpError::Input("seven".into())));
     }
 }

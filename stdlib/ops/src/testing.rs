@@ -14,10 +14,19 @@ pub(crate) fn store() -> (tempfile::TempDir, Store) {
 pub(crate) fn header() -> InstancesHeader {
     InstancesHeader {
         tissue: "nuclei".into(),
-        classes: vec![ClassName { id: 2, name: "epithelial".into(), colour: [200, 0, 0] }],
+        classes: vec![ClassName {
+            id: 2,
+            name: "epithelial".into(),
+            colour: [200, 0, 0],
+        }],
         mpp: 0.5,
         scale: [2.012, 2.012],
-        slide: SlideFrame { width: 7168, height: 7712, digest: Digest::of(b"slide"), mpp: 0.2485 },
+        slide: SlideFrame {
+            width: 7168,
+            height: 7712,
+            digest: Digest::of(b"slide"),
+            mpp: 0.2485,
+        },
     }
 }
 
@@ -45,14 +54,18 @@ pub(crate) fn instances(store: &Store, count: i32) -> Instances {
 
 /// Returns the path of the real slide that the quickstart reads.
 pub(crate) fn quickstart_slide() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/data/CMU-1-Small-Region.svs")
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../pipelines/data/CMU-1-Small-Region.svs")
 }
 
 /// Opens a slide file as the engine would hand it to an operator.
 pub(crate) fn open(path: &std::path::Path, mpp: Option<f64>, store: &Store) -> cerb_slide::Slide {
     use cerb_store::{Artifact, Stored};
     let content = store.digest_of(path, false).unwrap();
-    let mut fields = std::collections::BTreeMap::from([("content".to_owned(), content.digest.to_string().into())]);
+    let mut fields = std::collections::BTreeMap::from([(
+        "content".to_owned(),
+        content.digest.to_string().into(),
+    )]);
     fields.extend(mpp.map(|mpp| ("mpp_given".to_owned(), mpp.into())));
     let stored = Stored::source("Slide", path.to_path_buf(), content.size, fields);
     <cerb_slide::Slide as Artifact>::open(&stored, store).unwrap()
@@ -60,16 +73,25 @@ pub(crate) fn open(path: &std::path::Path, mpp: Option<f64>, store: &Store) -> c
 
 /// Returns a PNG of grey noise: a picture that states no resolution.
 pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
-    painted(width, height, |x, y| [(x.wrapping_mul(31) ^ y.wrapping_mul(17)) as u8; 3])
+    painted(width, height, |x, y| {
+        [(x.wrapping_mul(31) ^ y.wrapping_mul(17)) as u8; 3]
+    })
 }
 
 /// Returns a PNG whose pixels a function gives.
 pub(crate) fn painted(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
-    let data: Vec<u8> = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+    let data: Vec<u8> = (0..height)
+        .flat_map(|y| (0..width).map(move |x| (x, y)))
+        .flat_map(|(x, y)| pixel(x, y))
+        .collect();
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header().unwrap().write_image_data(&data).unwrap();
+    encoder
+        .write_header()
+        .unwrap()
+        .write_image_data(&data)
+        .unwrap();
     bytes
 }
 

@@ -13,12 +13,21 @@ fn most_nuclei_of_a_real_slide_are_found_where_they_are() {
     let data = data.unwrap_or_else(|| common::root().join("../shared/data"));
     let slide = data.join("slide/tcga_v5_a7re_left.svs");
     if !slide.is_file() {
-        return common::skip("most_nuclei_of_a_real_slide_are_found_where_they_are", "no TCGA slide (CERB_DATA)", "CERB_REQUIRE_DATA");
+        return common::skip(
+            "most_nuclei_of_a_real_slide_are_found_where_they_are",
+            "no TCGA slide (CERB_DATA)",
+            "CERB_REQUIRE_DATA",
+        );
     }
     let chain = common::chain(&slide);
     let header = chain.nuclei.header();
     let mpp = header.slide.mpp;
-    let ours: Vec<[f64; 2]> = chain.nuclei.iter().unwrap().map(|n| header.to_level0(n.unwrap().centroid)).collect();
+    let ours: Vec<[f64; 2]> = chain
+        .nuclei
+        .iter()
+        .unwrap()
+        .map(|n| header.to_level0(n.unwrap().centroid))
+        .collect();
     let text = std::fs::read_to_string(data.join("slide/tcga_v5_a7re_left_nuclei.csv")).unwrap();
     let theirs: Vec<[f64; 2]> = text
         .lines()
@@ -51,7 +60,10 @@ fn most_nuclei_of_a_real_slide_are_found_where_they_are() {
     let median = distances[distances.len() / 2];
     println!(
         "{} found; {:.1} % of {} have one within {NEAR} µm; {:.1} % of ours are among them; median offset {median:.2} µm",
-        ours.len(), 100.0 * share, theirs.len(), 100.0 * distances.len() as f64 / ours.len() as f64
+        ours.len(),
+        100.0 * share,
+        theirs.len(),
+        100.0 * distances.len() as f64 / ours.len() as f64
     );
     assert!(share > 0.75, "{share}");
     assert!(median < 1.0, "{median}");

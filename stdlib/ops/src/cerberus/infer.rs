@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_engine::{
-    Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports,
+    Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value,
+    ports,
 };
 use cerb_image::{Cell, Maps, MapsHeader, MapsWriter, PatchGrid};
 use cerb_model::{Head, HeadKind, Model, ModelError, Network};
@@ -49,7 +50,10 @@ enum Beyond {
 
 impl Default for Infer {
     fn default() -> Self {
-        Self { heads: Vec::new(), outside: Beyond::White }
+        Self {
+            heads: Vec::new(),
+            outside: Beyond::White,
+        }
     }
 }
 
@@ -81,12 +85,24 @@ impl Operator for Infer {
         check_size(inputs, "output", "answers for")?;
         let heads = self.check_heads(inputs)?;
         let mut facts = Facts::default();
-        let from = |port: &str, fact: &str| Origin::Input { port: port.into(), fact: fact.into() };
+        let from = |port: &str, fact: &str| Origin::Input {
+            port: port.into(),
+            fact: fact.into(),
+        };
         if let Some(mpp) = inputs.number("grid", "mpp") {
-            facts.set("maps", "mpp", Value::Quantity(mpp, Unit::Mpp), from("grid", "mpp"));
+            facts.set(
+                "maps",
+                "mpp",
+                Value::Quantity(mpp, Unit::Mpp),
+                from("grid", "mpp"),
+            );
         }
         if let Some(heads) = heads {
-            let origin = if self.heads.is_empty() { from("model", "heads") } else { Origin::Param("heads".into()) };
+            let origin = if self.heads.is_empty() {
+                from("model", "heads")
+            } else {
+                Origin::Param("heads".into())
+            };
             facts.set("maps", "heads", Value::List(heads), origin);
         }
         Ok(facts)
@@ -106,7 +122,10 @@ impl Operator for Infer {
         let network = Network::load(&weights, device).map_err(model_error)?;
         drop(weights);
         let heads = self.wanted(&network)?;
-        let channels = heads.iter().map(|head| (head.name(), channels(head))).collect();
+        let channels = heads
+            .iter()
+            .map(|head| (head.name(), channels(head)))
+            .collect();
         let PatchGrid { header, .. } = &grid;
         let per_tile = (TILE / header.output).max(1);
         let maps = Maps::writer(
@@ -122,12 +141,21 @@ impl Operator for Infer {
             },
         )?;
         let names: Vec<String> = heads.iter().map(|head| head.name()).collect();
-        let work = Work { network, slide, grid: &grid, names, options: self.options(), per_tile };
+        let work = Work {
+            network,
+            slide,
+            grid: &grid,
+            names,
+            options: self.options(),
+            per_tile,
+        };
         let mut done = 0;
         for (&(row, col), cells) in &by_tile(&grid, per_tile) {
             work.tile(&maps, (row, col), cells, ctx, &mut done)?;
         }
-        Ok(Out { maps: maps.finish()? })
+        Ok(Out {
+            maps: maps.finish()?,
+        })
     }
 }
 
@@ -139,7 +167,11 @@ impl Infer {
             Beyond::Mirror => Outside::Mirror,
         };
         // Whether to enlarge was decided where the grid was cut.
-        ReadOptions { resample: Resample::Area, outside, allow_upsample: true }
+        ReadOptions {
+            resample: Resample::Area,
+            outside,
+            allow_upsample: true,
+        }
     }
 
     fn wanted(&self, network: &Network) -> Result<Vec<Head>, OpError> {
@@ -149,19 +181,25 @@ impl Infer {
         }
         let find = |name: &String| {
             let head = all.iter().find(|head| head.name() == *name);
-            head.cloned().ok_or_else(|| OpError::Input(format!("the model has no head `{name}`")))
+            head.cloned()
+                .ok_or_else(|| OpError::Input(format!("the model has no head `{name}`")))
         };
         self.heads.iter().map(find).collect()
     }
 
     /// Returns the heads that will be run, when the model's are known.
     fn check_heads(&self, inputs: &Facts) -> Result<Option<Vec<Value>>, Misfit> {
-        let Some(Value::List(known)) = inputs.get("model", "heads").map(|fact| fact.value.clone()) else {
+        let Some(Value::List(known)) = inputs.get("model", "heads").map(|fact| fact.value.clone())
+        else {
             return Ok(None);
         };
         let has = |name: &String| known.iter().any(|head| head.text() == Some(name));
         if let Some(unknown) = self.heads.iter().find(|name| !has(name)) {
-            let names: Vec<_> = known.iter().filter_map(Value::text).map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> = known
+                .iter()
+                .filter_map(Value::text)
+                .map(|name| format!("`{name}`"))
+                .collect();
             return Err(Misfit {
                 code: "model::missing_head",
                 title: format!("the model has no head `{unknown}`"),
@@ -176,7 +214,8 @@ impl Infer {
 
 /// Compares the resolution of the patches with that of the weights' training.
 fn check_resolution(inputs: &Facts) -> Result<(), Misfit> {
-    let (Some(cut), Some(trained)) = (inputs.number("grid", "mpp"), inputs.number("model", "mpp")) else {
+    let (Some(cut), Some(trained)) = (inputs.number("grid", "mpp"), inputs.number("model", "mpp"))
+    else {
         return Ok(());
     };
     if (cut / trained - 1.0).abs() <= SAME_MPP {
@@ -186,10 +225,24 @@ fn check_resolution(inputs: &Facts) -> Result<(), Misfit> {
         code: "lang::mpp_mismatch",
         title: "patches and weights disagree on resolution".into(),
         labels: vec![
-            (Origin::Input { port: "grid".into(), fact: "mpp".into() }, format!("patches are cut at {cut} mpp")),
-            (Origin::Input { port: "model".into(), fact: "mpp".into() }, format!("these weights were trained at {trained} mpp")),
+            (
+                Origin::Input {
+                    port: "grid".into(),
+                    fact: "mpp".into(),
+                },
+                format!("patches are cut at {cut} mpp"),
+            ),
+            (
+                Origin::Input {
+                    port: "model".into(),
+                    fact: "mpp".into(),
+                },
+                format!("these weights were trained at {trained} mpp"),
+            ),
         ],
-        help: Some(format!("cut at the training resolution, `at: {trained} mpp`")),
+        help: Some(format!(
+            "cut at the training resolution, `at: {trained} mpp`"
+        )),
     })
 }
 
@@ -201,7 +254,10 @@ fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
     if cut == own {
         return Ok(());
     }
-    let from = |port: &str| Origin::Input { port: port.into(), fact: side.into() };
+    let from = |port: &str| Origin::Input {
+        port: port.into(),
+        fact: side.into(),
+    };
     Err(Misfit {
         code: "patch::mismatch",
         title: "patches and weights disagree on size".into(),
@@ -209,7 +265,9 @@ fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
             (from("grid"), format!("patches have an {side} of {cut} px")),
             (from("model"), format!("this network {does} {own} px")),
         ],
-        help: Some(format!("cut as the network was trained, `{side}: {own} px`")),
+        help: Some(format!(
+            "cut as the network was trained, `{side}: {own} px`"
+        )),
     })
 }
 
@@ -232,7 +290,10 @@ fn model_error(error: ModelError) -> OpError {
 fn by_tile(grid: &PatchGrid, per_tile: u32) -> BTreeMap<(u32, u32), Vec<Cell>> {
     let mut tiles: BTreeMap<(u32, u32), Vec<Cell>> = BTreeMap::new();
     for &cell in &grid.cells {
-        tiles.entry((cell.row / per_tile, cell.col / per_tile)).or_default().push(cell);
+        tiles
+            .entry((cell.row / per_tile, cell.col / per_tile))
+            .or_default()
+            .push(cell);
     }
     tiles
 }
@@ -262,9 +323,14 @@ impl Work<'_> {
         let mut tiles: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         for cell in cells {
             ctx.check()?;
-            let (x, y) = ((cell.col % self.per_tile) as usize * output, (cell.row % self.per_tile) as usize * output);
+            let (x, y) = (
+                (cell.col % self.per_tile) as usize * output,
+                (cell.row % self.per_tile) as usize * output,
+            );
             for (name, channels, values) in self.window(*cell)? {
-                let tile = tiles.entry(name).or_insert_with(|| vec![0.0; side * side * channels]);
+                let tile = tiles
+                    .entry(name)
+                    .or_insert_with(|| vec![0.0; side * side * channels]);
                 for (j, line) in values.chunks_exact(output * channels).enumerate() {
                     let to = ((y + j) * side + x) * channels;
                     tile[to..to + line.len()].copy_from_slice(line);
@@ -273,7 +339,9 @@ impl Work<'_> {
             *done += 1;
             ctx.progress(*done, self.grid.cells.len() as u64, "patch");
         }
-        tiles.iter().try_for_each(|(name, values)| maps.put_tile(name, row, col, values))?;
+        tiles
+            .iter()
+            .try_for_each(|(name, values)| maps.put_tile(name, row, col, values))?;
         Ok(())
     }
 
@@ -281,15 +349,21 @@ impl Work<'_> {
     fn window(&self, cell: Cell) -> Result<Vec<(String, usize, Vec<f32>)>, OpError> {
         let header = &self.grid.header;
         let (x, y) = self.grid.input_origin(cell);
-        let image = self.slide.read_at(header.mpp, x, y, header.input, header.input, &self.options);
+        let image = self
+            .slide
+            .read_at(header.mpp, x, y, header.input, header.input, &self.options);
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let said = self.network.infer(&[image.map_err(slide_error)?], &names).map_err(model_error)?;
+        let said = self
+            .network
+            .infer(&[image.map_err(slide_error)?], &names)
+            .map_err(model_error)?;
         let output = header.output as usize;
         let mut tiles = Vec::new();
         for maps in said {
             if (maps.width, maps.height) != (output, output) {
                 return Err(OpError::Input(format!(
-                    "the network answers for {} × {} px, the grid expects {output}", maps.width, maps.height
+                    "the network answers for {} × {} px, the grid expects {output}",
+                    maps.width, maps.height
                 )));
             }
             tiles.extend(maps.maps.into_iter().map(|(name, map)| {
@@ -313,57 +387,141 @@ mod tests {
         let mpp = |value| Value::Quantity(value, Unit::Mpp);
         facts.set("grid", "mpp", mpp(cut), Origin::Source);
         facts.set("model", "mpp", mpp(trained), Origin::Source);
-        facts.set("model", "heads", Value::List(vec![Value::Str("Nuclei-INST".into())]), Origin::Source);
+        facts.set(
+            "model",
+            "heads",
+            Value::List(vec![Value::Str("Nuclei-INST".into())]),
+            Origin::Source,
+        );
         facts
     }
 
     #[test]
     fn patches_and_weights_must_agree_on_resolution() {
         let misfit = Infer::default().check(&facts(0.25, 0.5)).unwrap_err();
-        assert_eq!((misfit.code, misfit.title.as_str()), ("lang::mpp_mismatch", "patches and weights disagree on resolution"));
+        assert_eq!(
+            (misfit.code, misfit.title.as_str()),
+            (
+                "lang::mpp_mismatch",
+                "patches and weights disagree on resolution"
+            )
+        );
         assert_eq!(misfit.labels[0].1, "patches are cut at 0.25 mpp");
         assert_eq!(misfit.labels[1].1, "these weights were trained at 0.5 mpp");
-        assert_eq!(misfit.help.unwrap(), "cut at the training resolution, `at: 0.5 mpp`");
-        assert_eq!(Infer::default().check(&facts(0.5, 0.5)).unwrap().number("maps", "mpp"), Some(0.5));
+        assert_eq!(
+            misfit.help.unwrap(),
+            "cut at the training resolution, `at: 0.5 mpp`"
+        );
+        assert_eq!(
+            Infer::default()
+                .check(&facts(0.5, 0.5))
+                .unwrap()
+                .number("maps", "mpp"),
+            Some(0.5)
+        );
     }
 
     #[test]
     fn patches_and_weights_must_agree_on_size() {
         let mut facts = facts(0.5, 0.5);
-        facts.set("grid", "input", Value::Quantity(1024.0, Unit::Px), Origin::Source);
-        facts.set("model", "input", Value::Quantity(448.0, Unit::Px), Origin::Source);
-        assert_eq!(Infer::default().check(&facts).unwrap_err().code, "patch::mismatch");
+        facts.set(
+            "grid",
+            "input",
+            Value::Quantity(1024.0, Unit::Px),
+            Origin::Source,
+        );
+        facts.set(
+            "model",
+            "input",
+            Value::Quantity(448.0, Unit::Px),
+            Origin::Source,
+        );
+        assert_eq!(
+            Infer::default().check(&facts).unwrap_err().code,
+            "patch::mismatch"
+        );
     }
 
     #[test]
     fn heads_that_the_model_lacks_are_refused() {
-        let infer = Infer { heads: vec!["Gland-INST".into()], ..Infer::default() };
-        assert_eq!(infer.check(&facts(0.5, 0.5)).unwrap_err().help.unwrap(), "it has `Nuclei-INST`");
+        let infer = Infer {
+            heads: vec!["Gland-INST".into()],
+            ..Infer::default()
+        };
+        assert_eq!(
+            infer.check(&facts(0.5, 0.5)).unwrap_err().help.unwrap(),
+            "it has `Nuclei-INST`"
+        );
     }
 
     #[test]
     fn maps_hold_what_the_network_says_of_each_window() {
         let (dir, store) = store();
         let file = dir.path().join("formula.safetensors");
-        let heads = [Head::new("Nuclei", HeadKind::Inst, 3), Head::new("Nuclei#TYPE", HeadKind::Type, 7)];
+        let heads = [
+            Head::new("Nuclei", HeadKind::Inst, 3),
+            Head::new("Nuclei#TYPE", HeadKind::Type, 7),
+        ];
         let weights = Weights::formula(Backbone::Resnet18, &heads);
         weights.save_safetensors(&file).unwrap();
         let slide = open(&quickstart_slide(), None, &store);
         let (width, height) = slide.size_at(0.5).unwrap();
         let scale = slide.scale_at(0.5).unwrap();
-        let header = GridHeader { mpp: 0.5, input: 448, output: 144, stride: 144, width, height, scale };
-        let grid = PatchGrid::new(header, vec![Cell { row: 0, col: 8 }, Cell { row: 0, col: 0 }]);
-        let input = In { model: Model::find(&file).unwrap(), slide: slide.clone(), grid };
-        let maps = Infer::default().run(input, &mut Ctx::detached(&store)).unwrap().maps;
+        let header = GridHeader {
+            mpp: 0.5,
+            input: 448,
+            output: 144,
+            stride: 144,
+            width,
+            height,
+            scale,
+        };
+        let grid = PatchGrid::new(
+            header,
+            vec![Cell { row: 0, col: 8 }, Cell { row: 0, col: 0 }],
+        );
+        let input = In {
+            model: Model::find(&file).unwrap(),
+            slide: slide.clone(),
+            grid,
+        };
+        let maps = Infer::default()
+            .run(input, &mut Ctx::detached(&store))
+            .unwrap()
+            .maps;
 
         let network = Network::load(&weights, cerb_model::DeviceChoice::Cpu).unwrap();
-        let image = slide.read_at(0.5, 8 * 144 - 152, -152, 448, 448, &Infer::default().options()).unwrap();
-        let said = network.infer(&[image], &["Nuclei-INST", "Nuclei-TYPE"]).unwrap().remove(0);
+        let image = slide
+            .read_at(
+                0.5,
+                8 * 144 - 152,
+                -152,
+                448,
+                448,
+                &Infer::default().options(),
+            )
+            .unwrap();
+        let said = network
+            .infer(&[image], &["Nuclei-INST", "Nuclei-TYPE"])
+            .unwrap()
+            .remove(0);
         for name in ["Nuclei-INST", "Nuclei-TYPE"] {
             let window = maps.window(name, 8 * 144, 0, 144, 144).unwrap();
             assert_eq!(window.data, said.maps[name].to_tile(144, 144).1, "{name}");
         }
-        assert!(maps.window("Nuclei-INST", 144, 0, 144, 144).unwrap().data.iter().all(|&v| v == 0.0));
-        assert!(maps.window("Nuclei-INST", 0, 0, 144, 144).unwrap().data.iter().any(|&v| v != 0.0));
+        assert!(
+            maps.window("Nuclei-INST", 144, 0, 144, 144)
+                .unwrap()
+                .data
+                .iter()
+                .all(|&v| v == 0.0)
+        );
+        assert!(
+            maps.window("Nuclei-INST", 0, 0, 144, 144)
+                .unwrap()
+                .data
+                .iter()
+                .any(|&v| v != 0.0)
+        );
     }
 }

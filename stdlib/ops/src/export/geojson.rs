@@ -47,7 +47,15 @@ impl Operator for Geojson {
     type In = In;
     type Out = Out;
 
-    fn run(&self, In { nuclei, glands, lumina }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+    fn run(
+        &self,
+        In {
+            nuclei,
+            glands,
+            lumina,
+        }: In,
+        ctx: &mut Ctx,
+    ) -> Result<Out, OpError> {
         let store = ctx.store().clone();
         let mut out = Collection::start(BufWriter::new(store.writer()?))?;
         let mut tallies = Vec::new();
@@ -56,7 +64,13 @@ impl Operator for Geojson {
         for (i, nucleus) in nuclei.iter()?.enumerate() {
             let nucleus = nucleus?;
             if let Some((outline, id)) = outliner.outline(&nucleus, nuclei.header()) {
-                out.feature(&feature(&nucleus, &outline, id, nuclei.header(), "detection"))?;
+                out.feature(&feature(
+                    &nucleus,
+                    &outline,
+                    id,
+                    nuclei.header(),
+                    "detection",
+                ))?;
             }
             if i % 4096 == 0 {
                 ctx.check()?;
@@ -65,11 +79,17 @@ impl Operator for Geojson {
         }
         tallies.push(("nuclei", outliner.tally));
         tallies.extend(annotations(glands.as_ref(), lumina.as_ref(), &mut out)?);
-        let blob = out.end()?.into_inner().map_err(|error| OpError::from(error.into_error()))?.finish()?;
+        let blob = out
+            .end()?
+            .into_inner()
+            .map_err(|error| OpError::from(error.into_error()))?
+            .finish()?;
         let mut file = File::new("objects.geojson", blob);
         for (tissue, tally) in tallies {
             ctx_note(ctx, tissue, &tally);
-            file = file.with(tissue, tally.written).with(&format!("{tissue}_dropped"), tally.dropped + tally.repeated);
+            file = file
+                .with(tissue, tally.written)
+                .with(&format!("{tissue}_dropped"), tally.dropped + tally.repeated);
         }
         Ok(Out { file })
     }
@@ -130,17 +150,29 @@ fn annotations<W: Write>(
 }
 
 /// Returns the GeoJSON feature of an object.
-fn feature(instance: &Instance, outline: &Outline, id: u128, header: &InstancesHeader, object_type: &str) -> Value {
+fn feature(
+    instance: &Instance,
+    outline: &Outline,
+    id: u128,
+    header: &InstancesHeader,
+    object_type: &str,
+) -> Value {
     let measures = Measures::of(instance, outline, header);
     let (name, colour) = class(instance, header);
     let mut measurements = Map::from_iter([
         ("Area µm^2".to_owned(), json!(rounded(measures.area_um2, 4))),
-        ("Perimeter µm".to_owned(), json!(rounded(measures.perimeter_um, 4))),
+        (
+            "Perimeter µm".to_owned(),
+            json!(rounded(measures.perimeter_um, 4)),
+        ),
     ]);
     if let Some(probability) = measures.probability {
         measurements.insert("Probability".to_owned(), json!(rounded(probability, 4)));
     }
-    let ring: Vec<Value> = outline.ring().map(|[x, y]| json!([rounded(x, 2), rounded(y, 2)])).collect();
+    let ring: Vec<Value> = outline
+        .ring()
+        .map(|[x, y]| json!([rounded(x, 2), rounded(y, 2)]))
+        .collect();
     json!({
         "type": "Feature",
         "id": uuid(id),
@@ -166,7 +198,8 @@ impl<W: Write> Collection<W> {
     }
 
     fn feature(&mut self, feature: &Value) -> io::Result<()> {
-        self.out.write_all(if self.empty { b"\n" } else { b",\n" })?;
+        self.out
+            .write_all(if self.empty { b"\n" } else { b",\n" })?;
         self.empty = false;
         serde_json::to_writer(&mut self.out, feature)?;
         Ok(())
@@ -187,7 +220,10 @@ mod tests {
     use cerb_store::Store;
 
     fn written(store: &Store, input: In) -> (Value, File) {
-        let file = Geojson {}.run(input, &mut Ctx::detached(store)).unwrap().file;
+        let file = Geojson {}
+            .run(input, &mut Ctx::detached(store))
+            .unwrap()
+            .file;
         let bytes = store.read_blob(&file.blob.digest).unwrap();
         (serde_json::from_slice(&bytes).unwrap(), file)
     }
@@ -195,7 +231,10 @@ mod tests {
     fn square(x: i32, y: i32, side: i32) -> Instance {
         Instance {
             contour: vec![[x, y], [x, y + side], [x + side, y + side], [x + side, y]],
-            centroid: [f64::from(x) + f64::from(side) / 2.0, f64::from(y) + f64::from(side) / 2.0],
+            centroid: [
+                f64::from(x) + f64::from(side) / 2.0,
+                f64::from(y) + f64::from(side) / 2.0,
+            ],
             bbox: [x, y, x + side + 1, y + side + 1],
             area: ((side + 1) * (side + 1)) as u64,
             class: None,
@@ -204,40 +243,78 @@ mod tests {
     }
 
     fn table(store: &Store, tissue: &str, objects: &[Instance]) -> Instances {
-        let header = InstancesHeader { tissue: tissue.into(), classes: Vec::new(), ..header() };
+        let header = InstancesHeader {
+            tissue: tissue.into(),
+            classes: Vec::new(),
+            ..header()
+        };
         let mut writer = Instances::writer(store, header).unwrap();
-        objects.iter().for_each(|object| writer.push(object).unwrap());
+        objects
+            .iter()
+            .for_each(|object| writer.push(object).unwrap());
         writer.finish().unwrap()
     }
 
     #[test]
     fn nuclei_are_detections_with_class_and_measurements() {
         let (_dir, store) = store();
-        let (json, file) = written(&store, In { nuclei: instances(&store, 10), glands: None, lumina: None });
+        let (json, file) = written(
+            &store,
+            In {
+                nuclei: instances(&store, 10),
+                glands: None,
+                lumina: None,
+            },
+        );
         assert_eq!(file.fields["nuclei"], 10);
         let features = json["features"].as_array().unwrap();
         assert_eq!(features.len(), 10);
         let first = &features[0];
         assert_eq!(first["properties"]["objectType"], "detection");
-        assert_eq!(first["properties"]["classification"], json!({ "name": "epithelial", "color": [200, 0, 0] }));
+        assert_eq!(
+            first["properties"]["classification"],
+            json!({ "name": "epithelial", "color": [200, 0, 0] })
+        );
         assert_eq!(first["properties"]["measurements"]["Area µm^2"], 6.25);
         assert_eq!(first["properties"]["measurements"]["Probability"], 0.75);
         // Pixel (0, 0) has its centre at half a processing pixel.
         let ring = first["geometry"]["coordinates"][0].as_array().unwrap();
-        assert!(ring.contains(&json!([1.01, 1.01])) && ring.first() == ring.last() && ring.len() == 5, "{ring:?}");
+        assert!(
+            ring.contains(&json!([1.01, 1.01])) && ring.first() == ring.last() && ring.len() == 5,
+            "{ring:?}"
+        );
     }
 
     #[test]
     fn the_same_objects_give_the_same_bytes() {
         let (_dir, store) = store();
-        let digest = || written(&store, In { nuclei: instances(&store, 200), glands: None, lumina: None }).1.blob.digest;
+        let digest = || {
+            written(
+                &store,
+                In {
+                    nuclei: instances(&store, 200),
+                    glands: None,
+                    lumina: None,
+                },
+            )
+            .1
+            .blob
+            .digest
+        };
         assert_eq!(digest(), digest());
     }
 
     #[test]
     fn no_objects_give_a_valid_file() {
         let (_dir, store) = store();
-        let (json, _) = written(&store, In { nuclei: instances(&store, 0), glands: None, lumina: None });
+        let (json, _) = written(
+            &store,
+            In {
+                nuclei: instances(&store, 0),
+                glands: None,
+                lumina: None,
+            },
+        );
         assert_eq!(json, json!({ "type": "FeatureCollection", "features": [] }));
     }
 
@@ -245,23 +322,50 @@ mod tests {
     fn a_lumen_is_a_child_of_its_gland() {
         let (_dir, store) = store();
         let glands = table(&store, "glands", &[square(0, 0, 50), square(100, 0, 50)]);
-        let lumina = table(&store, "lumina", &[square(120, 20, 10), square(300, 300, 10)]);
-        let input = In { nuclei: instances(&store, 1), glands: Some(glands), lumina: Some(lumina) };
+        let lumina = table(
+            &store,
+            "lumina",
+            &[square(120, 20, 10), square(300, 300, 10)],
+        );
+        let input = In {
+            nuclei: instances(&store, 1),
+            glands: Some(glands),
+            lumina: Some(lumina),
+        };
         let (json, file) = written(&store, input);
         let features = json["features"].as_array().unwrap();
-        assert_eq!(features.len(), 4, "a nucleus, two glands, a lumen that lies in none");
+        assert_eq!(
+            features.len(),
+            4,
+            "a nucleus, two glands, a lumen that lies in none"
+        );
         assert!(features[1]["properties"].get("childObjects").is_none());
-        let children = features[2]["properties"]["childObjects"].as_array().unwrap();
+        let children = features[2]["properties"]["childObjects"]
+            .as_array()
+            .unwrap();
         assert_eq!(children[0]["properties"]["classification"]["name"], "Lumen");
         assert_eq!(features[2]["properties"]["objectType"], "annotation");
-        assert_eq!((&file.fields["glands"], &file.fields["lumina"]), (&json!(2), &json!(2)));
+        assert_eq!(
+            (&file.fields["glands"], &file.fields["lumina"]),
+            (&json!(2), &json!(2))
+        );
     }
 
     #[test]
     fn what_has_no_area_is_left_out_and_counted() {
         let (_dir, store) = store();
-        let line = Instance { contour: vec![[5, 5], [9, 5], [7, 5]], ..square(5, 5, 4) };
-        let (json, file) = written(&store, In { nuclei: table(&store, "nuclei", &[line, square(50, 50, 4)]), glands: None, lumina: None });
+        let line = Instance {
+            contour: vec![[5, 5], [9, 5], [7, 5]],
+            ..square(5, 5, 4)
+        };
+        let (json, file) = written(
+            &store,
+            In {
+                nuclei: table(&store, "nuclei", &[line, square(50, 50, 4)]),
+                glands: None,
+                lumina: None,
+            },
+        );
         assert_eq!(json["features"].as_array().unwrap().len(), 1);
         assert_eq!(file.fields["nuclei_dropped"], 1);
     }

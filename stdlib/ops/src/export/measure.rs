@@ -5,8 +5,11 @@ use cerb_image::{Instance, InstancesHeader};
 use crate::export::outline::Outline;
 
 /// Colour of objects without a class, by tissue.
-const COLOURS: [(&str, &str, [u8; 3]); 3] =
-    [("nuclei", "Nucleus", [40, 120, 220]), ("glands", "Gland", [30, 150, 80]), ("lumina", "Lumen", [230, 160, 30])];
+const COLOURS: [(&str, &str, [u8; 3]); 3] = [
+    ("nuclei", "Nucleus", [40, 120, 220]),
+    ("glands", "Gland", [30, 150, 80]),
+    ("lumina", "Lumen", [230, 160, 30]),
+];
 
 /// What is said of one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +43,13 @@ pub(crate) fn class(instance: &Instance, header: &InstancesHeader) -> (String, [
     if let Some(class) = known {
         return (class.name.clone(), class.colour);
     }
-    let own = COLOURS.iter().find(|(tissue, _, _)| *tissue == header.tissue);
-    own.map_or_else(|| (header.tissue.clone(), [128; 3]), |&(_, name, colour)| (name.to_owned(), colour))
+    let own = COLOURS
+        .iter()
+        .find(|(tissue, _, _)| *tissue == header.tissue);
+    own.map_or_else(
+        || (header.tissue.clone(), [128; 3]),
+        |&(_, name, colour)| (name.to_owned(), colour),
+    )
 }
 
 /// Rounds to a number of decimals, so that files say no more than is known.
@@ -62,7 +70,11 @@ mod tests {
         let measures = Measures::of(&nucleus, &outline, &header);
         assert_eq!(measures.area_um2, 6.25);
         // Four sides of 4 processing pixels of 0.5 µm.
-        assert!((measures.perimeter_um - 8.0).abs() < 0.01, "{}", measures.perimeter_um);
+        assert!(
+            (measures.perimeter_um - 8.0).abs() < 0.01,
+            "{}",
+            measures.perimeter_um
+        );
     }
 
     #[test]

@@ -9,5 +9,7 @@ use cerb_engine::Registry;
 
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
-    Registry::new().with::<geojson::Geojson>().with::<parquet::Parquet>()
+    Registry::new()
+        .with::<geojson::Geojson>()
+        .with::<parquet::Parquet>()
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use cerb_image::{Instance, InstancesHeader};
 use cerb_store::Digest;
-use geo::{Area, BooleanOps, Coord, LineString, MultiPolygon, Polygon};
 use geo::bool_ops::{FillRule, OpType};
+use geo::{Area, BooleanOps, Coord, LineString, MultiPolygon, Polygon};
 
 /// Hundredths of a pixel in a pixel.
 pub(crate) const STEPS: f64 = 100.0;
@@ -27,7 +27,9 @@ impl Outline {
     /// Makes the outline of an object, or `None` when nothing with an area is left of it.
     pub(crate) fn of(instance: &Instance, header: &InstancesHeader) -> Option<Self> {
         Self::from_points(instance.contour.iter().map(|&[x, y]| {
-            header.to_level0([f64::from(x), f64::from(y)]).map(|v| (v * STEPS).round() as i64)
+            header
+                .to_level0([f64::from(x), f64::from(y)])
+                .map(|v| (v * STEPS).round() as i64)
         }))
     }
 
@@ -35,23 +37,42 @@ impl Outline {
     fn from_points(points: impl Iterator<Item = [i64; 2]>) -> Option<Self> {
         let points = without_repeats(points);
         if is_simple(&points) {
-            return Some(Self { points: oriented(points), repaired: false });
+            return Some(Self {
+                points: oriented(points),
+                repaired: false,
+            });
         }
         let points = repair(&points)?;
-        Some(Self { points: oriented(points), repaired: true })
+        Some(Self {
+            points: oriented(points),
+            repaired: true,
+        })
     }
 
     /// Returns the corners in level-0 pixels, the first one again at the end.
     pub(crate) fn ring(&self) -> impl Iterator<Item = [f64; 2]> + '_ {
-        self.points.iter().chain(self.points.first()).map(|point| point.map(|v| v as f64 / STEPS))
+        self.points
+            .iter()
+            .chain(self.points.first())
+            .map(|point| point.map(|v| v as f64 / STEPS))
     }
 
     /// Returns the box around it in level-0 pixels: left, top, right, bottom.
     pub(crate) fn bounds(&self) -> [f64; 4] {
         let over = |axis: usize, pick: fn(i64, i64) -> i64| {
-            self.points.iter().map(|point| point[axis]).reduce(pick).unwrap_or(0) as f64 / STEPS
+            self.points
+                .iter()
+                .map(|point| point[axis])
+                .reduce(pick)
+                .unwrap_or(0) as f64
+                / STEPS
         };
-        [over(0, i64::min), over(1, i64::min), over(0, i64::max), over(1, i64::max)]
+        [
+            over(0, i64::min),
+            over(1, i64::min),
+            over(0, i64::max),
+            over(1, i64::max),
+        ]
     }
 
     /// Returns its length in µm, for level-0 pixels of `mpp` µm along x and y.
@@ -90,7 +111,14 @@ impl Outline {
 /// Writes an identity as UUIDs are written.
 pub(crate) fn uuid(id: u128) -> String {
     let hex = format!("{id:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// What happened to objects on their way out.
@@ -115,7 +143,11 @@ pub(crate) struct Outliner {
 
 impl Outliner {
     /// Returns outline and identity of an object, or `None` when it is left out.
-    pub(crate) fn outline(&mut self, instance: &Instance, header: &InstancesHeader) -> Option<(Outline, u128)> {
+    pub(crate) fn outline(
+        &mut self,
+        instance: &Instance,
+        header: &InstancesHeader,
+    ) -> Option<(Outline, u128)> {
         let Some(outline) = Outline::of(instance, header) else {
             self.tally.dropped += 1;
             return None;
@@ -164,7 +196,11 @@ fn without_repeats(points: impl Iterator<Item = [i64; 2]>) -> Vec<[i64; 2]> {
 /// Twice the signed area; positive when clockwise on screen.
 fn doubled_area(points: &[[i64; 2]]) -> i128 {
     let next = points.iter().cycle().skip(1);
-    points.iter().zip(next).map(|(a, b)| i128::from(a[0]) * i128::from(b[1]) - i128::from(b[0]) * i128::from(a[1])).sum()
+    points
+        .iter()
+        .zip(next)
+        .map(|(a, b)| i128::from(a[0]) * i128::from(b[1]) - i128::from(b[0]) * i128::from(a[1]))
+        .sum()
 }
 
 fn oriented(mut points: Vec<[i64; 2]>) -> Vec<[i64; 2]> {
@@ -180,7 +216,8 @@ fn turn(a: [i64; 2], b: [i64; 2], c: [i64; 2]) -> i128 {
 }
 
 fn on_segment(a: [i64; 2], b: [i64; 2], p: [i64; 2]) -> bool {
-    turn(a, b, p) == 0 && (0..2).all(|axis| a[axis].min(b[axis]) <= p[axis] && p[axis] <= a[axis].max(b[axis]))
+    turn(a, b, p) == 0
+        && (0..2).all(|axis| a[axis].min(b[axis]) <= p[axis] && p[axis] <= a[axis].max(b[axis]))
 }
 
 /// Says whether two closed segments share a point.
@@ -192,7 +229,11 @@ fn meet(a: [i64; 2], b: [i64; 2], c: [i64; 2], d: [i64; 2]) -> bool {
         return false;
     }
     let crosses = turn(a, b, c) * turn(a, b, d) < 0 && turn(c, d, a) * turn(c, d, b) < 0;
-    crosses || on_segment(a, b, c) || on_segment(a, b, d) || on_segment(c, d, a) || on_segment(c, d, b)
+    crosses
+        || on_segment(a, b, c)
+        || on_segment(a, b, d)
+        || on_segment(c, d, a)
+        || on_segment(c, d, b)
 }
 
 /// Says whether a ring has an area and touches itself nowhere: exact, in whole numbers.
@@ -206,7 +247,10 @@ fn is_simple(points: &[[i64; 2]]) -> bool {
         let (a, b, c) = (corner(i), corner(i + 1), corner(i + 2));
         // Neighbours share their corner and nothing else: no spike that runs back on itself.
         let spike = turn(a, b, c) == 0 && (on_segment(a, b, c) || on_segment(b, c, a));
-        !spike && (i + 2..n).filter(|j| (j + 1) % n != i).all(|j| !meet(a, b, corner(j), corner(j + 1)))
+        !spike
+            && (i + 2..n)
+                .filter(|j| (j + 1) % n != i)
+                .all(|j| !meet(a, b, corner(j), corner(j + 1)))
     })
 }
 
@@ -218,14 +262,26 @@ fn repair(points: &[[i64; 2]]) -> Option<Vec<[i64; 2]>> {
         if points.len() < 3 {
             return None;
         }
-        let ring: LineString<f64> = points.iter().map(|&[x, y]| Coord { x: x as f64, y: y as f64 }).collect();
+        let ring: LineString<f64> = points
+            .iter()
+            .map(|&[x, y]| Coord {
+                x: x as f64,
+                y: y as f64,
+            })
+            .collect();
         let parts = Polygon::new(ring, Vec::new()).boolean_op_with_fill_rule(
             &MultiPolygon::<f64>::new(Vec::new()),
             OpType::Union,
             FillRule::NonZero,
         );
-        let largest = parts.0.iter().max_by(|a, b| a.unsigned_area().total_cmp(&b.unsigned_area()))?;
-        let corners = largest.exterior().coords().map(|c| [c.x.round() as i64, c.y.round() as i64]);
+        let largest = parts
+            .0
+            .iter()
+            .max_by(|a, b| a.unsigned_area().total_cmp(&b.unsigned_area()))?;
+        let corners = largest
+            .exterior()
+            .coords()
+            .map(|c| [c.x.round() as i64, c.y.round() as i64]);
         points = without_repeats(corners);
         if is_simple(&points) {
             return Some(points);
@@ -279,7 +335,9 @@ mod tests {
     fn every_random_ring_comes_out_valid_or_not_at_all() {
         let mut state = 7u64;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 40) as i64 % 40
         };
         for _ in 0..2000 {
@@ -306,11 +364,28 @@ mod tests {
     #[test]
     fn what_is_left_out_is_counted() {
         let mut outliner = Outliner::default();
-        let line = Instance { contour: vec![[0, 0], [5, 0]], ..instance(1) };
+        let line = Instance {
+            contour: vec![[0, 0], [5, 0]],
+            ..instance(1)
+        };
         assert!(outliner.outline(&instance(1), &header()).is_some());
         assert!(outliner.outline(&instance(1), &header()).is_none());
         assert!(outliner.outline(&line, &header()).is_none());
-        assert_eq!(outliner.tally, Tally { written: 1, repaired: 0, dropped: 1, repeated: 1 });
-        assert!(outliner.tally.note("nuclei").unwrap().starts_with("of 3 nuclei: 1 without an area left out"));
+        assert_eq!(
+            outliner.tally,
+            Tally {
+                written: 1,
+                repaired: 0,
+                dropped: 1,
+                repeated: 1
+            }
+        );
+        assert!(
+            outliner
+                .tally
+                .note("nuclei")
+                .unwrap()
+                .starts_with("of 3 nuclei: 1 without an area left out")
+        );
     }
 }

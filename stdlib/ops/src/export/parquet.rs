@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryBuilder, Float32Builder, Float64Builder, StringBuilder, UInt32Builder};
+use arrow_array::builder::{
+    BinaryBuilder, Float32Builder, Float64Builder, StringBuilder, UInt32Builder,
+};
 use arrow_array::{ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use cerb_engine::{Ctx, OpError, Operator, ports};
@@ -105,7 +107,8 @@ fn geo(bounds: Option<[f64; 4]>) -> String {
     if let Some(bounds) = bounds {
         column["bbox"] = json!(bounds);
     }
-    json!({ "version": "1.1.0", "primary_column": "geometry", "columns": { "geometry": column } }).to_string()
+    json!({ "version": "1.1.0", "primary_column": "geometry", "columns": { "geometry": column } })
+        .to_string()
 }
 
 fn provenance(header: &InstancesHeader) -> String {
@@ -122,7 +125,12 @@ fn provenance(header: &InstancesHeader) -> String {
 }
 
 fn joined(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-    [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]
+    [
+        a[0].min(b[0]),
+        a[1].min(b[1]),
+        a[2].max(b[2]),
+        a[3].max(b[3]),
+    ]
 }
 
 fn start(out: BlobWriter, _: &Ctx) -> Result<ArrowWriter<BlobWriter>, OpError> {
@@ -146,7 +154,10 @@ fn parquet_error(error: ParquetError) -> OpError {
 }
 
 fn corners() -> Fields {
-    ["xmin", "ymin", "xmax", "ymax"].iter().map(|name| Field::new(*name, DataType::Float64, false)).collect()
+    ["xmin", "ymin", "xmax", "ymax"]
+        .iter()
+        .map(|name| Field::new(*name, DataType::Float64, false))
+        .collect()
 }
 
 fn schema() -> Schema {
@@ -201,7 +212,11 @@ impl Rows {
     /// Returns the rows so far and starts anew.
     fn take(&mut self) -> Result<RecordBatch, OpError> {
         self.len = 0;
-        let bbox = self.bbox.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+        let bbox = self
+            .bbox
+            .iter_mut()
+            .map(|column| Arc::new(column.finish()) as ArrayRef)
+            .collect();
         let [x, y] = &mut self.centroid;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.id.finish()),
@@ -215,7 +230,8 @@ impl Rows {
             Arc::new(self.class_id.finish()),
             Arc::new(self.probability.finish()),
         ];
-        RecordBatch::try_new(Arc::new(schema()), columns).map_err(|error| OpError::Operator(error.to_string()))
+        RecordBatch::try_new(Arc::new(schema()), columns)
+            .map_err(|error| OpError::Operator(error.to_string()))
     }
 }
 
@@ -239,7 +255,15 @@ mod tests {
     use cerb_store::Store;
 
     fn written(store: &Store, count: i32) -> File {
-        Parquet {}.run(In { nuclei: instances(store, count) }, &mut Ctx::detached(store)).unwrap().file
+        Parquet {}
+            .run(
+                In {
+                    nuclei: instances(store, count),
+                },
+                &mut Ctx::detached(store),
+            )
+            .unwrap()
+            .file
     }
 
     #[test]
@@ -261,7 +285,8 @@ mod tests {
 
     #[test]
     fn the_reference_system_is_null_and_written_out() {
-        let geo: serde_json::Value = serde_json::from_str(&geo(Some([0.0, 0.0, 5.0, 5.0]))).unwrap();
+        let geo: serde_json::Value =
+            serde_json::from_str(&geo(Some([0.0, 0.0, 5.0, 5.0]))).unwrap();
         let column = geo["columns"]["geometry"].as_object().unwrap();
         assert!(column.contains_key("crs") && column["crs"].is_null());
         assert_eq!(column["covering"]["bbox"]["xmax"], json!(["bbox", "xmax"]));

@@ -47,7 +47,12 @@ pub struct Nuclei {
 
 impl Default for Nuclei {
     fn default() -> Self {
-        Self { threshold: 0.5, min_area: SquarePixels(8), tile: Pixels(4096), margin: Pixels(64) }
+        Self {
+            threshold: 0.5,
+            min_area: SquarePixels(8),
+            tile: Pixels(4096),
+            margin: Pixels(64),
+        }
     }
 }
 
@@ -78,10 +83,18 @@ impl Operator for Nuclei {
             })
         };
         if !(64..=16_384).contains(&self.tile.0) {
-            return refuse("tile", format!("{} px is not between 64 and 16384 px", self.tile.0), "`tile: 4096 px`");
+            return refuse(
+                "tile",
+                format!("{} px is not between 64 and 16384 px", self.tile.0),
+                "`tile: 4096 px`",
+            );
         }
         if !(16..=1024).contains(&self.margin.0) {
-            return refuse("margin", format!("{} px is not between 16 and 1024 px", self.margin.0), "`margin: 64 px`");
+            return refuse(
+                "margin",
+                format!("{} px is not between 16 and 1024 px", self.margin.0),
+                "`margin: 64 px`",
+            );
         }
         if let Some(Value::List(heads)) = inputs.get("maps", "heads").map(|fact| &fact.value)
             && !heads.iter().any(|head| head.text() == Some(SHAPES))
@@ -89,13 +102,22 @@ impl Operator for Nuclei {
             return Err(Misfit {
                 code: "model::missing_head",
                 title: format!("the maps have no head `{SHAPES}`"),
-                labels: vec![(Origin::Input { port: "maps".into(), fact: "heads".into() }, "made without it".into())],
+                labels: vec![(
+                    Origin::Input {
+                        port: "maps".into(),
+                        fact: "heads".into(),
+                    },
+                    "made without it".into(),
+                )],
                 help: Some(format!("ask for it: `heads: [\"{SHAPES}\"]`")),
             });
         }
         let mut facts = Facts::default();
         if let Some(mpp) = inputs.get("maps", "mpp") {
-            let origin = Origin::Input { port: "maps".into(), fact: "mpp".into() };
+            let origin = Origin::Input {
+                port: "maps".into(),
+                fact: "mpp".into(),
+            };
             facts.set("nuclei", "mpp", mpp.value.clone(), origin);
         }
         Ok(facts)
@@ -128,9 +150,14 @@ impl Operator for Nuclei {
             .collect();
         let work = |square: &Square| self.split(&maps, square, typed);
         each(ctx, &squares, "tile", work, |_, nuclei| {
-            nuclei.iter().try_for_each(|nucleus| found.push(nucleus)).map_err(OpError::from)
+            nuclei
+                .iter()
+                .try_for_each(|nucleus| found.push(nucleus))
+                .map_err(OpError::from)
         })?;
-        Ok(Out { nuclei: found.finish()? })
+        Ok(Out {
+            nuclei: found.finish()?,
+        })
     }
 }
 
@@ -138,22 +165,36 @@ impl Nuclei {
     /// Returns the nuclei whose centroid lies in the square's core.
     fn split(&self, maps: &Maps, square: &Square, typed: bool) -> Result<Vec<Instance>, OpError> {
         let window = maps.read_square(SHAPES, square)?;
-        let options = nuclei::Options { threshold: self.threshold, ..nuclei::Options::default() };
+        let options = nuclei::Options {
+            threshold: self.threshold,
+            ..nuclei::Options::default()
+        };
         let labels = nuclei::split(&window.channel(0), &window.channel(1), &options);
-        let types = if typed { Some(maps.read_square(TYPES, square)?.channel(0)) } else { None };
+        let types = if typed {
+            Some(maps.read_square(TYPES, square)?.channel(0))
+        } else {
+            None
+        };
         let [x0, y0, x1, y1] = square.core.map(f64::from);
-        let owned = |[x, y]: [f64; 2]| (x0..x1).contains(&(x + 0.5)) && (y0..y1).contains(&(y + 0.5));
-        let shift = |v: i64| i32::try_from(v).map_err(|_| OpError::Input("the slide is too large".into()));
+        let owned =
+            |[x, y]: [f64; 2]| (x0..x1).contains(&(x + 0.5)) && (y0..y1).contains(&(y + 0.5));
+        let shift =
+            |v: i64| i32::try_from(v).map_err(|_| OpError::Input("the slide is too large".into()));
         let (x, y) = (shift(window.x)?, shift(window.y)?);
-        Ok(info::instances(&labels, types.as_ref(), &info::Options::default())
-            .into_iter()
-            .filter(|nucleus| nucleus.area >= self.min_area.0)
-            .map(|nucleus| {
-                let nucleus = Instance::from(nucleus).shifted(x, y);
-                Instance { centroid: nucleus.centroid.map(settled), ..nucleus }
-            })
-            .filter(|nucleus| owned(nucleus.centroid))
-            .collect())
+        Ok(
+            info::instances(&labels, types.as_ref(), &info::Options::default())
+                .into_iter()
+                .filter(|nucleus| nucleus.area >= self.min_area.0)
+                .map(|nucleus| {
+                    let nucleus = Instance::from(nucleus).shifted(x, y);
+                    Instance {
+                        centroid: nucleus.centroid.map(settled),
+                        ..nucleus
+                    }
+                })
+                .filter(|nucleus| owned(nucleus.centroid))
+                .collect(),
+        )
     }
 }
 
@@ -164,7 +205,14 @@ fn settled(value: f64) -> f64 {
 }
 
 fn classes() -> Vec<ClassName> {
-    CLASSES.iter().map(|&(id, name, colour)| ClassName { id, name: name.into(), colour }).collect()
+    CLASSES
+        .iter()
+        .map(|&(id, name, colour)| ClassName {
+            id,
+            name: name.into(),
+            colour,
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -184,9 +232,22 @@ mod tests {
         if typed {
             heads.insert(TYPES.to_owned(), 1);
         }
-        let slide = SlideFrame { width: 1400, height: 1000, digest: Digest::of(b"slide"), mpp: 0.25 };
+        let slide = SlideFrame {
+            width: 1400,
+            height: 1000,
+            digest: Digest::of(b"slide"),
+            mpp: 0.25,
+        };
         let side = 128;
-        let header = MapsHeader { mpp: 0.5, scale: [2.0, 2.0], width: WIDTH, height: HEIGHT, tile: side, heads, slide };
+        let header = MapsHeader {
+            mpp: 0.5,
+            scale: [2.0, 2.0],
+            width: WIDTH,
+            height: HEIGHT,
+            tile: side,
+            heads,
+            slide,
+        };
         let writer = Maps::writer(store, header).unwrap();
         for row in 0..HEIGHT.div_ceil(side) {
             for col in 0..WIDTH.div_ceil(side) {
@@ -195,13 +256,31 @@ mod tests {
                     for x in 0..side {
                         let (gx, gy) = ((col * side + x) as i32, (row * side + y) as i32);
                         let depth = |&(cx, cy, r): &(i32, i32, i32)| {
-                            1.0 - (f64::from((gx - cx).pow(2) + (gy - cy).pow(2))).sqrt() / f64::from(r)
+                            1.0 - (f64::from((gx - cx).pow(2) + (gy - cy).pow(2))).sqrt()
+                                / f64::from(r)
                         };
-                        let (at, deepest) = discs.iter().enumerate().map(|(i, d)| (i, depth(d))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-                        let inner = if deepest > 0.0 { (0.3 + deepest) as f32 } else { 0.0 };
+                        let (at, deepest) = discs
+                            .iter()
+                            .enumerate()
+                            .map(|(i, d)| (i, depth(d)))
+                            .max_by(|a, b| a.1.total_cmp(&b.1))
+                            .unwrap();
+                        let inner = if deepest > 0.0 {
+                            (0.3 + deepest) as f32
+                        } else {
+                            0.0
+                        };
                         shapes.push(inner.min(1.0));
-                        shapes.push(if deepest > 0.0 { (1.0 - inner).max(0.0) } else { 0.0 });
-                        types.push(if deepest > 0.0 { (1 + at % 3) as f32 } else { 0.0 });
+                        shapes.push(if deepest > 0.0 {
+                            (1.0 - inner).max(0.0)
+                        } else {
+                            0.0
+                        });
+                        types.push(if deepest > 0.0 {
+                            (1 + at % 3) as f32
+                        } else {
+                            0.0
+                        });
                     }
                 }
                 writer.put_tile(SHAPES, row, col, &shapes).unwrap();
@@ -214,11 +293,15 @@ mod tests {
     }
 
     fn discs() -> Vec<(i32, i32, i32)> {
-        (0..160).map(|i| (10 + (i * 97) % 680, 10 + (i * 61) % 480, 6 + i % 5)).collect()
+        (0..160)
+            .map(|i| (10 + (i * 97) % 680, 10 + (i * 61) % 480, 6 + i % 5))
+            .collect()
     }
 
     fn found(operator: &Nuclei, maps: Maps, store: &Store) -> Vec<Instance> {
-        let out = operator.run(In { maps }, &mut Ctx::detached(store)).unwrap();
+        let out = operator
+            .run(In { maps }, &mut Ctx::detached(store))
+            .unwrap();
         let mut all: Vec<Instance> = out.nuclei.iter().unwrap().map(Result::unwrap).collect();
         all.sort_by_key(|nucleus| (nucleus.bbox[1], nucleus.bbox[0], nucleus.area));
         all
@@ -231,8 +314,14 @@ mod tests {
         let whole = found(&Nuclei::default(), maps.clone(), &store);
         assert!(whole.len() > 50, "{}", whole.len());
         for tile in [64, 100, 128, 333] {
-            let operator = Nuclei { tile: Pixels(tile), ..Nuclei::default() };
-            assert!(found(&operator, maps.clone(), &store) == whole, "tile {tile}");
+            let operator = Nuclei {
+                tile: Pixels(tile),
+                ..Nuclei::default()
+            };
+            assert!(
+                found(&operator, maps.clone(), &store) == whole,
+                "tile {tile}"
+            );
         }
     }
 
@@ -250,7 +339,10 @@ mod tests {
     fn small_ones_are_left_out() {
         let (_dir, store) = store();
         let maps = maps(&store, &[(50, 50, 9), (200, 100, 5)], false);
-        let large = Nuclei { min_area: SquarePixels(100), ..Nuclei::default() };
+        let large = Nuclei {
+            min_area: SquarePixels(100),
+            ..Nuclei::default()
+        };
         assert_eq!(found(&Nuclei::default(), maps.clone(), &store).len(), 2);
         assert_eq!(found(&large, maps, &store).len(), 1);
     }
@@ -258,7 +350,15 @@ mod tests {
     #[test]
     fn maps_without_nuclei_are_refused_when_planning() {
         let mut facts = Facts::default();
-        facts.set("maps", "heads", Value::List(vec![Value::Str("Gland-INST".into())]), Origin::Call);
-        assert_eq!(Nuclei::default().check(&facts).unwrap_err().code, "model::missing_head");
+        facts.set(
+            "maps",
+            "heads",
+            Value::List(vec![Value::Str("Gland-INST".into())]),
+            Origin::Call,
+        );
+        assert_eq!(
+            Nuclei::default().check(&facts).unwrap_err().code,
+            "model::missing_head"
+        );
     }
 }

@@ -34,22 +34,39 @@ impl Listing for Load {
     fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
         let path = env.below(&self.root, &self.path, "path")?;
         let model = Model::find(&path).map_err(unusable)?;
-        let stored = model.stored(env.store, env.rehash).map_err(|error| misfit(error.to_string()))?;
+        let stored = model
+            .stored(env.store, env.rehash)
+            .map_err(|error| misfit(error.to_string()))?;
         let settings = model.settings();
-        let heads = settings.heads.iter().map(|head| Value::Str(Head::name(head))).collect();
+        let heads = settings
+            .heads
+            .iter()
+            .map(|head| Value::Str(Head::name(head)))
+            .collect();
         let pixels = |side: u32| Value::Quantity(f64::from(side), Unit::Px);
         let mut facts = BTreeMap::from([
             ("mpp".to_owned(), Value::Quantity(settings.mpp, Unit::Mpp)),
             ("input".to_owned(), pixels(settings.input)),
             ("output".to_owned(), pixels(settings.output)),
             ("heads".to_owned(), Value::List(heads)),
-            ("backbone".to_owned(), Value::Str(settings.backbone.to_string())),
+            (
+                "backbone".to_owned(),
+                Value::Str(settings.backbone.to_string()),
+            ),
         ]);
         if let Some(licence) = &settings.licence {
             facts.insert("licence".to_owned(), Value::Str(licence.clone()));
         }
-        let key = path.file_name().map_or_else(|| self.path.clone(), |name| name.to_string_lossy().into_owned());
-        Ok(vec![Entry { key, stored, facts, shown: self.path.clone() }])
+        let key = path.file_name().map_or_else(
+            || self.path.clone(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        Ok(vec![Entry {
+            key,
+            stored,
+            facts,
+            shown: self.path.clone(),
+        }])
     }
 }
 
@@ -80,15 +97,24 @@ mod tests {
     fn load(root: &std::path::Path, path: &str) -> Result<Vec<Entry>, Misfit> {
         let (_dir, store) = store();
         let roots = BTreeMap::from([("weights".to_owned(), root.to_path_buf())]);
-        let load = Load { root: RootRef("weights".into()), path: path.into() };
-        load.list(&ListEnv { roots: &roots, store: &store, rehash: false })
+        let load = Load {
+            root: RootRef("weights".into()),
+            path: path.into(),
+        };
+        load.list(&ListEnv {
+            roots: &roots,
+            store: &store,
+            rehash: false,
+        })
     }
 
     #[test]
     fn what_is_known_of_a_model_is_its_facts() {
         let dir = tempfile::tempdir().unwrap();
         let weights = Weights::formula(Backbone::Resnet18, &Head::published());
-        weights.save_safetensors(&dir.path().join("formula.safetensors")).unwrap();
+        weights
+            .save_safetensors(&dir.path().join("formula.safetensors"))
+            .unwrap();
         let model = load(dir.path(), "formula.safetensors").unwrap().remove(0);
         assert_eq!(model.facts["mpp"], Value::Quantity(0.5, Unit::Mpp));
         assert_eq!(model.facts["input"], Value::Quantity(448.0, Unit::Px));
@@ -100,8 +126,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("empty")).unwrap();
         let misfit = load(dir.path(), "empty").unwrap_err();
-        assert!(misfit.labels[0].1.contains("holds no `weights.tar`"), "{misfit:?}");
-        assert!(misfit.help.unwrap().starts_with("give the directory of the published model"));
+        assert!(
+            misfit.labels[0].1.contains("holds no `weights.tar`"),
+            "{misfit:?}"
+        );
+        assert!(
+            misfit
+                .help
+                .unwrap()
+                .starts_with("give the directory of the published model")
+        );
         assert!(load(dir.path(), "absent").is_err());
         assert!(load(dir.path(), "../empty").is_err());
     }

@@ -40,7 +40,12 @@ pub struct Grid {
 
 impl Default for Grid {
     fn default() -> Self {
-        Self { input: Pixels(448), output: Pixels(144), at: Mpp(0.5), upsample: false }
+        Self {
+            input: Pixels(448),
+            output: Pixels(144),
+            at: Mpp(0.5),
+            upsample: false,
+        }
     }
 }
 
@@ -70,9 +75,24 @@ impl Operator for Grid {
         }
         let mut facts = Facts::default();
         let param = |name: &str| Origin::Param(name.to_owned());
-        facts.set("grid", "mpp", Value::Quantity(self.at.0, Unit::Mpp), param("at"));
-        facts.set("grid", "input", Value::Quantity(f64::from(self.input.0), Unit::Px), param("input"));
-        facts.set("grid", "output", Value::Quantity(f64::from(self.output.0), Unit::Px), param("output"));
+        facts.set(
+            "grid",
+            "mpp",
+            Value::Quantity(self.at.0, Unit::Mpp),
+            param("at"),
+        );
+        facts.set(
+            "grid",
+            "input",
+            Value::Quantity(f64::from(self.input.0), Unit::Px),
+            param("input"),
+        );
+        facts.set(
+            "grid",
+            "output",
+            Value::Quantity(f64::from(self.output.0), Unit::Px),
+            param("output"),
+        );
         Ok(facts)
     }
 
@@ -80,25 +100,51 @@ impl Operator for Grid {
         let (width, height) = slide.size_at(self.at.0).map_err(slide_error)?;
         let scale = slide.scale_at(self.at.0).map_err(slide_error)?;
         let output = self.output.0;
-        let header = GridHeader { mpp: self.at.0, input: self.input.0, output, stride: output, width, height, scale };
+        let header = GridHeader {
+            mpp: self.at.0,
+            input: self.input.0,
+            output,
+            stride: output,
+            width,
+            height,
+            scale,
+        };
         let cells = cells(&header, mask.as_ref());
         if cells.is_empty() {
             ctx.note("no window has tissue under it");
         }
-        Ok(Out { grid: PatchGrid::new(header, cells) })
+        Ok(Out {
+            grid: PatchGrid::new(header, cells),
+        })
     }
 }
 
 /// Lists the windows whose output has mask under it, by the published rule: one factor,
 /// of the heights, for both axes, and corners rounded up.
 fn cells(header: &GridHeader, mask: Option<&Mask>) -> Vec<Cell> {
-    let (rows, cols) = (header.height.div_ceil(header.stride), header.width.div_ceil(header.stride));
+    let (rows, cols) = (
+        header.height.div_ceil(header.stride),
+        header.width.div_ceil(header.stride),
+    );
     let all = (0..rows).flat_map(|row| (0..cols).map(move |col| Cell { row, col }));
-    let Some(mask) = mask else { return all.collect() };
+    let Some(mask) = mask else {
+        return all.collect();
+    };
     let factor = f64::from(mask.height()) / f64::from(header.height);
     let corner = |i: u32| (factor * f64::from(i) * f64::from(header.stride)).ceil() as u32;
-    let end = |i: u32| (factor * (f64::from(i) * f64::from(header.stride) + f64::from(header.output))).ceil() as u32;
-    all.filter(|cell| mask.any_in(corner(cell.col), corner(cell.row), end(cell.col), end(cell.row))).collect()
+    let end = |i: u32| {
+        (factor * (f64::from(i) * f64::from(header.stride) + f64::from(header.output))).ceil()
+            as u32
+    };
+    all.filter(|cell| {
+        mask.any_in(
+            corner(cell.col),
+            corner(cell.row),
+            end(cell.col),
+            end(cell.row),
+        )
+    })
+    .collect()
 }
 
 impl Grid {
@@ -112,17 +158,29 @@ impl Grid {
                 help: Some(help),
             })
         };
-        if output == 0 || output % UNIT != 0 {
+        if output == 0 || !output.is_multiple_of(UNIT) {
             let near = output.div_ceil(UNIT).max(1) * UNIT;
-            return wrong("output", format!("{output} px is no multiple of {UNIT} px"), format!("`output: {near} px`"));
+            return wrong(
+                "output",
+                format!("{output} px is no multiple of {UNIT} px"),
+                format!("`output: {near} px`"),
+            );
         }
-        if input % STEP != 0 {
+        if !input.is_multiple_of(STEP) {
             let near = input.div_ceil(STEP) * STEP;
-            return wrong("input", format!("{input} px is no multiple of {STEP} px"), format!("`input: {near} px`"));
+            return wrong(
+                "input",
+                format!("{input} px is no multiple of {STEP} px"),
+                format!("`input: {near} px`"),
+            );
         }
         if input < output {
             let wide = output + 304;
-            return wrong("input", format!("{input} px cannot hold the output of {output} px"), format!("`input: {wide} px`, the output and 152 px on each side"));
+            return wrong(
+                "input",
+                format!("{input} px cannot hold the output of {output} px"),
+                format!("`input: {wide} px`, the output and 152 px on each side"),
+            );
         }
         Ok(())
     }
@@ -134,10 +192,18 @@ pub(crate) fn enlargement(own: f64, at: f64, allowed: bool) -> Result<(), Misfit
         return Ok(());
     }
     let (label, help) = if at > 0.0 {
-        (format!("the slide has {own} mpp: enlarged {:.1} times to {at} mpp", own / at),
-         format!("read it as it is, `at: {own} mpp`, or ask for it, `upsample: true`"))
+        (
+            format!(
+                "the slide has {own} mpp: enlarged {:.1} times to {at} mpp",
+                own / at
+            ),
+            format!("read it as it is, `at: {own} mpp`, or ask for it, `upsample: true`"),
+        )
     } else {
-        (format!("{at} mpp is no resolution"), "`at: 0.5 mpp`".to_owned())
+        (
+            format!("{at} mpp is no resolution"),
+            "`at: 0.5 mpp`".to_owned(),
+        )
     };
     Err(Misfit {
         code: "slide::upsampling",
@@ -154,14 +220,25 @@ mod tests {
     use cerb_image::MaskGeometry;
 
     fn header(width: u32, height: u32) -> GridHeader {
-        GridHeader { mpp: 0.5, input: 448, output: 144, stride: 144, width, height, scale: [1.0, 1.0] }
+        GridHeader {
+            mpp: 0.5,
+            input: 448,
+            output: 144,
+            stride: 144,
+            width,
+            height,
+            scale: [1.0, 1.0],
+        }
     }
 
     #[test]
     fn without_a_mask_the_outputs_cover_the_slide_row_by_row() {
         let (_dir, store) = store();
         let slide = open(&quickstart_slide(), None, &store);
-        let grid = Grid::default().run(In { slide, mask: None }, &mut Ctx::detached(&store)).unwrap().grid;
+        let grid = Grid::default()
+            .run(In { slide, mask: None }, &mut Ctx::detached(&store))
+            .unwrap()
+            .grid;
         assert_eq!((grid.header.width, grid.header.height), (2216, 2961));
         assert_eq!(grid.cells.len(), 16 * 21);
         assert_eq!(grid.cells[17], Cell { row: 1, col: 1 });
@@ -171,9 +248,20 @@ mod tests {
     #[test]
     fn corners_on_the_mask_are_rounded_up_and_one_factor_serves_both_axes() {
         // 10 mask rows for 300 px: a factor of 1/30, outputs end at ceil(4.8) and ceil(9.6).
-        let mut mask = Mask::new(10, 10, MaskGeometry { mpp: 15.0, scale: [30.0, 30.0], slide: [300, 300] });
+        let mut mask = Mask::new(
+            10,
+            10,
+            MaskGeometry {
+                mpp: 15.0,
+                scale: [30.0, 30.0],
+                slide: [300, 300],
+            },
+        );
         mask.set(5, 4, true);
-        assert_eq!(cells(&header(300, 300), Some(&mask)), [Cell { row: 0, col: 1 }]);
+        assert_eq!(
+            cells(&header(300, 300), Some(&mask)),
+            [Cell { row: 0, col: 1 }]
+        );
         mask.set(4, 4, true);
         let found = cells(&header(300, 300), Some(&mask));
         assert_eq!(found, [Cell { row: 0, col: 0 }, Cell { row: 0, col: 1 }]);
@@ -181,15 +269,28 @@ mod tests {
 
     #[test]
     fn an_empty_mask_gives_no_window() {
-        let mask = Mask::new(10, 10, MaskGeometry { mpp: 15.0, scale: [30.0, 30.0], slide: [300, 300] });
+        let mask = Mask::new(
+            10,
+            10,
+            MaskGeometry {
+                mpp: 15.0,
+                scale: [30.0, 30.0],
+                slide: [300, 300],
+            },
+        );
         assert!(cells(&header(300, 300), Some(&mask)).is_empty());
     }
 
     #[test]
     fn sizes_that_the_network_cannot_take_are_refused_with_one_that_it_can() {
         let check = |input, output| {
-            let grid = Grid { input: Pixels(input), output: Pixels(output), ..Grid::default() };
-            grid.check(&Facts::default()).map_err(|misfit| misfit.help.unwrap())
+            let grid = Grid {
+                input: Pixels(input),
+                output: Pixels(output),
+                ..Grid::default()
+            };
+            grid.check(&Facts::default())
+                .map_err(|misfit| misfit.help.unwrap())
         };
         assert!(check(448, 144).is_ok() && check(1024, 720).is_ok() && check(2032, 1728).is_ok());
         assert_eq!(check(450, 144).unwrap_err(), "`input: 464 px`");
@@ -200,9 +301,23 @@ mod tests {
     #[test]
     fn enlarging_must_be_asked_for() {
         let mut facts = Facts::default();
-        facts.set("slide", "mpp", Value::Quantity(1.0, Unit::Mpp), Origin::Source);
-        assert_eq!(Grid::default().check(&facts).unwrap_err().code, "slide::upsampling");
-        let asked = Grid { upsample: true, ..Grid::default() };
-        assert_eq!(asked.check(&facts).unwrap().number("grid", "mpp"), Some(0.5));
+        facts.set(
+            "slide",
+            "mpp",
+            Value::Quantity(1.0, Unit::Mpp),
+            Origin::Source,
+        );
+        assert_eq!(
+            Grid::default().check(&facts).unwrap_err().code,
+            "slide::upsampling"
+        );
+        let asked = Grid {
+            upsample: true,
+            ..Grid::default()
+        };
+        assert_eq!(
+            asked.check(&facts).unwrap().number("grid", "mpp"),
+            Some(0.5)
+        );
     }
 }

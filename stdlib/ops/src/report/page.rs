@@ -11,14 +11,22 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), body: String::new() }
+        Self {
+            title: title.to_owned(),
+            body: String::new(),
+        }
     }
 
     /// Adds a row of large numbers with what they count.
     pub(crate) fn numbers(&mut self, numbers: &[(String, &str)]) {
         self.body.push_str("<dl class=\"numbers\">");
         for (number, what) in numbers {
-            let _ = write!(self.body, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(what), escaped(number));
+            let _ = write!(
+                self.body,
+                "<div><dt>{}</dt><dd>{}</dd></div>",
+                escaped(what),
+                escaped(number)
+            );
         }
         self.body.push_str("</dl>\n");
     }
@@ -47,7 +55,12 @@ impl Page {
     pub(crate) fn table(&mut self, rows: &[(String, String)]) {
         self.body.push_str("<table>\n");
         for (name, value) in rows {
-            let _ = writeln!(self.body, "<tr><th>{}</th><td>{}</td></tr>", escaped(name), escaped(value));
+            let _ = writeln!(
+                self.body,
+                "<tr><th>{}</th><td>{}</td></tr>",
+                escaped(name),
+                escaped(value)
+            );
         }
         self.body.push_str("</table>\n");
     }
@@ -66,12 +79,22 @@ impl Page {
                 step - 1.0
             );
         }
-        self.body.push_str("<line x1=\"20\" y1=\"150.5\" x2=\"660\" y2=\"150.5\"/>\n");
+        self.body
+            .push_str("<line x1=\"20\" y1=\"150.5\" x2=\"660\" y2=\"150.5\"/>\n");
         for quarter in 0..=4 {
             let share = f64::from(quarter) / 4.0;
-            let _ = writeln!(self.body, "<text x=\"{:.0}\" y=\"168\">{:.0}</text>", 20.0 + 640.0 * share, end * share);
+            let _ = writeln!(
+                self.body,
+                "<text x=\"{:.0}\" y=\"168\">{:.0}</text>",
+                20.0 + 640.0 * share,
+                end * share
+            );
         }
-        let _ = writeln!(self.body, "<text x=\"340\" y=\"186\">{}</text></svg>", escaped(unit));
+        let _ = writeln!(
+            self.body,
+            "<text x=\"340\" y=\"186\">{}</text></svg>",
+            escaped(unit)
+        );
     }
 
     /// Returns the whole page.
@@ -100,7 +123,10 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 const STYLE: &str = "
@@ -137,6 +163,9 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+        assert_eq!(
+            [0, 999, 1000, 1_234_567].map(grouped),
+            ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]
+        );
     }
 }

@@ -12,8 +12,15 @@ pub(crate) const OUTLINE: [u8; 3] = [0, 200, 60];
 pub(crate) const TISSUE: [u8; 3] = [20, 110, 230];
 
 /// Draws a closed ring, `width` pixels wide, onto an image.
-pub(crate) fn ring(image: &mut Rgb8, points: impl Iterator<Item = [f64; 2]>, colour: [u8; 3], width: u32) {
-    let points: Vec<[i64; 2]> = points.map(|point| point.map(|v| v.floor() as i64)).collect();
+pub(crate) fn ring(
+    image: &mut Rgb8,
+    points: impl Iterator<Item = [f64; 2]>,
+    colour: [u8; 3],
+    width: u32,
+) {
+    let points: Vec<[i64; 2]> = points
+        .map(|point| point.map(|v| v.floor() as i64))
+        .collect();
     for (from, to) in points.iter().zip(points.iter().cycle().skip(1)) {
         line(image, *from, *to, colour, width);
     }
@@ -72,8 +79,13 @@ pub(crate) fn halved(image: &Rgb8) -> Rgb8 {
     let mut half = Rgb8::filled(image.width / 2, image.height / 2, [0; 3]);
     for y in 0..half.height {
         for x in 0..half.width {
-            let four = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| image.at(2 * x + i, 2 * y + j));
-            half.set(x, y, [0, 1, 2].map(|c| (four.iter().map(|p| u16::from(p[c])).sum::<u16>() / 4) as u8));
+            let four =
+                [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(i, j)| image.at(2 * x + i, 2 * y + j));
+            half.set(
+                x,
+                y,
+                [0, 1, 2].map(|c| (four.iter().map(|p| u16::from(p[c])).sum::<u16>() / 4) as u8),
+            );
         }
     }
     half
@@ -83,15 +95,30 @@ pub(crate) fn halved(image: &Rgb8) -> Rgb8 {
 pub(crate) fn jpeg(image: &Rgb8, quality: u8) -> Result<Vec<u8>, OpError> {
     let mut bytes = Vec::new();
     let encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
-    encoder.write_image(&image.data, image.width, image.height, ExtendedColorType::Rgb8).map_err(failed)?;
+    encoder
+        .write_image(
+            &image.data,
+            image.width,
+            image.height,
+            ExtendedColorType::Rgb8,
+        )
+        .map_err(failed)?;
     Ok(bytes)
 }
 
 /// Returns the bytes of a PNG.
 pub(crate) fn png(image: &Rgb8) -> Result<Vec<u8>, OpError> {
     let mut bytes = Vec::new();
-    let encoder = PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
-    encoder.write_image(&image.data, image.width, image.height, ExtendedColorType::Rgb8).map_err(failed)?;
+    let encoder =
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive);
+    encoder
+        .write_image(
+            &image.data,
+            image.width,
+            image.height,
+            ExtendedColorType::Rgb8,
+        )
+        .map_err(failed)?;
     Ok(bytes)
 }
 
@@ -104,10 +131,17 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
-        let word = three.iter().fold(0u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - three.len()));
+        let word = three
+            .iter()
+            .fold(0u32, |word, &byte| word << 8 | u32::from(byte))
+            << (8 * (3 - three.len()));
         for i in 0..4 {
             let letter = LETTERS[(word >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= three.len() { char::from(letter) } else { '=' });
+            text.push(if i <= three.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     text
@@ -119,7 +153,14 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        let examples = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        let examples = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (plain, coded) in examples {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
@@ -131,7 +172,12 @@ mod tests {
         let square = [[2.0, 2.0], [2.0, 7.0], [7.0, 7.0], [7.0, 2.0]];
         ring(&mut image, square.into_iter(), OUTLINE, 1);
         assert_eq!(image.pixels().filter(|&p| p == OUTLINE).count(), 20);
-        ring(&mut image, [[-5.0, -5.0], [30.0, 4.0], [3.0, 40.0]].into_iter(), OUTLINE, 2);
+        ring(
+            &mut image,
+            [[-5.0, -5.0], [30.0, 4.0], [3.0, 40.0]].into_iter(),
+            OUTLINE,
+            2,
+        );
     }
 
     #[test]
@@ -140,6 +186,9 @@ mod tests {
         assert!(png(&image).unwrap().starts_with(b"\x89PNG"));
         assert!(jpeg(&image, 80).unwrap().starts_with(b"\xff\xd8"));
         let half = halved(&image);
-        assert_eq!((half.width, half.height, half.at(3, 3)), (16, 10, [200, 100, 50]));
+        assert_eq!(
+            (half.width, half.height, half.at(3, 3)),
+            (16, 10, [200, 100, 50])
+        );
     }
 }

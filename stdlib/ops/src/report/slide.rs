@@ -19,8 +19,9 @@ use crate::{File, Report};
 const OVERLAY: f64 = 3000.0;
 /// Longest side of the small picture with the tissue's edge.
 const THUMBNAIL: f64 = 700.0;
-/// Size of a close-up, in level-0 pixels.
+/// Size of a close-up in pixels, and its resolution: 160 µm wide, a nucleus 30 px.
 const CLOSE_UP: [u32; 2] = [640, 480];
+const CLOSE_UP_MPP: f64 = 0.25;
 /// Bins of the histogram of areas.
 const BINS: usize = 48;
 
@@ -65,28 +66,57 @@ impl Operator for Slide {
         Needs::one_core().memory(256 << 20)
     }
 
-    fn run(&self, In { slide, mask, nuclei }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let found = Found::read(&nuclei, ctx)?;
+    fn run(
+        &self,
+        In {
+            slide,
+            mask,
+            nuclei,
+        }: In,
+        ctx: &mut Ctx,
+    ) -> Result<Out, OpError> {
+        let found = Found::read(
+            &nuclei,
+            slide.scale_at(CLOSE_UP_MPP).map_err(slide_error)?,
+            ctx,
+        )?;
         let mut whole = View::whole(&slide, OVERLAY)?;
         let mut close_ups = Vec::new();
-        for corner in found.places(&slide) {
+        for corner in found.places(slide.size_at(CLOSE_UP_MPP).map_err(slide_error)?) {
             close_ups.push(View::close_up(&slide, corner)?);
         }
         let mut outliner = Outliner::default();
         for nucleus in nuclei.iter()? {
             let nucleus = nucleus?;
             if let Some((outline, _)) = outliner.outline(&nucleus, nuclei.header()) {
-                let colour = if nucleus.class.is_some() { class(&nucleus, nuclei.header()).1 } else { OUTLINE };
+                let colour = if nucleus.class.is_some() {
+                    class(&nucleus, nuclei.header()).1
+                } else {
+                    OUTLINE
+                };
                 whole.draw(&outline, colour, 1);
-                close_ups.iter_mut().for_each(|view| view.draw(&outline, colour, 2));
+                close_ups
+                    .iter_mut()
+                    .for_each(|view| view.draw(&outline, colour, 2));
             }
         }
         ctx.check()?;
         let overlay = ctx.store().put_bytes(&png(&whole.image)?)?;
-        let html = page(&slide, mask.as_ref(), &nuclei, &found, &outliner.tally, &whole, &close_ups)?;
+        let html = page(
+            &slide,
+            mask.as_ref(),
+            &nuclei,
+            &found,
+            &outliner.tally,
+            &whole,
+            &close_ups,
+        )?;
         let report = ctx.store().put_bytes(html.as_bytes())?;
         let report = Report::new("report.html", report).with("nuclei", outliner.tally.written);
-        Ok(Out { report, overlay: File::new("overlay.png", overlay) })
+        Ok(Out {
+            report,
+            overlay: File::new("overlay.png", overlay),
+        })
     }
 }
 
@@ -104,16 +134,29 @@ impl View {
         let longest = f64::from(info.width.max(info.height));
         let mpp = slide.mpp().map_err(slide_error)? * (longest / side).max(1.0);
         let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
-        let image = slide.read_at(mpp, 0, 0, width, height, &options(false)).map_err(slide_error)?;
+        let image = slide
+            .read_at(mpp, 0, 0, width, height, &options(false))
+            .map_err(slide_error)?;
         let scale = slide.scale_at(mpp).map_err(slide_error)?;
-        Ok(Self { image, corner: [0.0, 0.0], scale })
+        Ok(Self {
+            image,
+            corner: [0.0, 0.0],
+            scale,
+        })
     }
 
-    /// Shows a part of the slide as it was scanned.
+    /// Shows a part of the slide from close by; `corner` is in pixels of the close-up.
     fn close_up(slide: &SlideFile, corner: [i64; 2]) -> Result<Self, OpError> {
         let [x, y] = corner;
-        let image = slide.read_level(0, x, y, CLOSE_UP[0], CLOSE_UP[1], cerb_slide::Outside::White);
-        Ok(Self { image: image.map_err(slide_error)?, corner: [x as f64, y as f64], scale: [1.0, 1.0] })
+        let image = slide
+            .read_at(CLOSE_UP_MPP, x, y, CLOSE_UP[0], CLOSE_UP[1], &options(true))
+            .map_err(slide_error)?;
+        let scale = slide.scale_at(CLOSE_UP_MPP).map_err(slide_error)?;
+        Ok(Self {
+            image,
+            corner: [x as f64 * scale[0], y as f64 * scale[1]],
+            scale,
+        })
     }
 
     fn draw(&mut self, outline: &Outline, colour: [u8; 3], width: u32) {
@@ -124,7 +167,10 @@ impl View {
             && place(x0, 0) < f64::from(self.image.width)
             && place(y0, 1) < f64::from(self.image.height);
         if seen {
-            let points: Vec<[f64; 2]> = outline.ring().map(|[x, y]| [place(x, 0), place(y, 1)]).collect();
+            let points: Vec<[f64; 2]> = outline
+                .ring()
+                .map(|[x, y]| [place(x, 0), place(y, 1)])
+                .collect();
             ring(&mut self.image, points.into_iter(), colour, width);
         }
     }
@@ -141,15 +187,22 @@ struct Found {
 }
 
 impl Found {
-    fn read(nuclei: &Instances, ctx: &mut Ctx) -> Result<Self, OpError> {
+    fn read(nuclei: &Instances, scale: [f64; 2], ctx: &mut Ctx) -> Result<Self, OpError> {
         let header = nuclei.header();
-        let mut found = Self { areas: Vec::new(), classes: BTreeMap::new(), density: BTreeMap::new() };
+        let mut found = Self {
+            areas: Vec::new(),
+            classes: BTreeMap::new(),
+            density: BTreeMap::new(),
+        };
         for (i, nucleus) in nuclei.iter()?.enumerate() {
             let nucleus: Instance = nucleus?;
-            found.areas.push((nucleus.area as f64 * header.mpp * header.mpp) as f32);
+            found
+                .areas
+                .push((nucleus.area as f64 * header.mpp * header.mpp) as f32);
             *found.classes.entry(class(&nucleus, header).0).or_default() += 1;
             let [x, y] = header.to_level0(nucleus.centroid);
-            let cell = |v: f64, axis: usize| (v / f64::from(CLOSE_UP[axis])).floor() as i64;
+            let cell =
+                |v: f64, axis: usize| (v / scale[axis] / f64::from(CLOSE_UP[axis])).floor() as i64;
             *found.density.entry((cell(y, 1), cell(x, 0))).or_default() += 1;
             if i % 16_384 == 0 {
                 ctx.check()?;
@@ -160,28 +213,41 @@ impl Found {
         Ok(found)
     }
 
-    /// Returns the corners of up to three close-ups: where nuclei are densest, where they
-    /// are as dense as in a quarter of the squares, and where they are of middling density.
-    fn places(&self, slide: &SlideFile) -> Vec<[i64; 2]> {
-        let mut cells: Vec<(u64, (i64, i64))> = self.density.iter().map(|(&cell, &count)| (count, cell)).collect();
+    /// Returns the corners of up to three close-ups, of a slide of this size: a dense square
+    /// (of all, a tenth are denser), one with a quarter above it, and one in the middle.
+    fn places(&self, (width, height): (u32, u32)) -> Vec<[i64; 2]> {
+        let mut cells: Vec<(u64, (i64, i64))> = self
+            .density
+            .iter()
+            .map(|(&cell, &count)| (count, cell))
+            .collect();
         cells.sort_by_key(|&(count, cell)| (std::cmp::Reverse(count), cell));
-        let info = slide.info();
-        let mut chosen: Vec<usize> = [0, cells.len() / 4, cells.len() / 2].into_iter().filter(|&i| i < cells.len()).collect();
+        let mut chosen: Vec<usize> = [cells.len() / 10, cells.len() / 4, cells.len() / 2].into();
         chosen.dedup();
-        let corner = |i: usize| {
-            let (row, col) = cells[i].1;
-            let within = |at: i64, side: u32, length: u32| at.min(i64::from(length) - i64::from(side)).max(0);
+        let within = |cell: i64, side: u32, length: u32| {
+            (cell * i64::from(side))
+                .min(i64::from(length) - i64::from(side))
+                .max(0)
+        };
+        let corner = |&(_, (row, col)): &(u64, (i64, i64))| {
             [
-                within(col * i64::from(CLOSE_UP[0]), CLOSE_UP[0], info.width),
-                within(row * i64::from(CLOSE_UP[1]), CLOSE_UP[1], info.height),
+                within(col, CLOSE_UP[0], width),
+                within(row, CLOSE_UP[1], height),
             ]
         };
-        chosen.into_iter().map(corner).collect()
+        chosen
+            .into_iter()
+            .filter_map(|i| cells.get(i))
+            .map(corner)
+            .collect()
     }
 
     fn quantile(&self, share: f64) -> f64 {
         let last = self.areas.len().saturating_sub(1);
-        self.areas.get((share * last as f64).round() as usize).copied().map_or(0.0, f64::from)
+        self.areas
+            .get((share * last as f64).round() as usize)
+            .copied()
+            .map_or(0.0, f64::from)
     }
 
     /// Counts areas in equal bins up to a round number that 99 % stay below.
@@ -214,7 +280,11 @@ fn page(
     let mut numbers = vec![(grouped(nuclei.count()), "nuclei")];
     if let Some(area) = tissue_mm2 {
         numbers.push((format!("{area:.2} mm²"), "tissue"));
-        let density = if area > 0.0 { (nuclei.count() as f64 / area).round() as u64 } else { 0 };
+        let density = if area > 0.0 {
+            (nuclei.count() as f64 / area).round() as u64
+        } else {
+            0
+        };
         numbers.push((grouped(density), "nuclei per mm² of tissue"));
     }
     if !found.areas.is_empty() {
@@ -235,8 +305,20 @@ fn page(
     }
     let small = base64(&jpeg(&small, 80)?);
     page.side_by_side(|page| {
-        page.picture(&thumbnail, if mask.is_some() { "The slide, its tissue outlined" } else { "The slide" }, "tall");
-        page.picture(&small, "Every outline, reduced; the overlay picture shows more", "tall");
+        page.picture(
+            &thumbnail,
+            if mask.is_some() {
+                "The slide, its tissue outlined"
+            } else {
+                "The slide"
+            },
+            "tall",
+        );
+        page.picture(
+            &small,
+            "Every outline, reduced; the overlay picture shows more",
+            "tall",
+        );
     });
     if !close_ups.is_empty() {
         page.heading("Close up");
@@ -244,10 +326,20 @@ fn page(
             .iter()
             .map(|view| {
                 let [x, y] = view.corner;
-                Ok((base64(&jpeg(&view.image, 82)?), format!("{:.0} µm wide, from x {x:.0}, y {y:.0} px", f64::from(CLOSE_UP[0]) * mpp)))
+                Ok((
+                    base64(&jpeg(&view.image, 82)?),
+                    format!(
+                        "{:.0} µm wide, from x {x:.0}, y {y:.0} px",
+                        f64::from(CLOSE_UP[0]) * CLOSE_UP_MPP
+                    ),
+                ))
             })
             .collect::<Result<_, OpError>>()?;
-        page.side_by_side(|page| pictures.iter().for_each(|(picture, caption)| page.picture(picture, caption, "")));
+        page.side_by_side(|page| {
+            pictures
+                .iter()
+                .for_each(|(picture, caption)| page.picture(picture, caption, ""))
+        });
     }
     if !found.areas.is_empty() {
         page.heading("Area of the nuclei");
@@ -256,11 +348,21 @@ fn page(
     }
     if found.classes.len() > 1 {
         page.heading("Classes");
-        page.table(&found.classes.iter().map(|(name, count)| (name.clone(), grouped(*count))).collect::<Vec<_>>());
+        page.table(
+            &found
+                .classes
+                .iter()
+                .map(|(name, count)| (name.clone(), grouped(*count)))
+                .collect::<Vec<_>>(),
+        );
     }
     page.heading("Facts");
     page.table(&facts(slide, mask, nuclei, found, tally, mpp, header.mpp));
     Ok(page.html())
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn facts(
@@ -273,26 +375,54 @@ fn facts(
     worked_at: f64,
 ) -> Vec<(String, String)> {
     let info = slide.info();
-    let source = info.mpp.as_ref().map_or(String::new(), |resolution| format!(", from {}", resolution.source));
+    let source = info.mpp.as_ref().map_or(String::new(), |resolution| {
+        format!(", from {}", resolution.source)
+    });
     let mut rows = vec![
-        ("size".to_owned(), format!("{} × {} px", grouped(info.width.into()), grouped(info.height.into()))),
-        ("resolution".to_owned(), format!("{mpp} µm per pixel{source}")),
-        ("format".to_owned(), format!("{}, {} levels", info.format, info.levels.len())),
-        ("slide digest".to_owned(), nuclei.header().slide.digest.to_string()),
+        (
+            "size".to_owned(),
+            format!(
+                "{} × {} px",
+                grouped(info.width.into()),
+                grouped(info.height.into())
+            ),
+        ),
+        (
+            "resolution".to_owned(),
+            format!("{mpp} µm per pixel{source}"),
+        ),
+        (
+            "format".to_owned(),
+            format!("{}, {}", info.format, counted(info.levels.len(), "level")),
+        ),
+        (
+            "slide digest".to_owned(),
+            nuclei.header().slide.digest.to_string(),
+        ),
         ("worked at".to_owned(), format!("{worked_at} µm per pixel")),
     ];
     if let Some(power) = info.magnification {
         rows.insert(2, ("objective".to_owned(), format!("{power}×")));
     }
     if let Some(mask) = mask {
-        rows.push(("tissue".to_owned(), format!("{:.1} % of the slide", 100.0 * mask.fraction())));
+        rows.push((
+            "tissue".to_owned(),
+            format!("{:.1} % of the slide", 100.0 * mask.fraction()),
+        ));
     }
     if !found.areas.is_empty() {
-        let range = format!("{:.1} to {:.1} µm²", found.quantile(0.25), found.quantile(0.75));
+        let range = format!(
+            "{:.1} to {:.1} µm²",
+            found.quantile(0.25),
+            found.quantile(0.75)
+        );
         rows.push(("middle half of the areas".to_owned(), range));
     }
     let left_out = tally.dropped + tally.repeated + nuclei.dropped();
-    rows.push(("left out".to_owned(), format!("{} without a valid outline", grouped(left_out))));
+    rows.push((
+        "left out".to_owned(),
+        format!("{} without a valid outline", grouped(left_out)),
+    ));
     rows.push(("outlines repaired".to_owned(), grouped(tally.repaired)));
     rows
 }
@@ -306,21 +436,39 @@ mod tests {
     fn a_page_holds_everything_and_stays_small() {
         let (_dir, store) = store();
         let slide = open(&quickstart_slide(), None, &store);
-        let input = In { slide, mask: None, nuclei: instances(&store, 300) };
+        let input = In {
+            slide,
+            mask: None,
+            nuclei: instances(&store, 300),
+        };
         let out = Slide {}.run(input, &mut Ctx::detached(&store)).unwrap();
         let html = String::from_utf8(store.read_blob(&out.report.blob.digest).unwrap()).unwrap();
         assert!(html.len() < 3 << 20, "{} bytes", html.len());
         assert!(html.contains("<dd>300</dd>") && html.contains("2\u{202f}220 × 2\u{202f}967 px"));
         assert!(html.contains("0.499 µm per pixel, from"));
         assert!(!html.contains("src=\"http") && !html.contains("<link"));
-        assert!(store.read_blob(&out.overlay.blob.digest).unwrap().starts_with(b"\x89PNG"));
+        assert!(
+            store
+                .read_blob(&out.overlay.blob.digest)
+                .unwrap()
+                .starts_with(b"\x89PNG")
+        );
     }
 
     #[test]
     fn a_slide_without_nuclei_has_a_page_too() {
         let (_dir, store) = store();
         let slide = open(&quickstart_slide(), None, &store);
-        let out = Slide {}.run(In { slide, mask: None, nuclei: instances(&store, 0) }, &mut Ctx::detached(&store)).unwrap();
+        let out = Slide {}
+            .run(
+                In {
+                    slide,
+                    mask: None,
+                    nuclei: instances(&store, 0),
+                },
+                &mut Ctx::detached(&store),
+            )
+            .unwrap();
         let html = String::from_utf8(store.read_blob(&out.report.blob.digest).unwrap()).unwrap();
         assert!(html.contains("<dd>0</dd>"));
     }

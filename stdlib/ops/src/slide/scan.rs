@@ -50,21 +50,28 @@ impl Listing for Scan {
 
     fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
         let found = self.files(env)?;
-        let opened: Vec<(&Found, Result<Entry, Fault>)> =
-            found.par_iter().map(|file| (file, self.entry(file, env))).collect();
+        let opened: Vec<(&Found, Result<Entry, Fault>)> = found
+            .par_iter()
+            .map(|file| (file, self.entry(file, env)))
+            .collect();
         let all = opened.len();
         let (mut entries, mut unreadable, mut no_mpp) = (Vec::new(), Vec::new(), Vec::new());
         for (file, entry) in opened {
             match entry {
                 Ok(entry) => entries.push(entry),
                 Err(Fault::NoMpp) => no_mpp.push(format!("`{}`", file.shown)),
-                Err(Fault::Unreadable(reason)) => unreadable.push(format!("`{}`: {reason}", file.shown)),
+                Err(Fault::Unreadable(reason)) => {
+                    unreadable.push(format!("`{}`: {reason}", file.shown))
+                }
             }
         }
         if !unreadable.is_empty() {
             return Err(Misfit {
                 code: "slide::unreadable",
-                title: format!("{} of {all} files cannot be read as slides", unreadable.len()),
+                title: format!(
+                    "{} of {all} files cannot be read as slides",
+                    unreadable.len()
+                ),
                 labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
                 help: Some(format!(
                     "repair them, move them away, or narrow the pattern:\n{}",
@@ -73,18 +80,29 @@ impl Listing for Scan {
             });
         }
         if !no_mpp.is_empty() {
-            let have = if no_mpp.len() == 1 { "slide has" } else { "slides have" };
+            let have = if no_mpp.len() == 1 {
+                "slide has"
+            } else {
+                "slides have"
+            };
             let title = if no_mpp.len() == all {
                 format!("{all} {have} no resolution")
             } else {
-                format!("{} of {all} slides {} no resolution", no_mpp.len(), if no_mpp.len() == 1 { "has" } else { "have" })
+                format!(
+                    "{} of {all} slides {} no resolution",
+                    no_mpp.len(),
+                    if no_mpp.len() == 1 { "has" } else { "have" }
+                )
             };
             return Err(Misfit {
                 code: "slide::no_mpp",
                 title,
                 labels: vec![(
                     Origin::Call,
-                    format!("neither in the file nor given here: {}", shortened(&no_mpp, ", ")),
+                    format!(
+                        "neither in the file nor given here: {}",
+                        shortened(&no_mpp, ", ")
+                    ),
                 )],
                 help: Some(format!(
                     "state it, `slide.scan({}, {:?}, mpp: 0.25 mpp)`, or go on without them",
@@ -136,25 +154,44 @@ impl Scan {
         walk(&folder, DEEPEST, &mut paths);
         let mut by_key: BTreeMap<String, Vec<Found>> = BTreeMap::new();
         for path in paths {
-            let Ok(below) = path.strip_prefix(&root) else { continue };
+            let Ok(below) = path.strip_prefix(&root) else {
+                continue;
+            };
             if !matcher.is_match(below) {
                 continue;
             }
-            let key = path.strip_prefix(&folder).unwrap_or(below).with_extension("");
-            let key = key.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+            let key = path
+                .strip_prefix(&folder)
+                .unwrap_or(below)
+                .with_extension("");
+            let key = key
+                .components()
+                .map(|part| part.as_os_str().to_string_lossy())
+                .collect::<Vec<_>>()
+                .join("/");
             let shown = below.to_string_lossy().into_owned();
-            by_key.entry(key.clone()).or_default().push(Found { key, path, shown });
+            by_key
+                .entry(key.clone())
+                .or_default()
+                .push(Found { key, path, shown });
         }
         if by_key.is_empty() {
             return Err(self.nothing(&folder));
         }
         if let Some(same) = by_key.values().find(|same| same.len() > 1) {
             let repeated = by_key.values().filter(|same| same.len() > 1).count();
-            let names = same.iter().map(|file| format!("`{}`", file.shown)).collect::<Vec<_>>().join(" and ");
+            let names = same
+                .iter()
+                .map(|file| format!("`{}`", file.shown))
+                .collect::<Vec<_>>()
+                .join(" and ");
             let title = if repeated == 1 {
                 format!("two slides have the same key `{}`", same[0].key)
             } else {
-                format!("{repeated} keys belong to more than one slide, `{}` among them", same[0].key)
+                format!(
+                    "{repeated} keys belong to more than one slide, `{}` among them",
+                    same[0].key
+                )
             };
             return Err(Misfit {
                 code: "slide::same_key",
@@ -168,13 +205,16 @@ impl Scan {
     }
 
     fn matcher(&self) -> Result<GlobMatcher, Misfit> {
-        let glob = GlobBuilder::new(&self.pattern).literal_separator(true).build();
-        glob.map(|glob| glob.compile_matcher()).map_err(|error| Misfit {
-            code: "slide::bad_pattern",
-            title: format!("`{}` is no pattern", self.pattern),
-            labels: vec![(Origin::Param("pattern".into()), error.kind().to_string())],
-            help: None,
-        })
+        let glob = GlobBuilder::new(&self.pattern)
+            .literal_separator(true)
+            .build();
+        glob.map(|glob| glob.compile_matcher())
+            .map_err(|error| Misfit {
+                code: "slide::bad_pattern",
+                title: format!("`{}` is no pattern", self.pattern),
+                labels: vec![(Origin::Param("pattern".into()), error.kind().to_string())],
+                help: None,
+            })
     }
 
     fn nothing(&self, folder: &Path) -> Misfit {
@@ -189,14 +229,25 @@ impl Scan {
                     })
                     .collect();
                 names.sort();
-                if names.is_empty() { "it is empty".to_owned() } else { format!("it holds {}", shortened(&names, ", ")) }
+                if names.is_empty() {
+                    "it is empty".to_owned()
+                } else {
+                    format!("it holds {}", shortened(&names, ", "))
+                }
             }
         };
         Misfit {
             code: "slide::no_match",
-            title: format!("nothing in `{}` matches `{}`", folder.display(), self.pattern),
+            title: format!(
+                "nothing in `{}` matches `{}`",
+                folder.display(),
+                self.pattern
+            ),
             labels: vec![(Origin::Param("pattern".into()), there)],
-            help: Some(format!("is it the right folder? `--root {}=DIR` binds another", self.root.0)),
+            help: Some(format!(
+                "is it the right folder? `--root {}=DIR` binds another",
+                self.root.0
+            )),
         }
     }
 
@@ -208,8 +259,14 @@ impl Scan {
         let info = slide.info();
         let facts = BTreeMap::from([
             ("mpp".to_owned(), Value::Quantity(slide.mpp()?, Unit::Mpp)),
-            ("width".to_owned(), Value::Quantity(f64::from(info.width), Unit::Px)),
-            ("height".to_owned(), Value::Quantity(f64::from(info.height), Unit::Px)),
+            (
+                "width".to_owned(),
+                Value::Quantity(f64::from(info.width), Unit::Px),
+            ),
+            (
+                "height".to_owned(),
+                Value::Quantity(f64::from(info.height), Unit::Px),
+            ),
             ("content".to_owned(), Value::Str(digest.to_string())),
         ]);
         Ok(Entry {
@@ -225,26 +282,41 @@ impl Scan {
 fn content(path: &Path, env: &ListEnv) -> Result<Blob, StoreError> {
     let own = env.store.digest_of(path, env.rehash)?;
     // MIRAX keeps its pixels in a folder of the file's name, DICOM in the files beside it.
-    let rest = match path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase).as_deref() {
+    let rest = match path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .map(str::to_lowercase)
+        .as_deref()
+    {
         Some("mrxs") => Some(path.with_extension("")),
         Some("dcm") => path.parent().map(Path::to_path_buf),
         _ => None,
     };
-    let Some(rest) = rest.filter(|rest| rest.is_dir()) else { return Ok(own) };
+    let Some(rest) = rest.filter(|rest| rest.is_dir()) else {
+        return Ok(own);
+    };
     let rest = env.store.digest_of(&rest, env.rehash)?;
     let both = format!("{} {}", own.digest, rest.digest);
-    Ok(Blob { digest: Digest::derive("cerb slide files v1", both.as_bytes()), size: own.size })
+    Ok(Blob {
+        digest: Digest::derive("cerb slide files v1", both.as_bytes()),
+        size: own.size,
+    })
 }
 
 /// Returns the folders of a pattern before the first that is not spelled out.
 fn fixed_prefix(pattern: &str) -> PathBuf {
     let folders = pattern.rsplit_once('/').map_or("", |(folders, _)| folders);
-    folders.split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).collect()
+    folders
+        .split('/')
+        .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
+        .collect()
 }
 
 /// Adds the files below a folder, sorted; folders that cannot be read are passed over.
 fn walk(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
@@ -257,7 +329,12 @@ fn walk(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) {
 }
 
 fn shortened(words: &[String], separator: &str) -> String {
-    let mut text = words.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(separator);
+    let mut text = words
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(separator);
     if words.len() > SHOWN {
         text.push_str(&format!("{separator}and {} more", words.len() - SHOWN));
     }
@@ -272,8 +349,17 @@ mod tests {
     fn scan(root: &Path, pattern: &str, mpp: Option<f64>) -> Result<Vec<Entry>, Misfit> {
         let (_dir, store) = store();
         let roots = BTreeMap::from([("data".to_owned(), root.to_path_buf())]);
-        let env = ListEnv { roots: &roots, store: &store, rehash: false };
-        let scan = Scan { root: RootRef("data".into()), pattern: pattern.into(), limit: None, mpp: mpp.map(Mpp) };
+        let env = ListEnv {
+            roots: &roots,
+            store: &store,
+            rehash: false,
+        };
+        let scan = Scan {
+            root: RootRef("data".into()),
+            pattern: pattern.into(),
+            limit: None,
+            mpp: mpp.map(Mpp),
+        };
         scan.list(&env)
     }
 
@@ -291,7 +377,11 @@ mod tests {
     fn keys_are_paths_below_the_fixed_prefix_without_extension() {
         let dir = folder(&["a/x.svs", "a/b/y.svs", "z.svs"]);
         let keys = |pattern: &str| {
-            scan(dir.path(), pattern, None).unwrap().into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+            scan(dir.path(), pattern, None)
+                .unwrap()
+                .into_iter()
+                .map(|entry| entry.key)
+                .collect::<Vec<_>>()
         };
         assert_eq!(keys("a/*.svs"), ["x"]);
         assert_eq!(keys("**/*.svs"), ["a/b/y", "a/x", "z"]);
@@ -315,7 +405,10 @@ mod tests {
     fn two_slides_with_one_key_are_both_named() {
         let dir = folder(&["x.svs", "x.tif"]);
         let misfit = scan(dir.path(), "x.*", None).unwrap_err();
-        assert_eq!((misfit.code, misfit.title.as_str()), ("slide::same_key", "two slides have the same key `x`"));
+        assert_eq!(
+            (misfit.code, misfit.title.as_str()),
+            ("slide::same_key", "two slides have the same key `x`")
+        );
         assert_eq!(misfit.labels[0].1, "matches `x.svs` and `x.tif`");
     }
 
@@ -348,8 +441,16 @@ mod tests {
         let picture = crate::testing::png(64, 64);
         std::fs::write(dir.path().join("flat.png"), picture).unwrap();
         let misfit = scan(dir.path(), "*", None).unwrap_err();
-        assert_eq!((misfit.code, misfit.title.as_str()), ("slide::no_mpp", "1 of 2 slides has no resolution"));
-        assert!(misfit.help.unwrap().starts_with("state it, `slide.scan(data, \"*\", mpp: 0.25 mpp)`"));
+        assert_eq!(
+            (misfit.code, misfit.title.as_str()),
+            ("slide::no_mpp", "1 of 2 slides has no resolution")
+        );
+        assert!(
+            misfit
+                .help
+                .unwrap()
+                .starts_with("state it, `slide.scan(data, \"*\", mpp: 0.25 mpp)`")
+        );
         assert_eq!(scan(dir.path(), "flat.png", Some(0.5)).unwrap().len(), 1);
     }
 

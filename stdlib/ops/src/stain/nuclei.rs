@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports};
+use cerb_image::morphology::{Element, dilate};
 use cerb_image::units::{Mpp, Pixels};
 use cerb_image::{Grid, Maps, MapsHeader, Mask, MaskGeometry};
-use cerb_image::morphology::{Element, dilate};
 use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,11 @@ const OVERVIEW: f64 = 2.0;
 /// The one head of these maps: channels inner and contour.
 pub(crate) const HEAD: &str = "Nuclei-INST";
 /// Staining assumed where there is too little tissue to measure it.
-const USUAL: Normal = Normal { low: 0.08, high: 0.8, threshold: 0.35 };
+const USUAL: Normal = Normal {
+    low: 0.08,
+    high: 0.8,
+    threshold: 0.35,
+};
 
 /// Finds nuclei by their stain, without any weights: dark, blue, and set off from what is around them.
 ///
@@ -42,7 +46,10 @@ pub struct Nuclei {
 
 impl Default for Nuclei {
     fn default() -> Self {
-        Self { at: Mpp(0.5), tile: Pixels(1024) }
+        Self {
+            at: Mpp(0.5),
+            tile: Pixels(1024),
+        }
     }
 }
 
@@ -75,17 +82,35 @@ impl Operator for Nuclei {
             })
         };
         if !(0.25..=1.0).contains(&self.at.0) {
-            return refuse("at", format!("{} mpp is not between 0.25 and 1 mpp", self.at.0), "`at: 0.5 mpp`");
+            return refuse(
+                "at",
+                format!("{} mpp is not between 0.25 and 1 mpp", self.at.0),
+                "`at: 0.5 mpp`",
+            );
         }
         if !(64..=8192).contains(&self.tile.0) {
-            return refuse("tile", format!("{} px is not between 64 and 8192 px", self.tile.0), "`tile: 1024 px`");
+            return refuse(
+                "tile",
+                format!("{} px is not between 64 and 8192 px", self.tile.0),
+                "`tile: 1024 px`",
+            );
         }
         if let Some(own) = inputs.number("slide", "mpp") {
             enlargement(own, self.at.0, false)?;
         }
         let mut facts = Facts::default();
-        facts.set("maps", "mpp", Value::Quantity(self.at.0, Unit::Mpp), Origin::Param("at".into()));
-        facts.set("maps", "heads", Value::List(vec![Value::Str(HEAD.into())]), Origin::Call);
+        facts.set(
+            "maps",
+            "mpp",
+            Value::Quantity(self.at.0, Unit::Mpp),
+            Origin::Param("at".into()),
+        );
+        facts.set(
+            "maps",
+            "heads",
+            Value::List(vec![Value::Str(HEAD.into())]),
+            Origin::Call,
+        );
         Ok(facts)
     }
 
@@ -103,24 +128,49 @@ impl Operator for Nuclei {
         let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
         let scale = slide.scale_at(mpp).map_err(slide_error)?;
         let heads = BTreeMap::from([(HEAD.to_owned(), 2)]);
-        let header = MapsHeader { mpp, scale, width, height, tile, heads, slide: frame(&slide)? };
+        let header = MapsHeader {
+            mpp,
+            scale,
+            width,
+            height,
+            tile,
+            heads,
+            slide: frame(&slide)?,
+        };
         let maps = Maps::writer(ctx.store(), header)?;
         let under = Under::new(mask.as_ref(), scale);
-        let tiles: Vec<Part> = parts(width, height, tile).into_iter().filter(|&part| under.any(part)).collect();
+        let tiles: Vec<Part> = parts(width, height, tile)
+            .into_iter()
+            .filter(|&part| under.any(part))
+            .collect();
         let work = |part: &Part| {
             let values = tile_values(&slide, mpp, *part, tile, &under, &normal)?;
             Ok(maps.put_tile(HEAD, part.y / tile, part.x / tile, &values)?)
         };
         each(ctx, &tiles, "tile", work, |_, ()| Ok(()))?;
-        Ok(Out { maps: maps.finish()? })
+        Ok(Out {
+            maps: maps.finish()?,
+        })
     }
 }
 
 /// Returns the tile's values, `[tile, tile, 2]`, from the tile and what surrounds it.
-fn tile_values(slide: &Slide, mpp: f64, part: Part, tile: u32, under: &Under, normal: &Normal) -> Result<Vec<f32>, OpError> {
+fn tile_values(
+    slide: &Slide,
+    mpp: f64,
+    part: Part,
+    tile: u32,
+    under: &Under,
+    normal: &Normal,
+) -> Result<Vec<f32>, OpError> {
     let side = tile + 2 * REACH;
-    let (x, y) = (i64::from(part.x) - i64::from(REACH), i64::from(part.y) - i64::from(REACH));
-    let image = slide.read_at(mpp, x, y, side, side, &options(false)).map_err(slide_error)?;
+    let (x, y) = (
+        i64::from(part.x) - i64::from(REACH),
+        i64::from(part.y) - i64::from(REACH),
+    );
+    let image = slide
+        .read_at(mpp, x, y, side, side, &options(false))
+        .map_err(slide_error)?;
     let all = (0..i64::from(side)).flat_map(|j| (0..i64::from(side)).map(move |i| (i, j)));
     let keep: Vec<bool> = all.map(|(i, j)| under.holds(x + i, y + j)).collect();
     let (inner, contour) = nuclei(&image, normal, &keep);
@@ -142,12 +192,24 @@ fn measure(slide: &Slide, mask: Option<&Mask>, ctx: &mut Ctx) -> Result<Option<N
     let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
     let under = Under::new(mask, slide.scale_at(mpp).map_err(slide_error)?);
     let side = side_at(slide, mpp)?;
-    let covered: Vec<Part> = parts(width, height, side).into_iter().filter(|&part| under.any(part)).collect();
+    let covered: Vec<Part> = parts(width, height, side)
+        .into_iter()
+        .filter(|&part| under.any(part))
+        .collect();
     let mut amounts = Amounts::new();
     let work = |part: &Part| {
-        let image = slide.read_at(mpp, part.x.into(), part.y.into(), part.width, part.height, &options(false));
+        let image = slide.read_at(
+            mpp,
+            part.x.into(),
+            part.y.into(),
+            part.width,
+            part.height,
+            &options(false),
+        );
         let mut own = Amounts::new();
-        own.add(&image.map_err(slide_error)?, |x, y| under.holds(i64::from(part.x + x), i64::from(part.y + y)));
+        own.add(&image.map_err(slide_error)?, |x, y| {
+            under.holds(i64::from(part.x + x), i64::from(part.y + y))
+        });
         Ok(own)
     };
     each(ctx, &covered, "part", work, |_, own| {
@@ -170,8 +232,14 @@ mod tests {
     use crate::testing::{open, painted_slide, quickstart_slide, store};
 
     fn run(tile: u32, slide: Slide, store: &cerb_store::Store) -> Maps {
-        let operator = Nuclei { at: Mpp(0.5), tile: Pixels(tile) };
-        operator.run(In { slide, mask: None }, &mut Ctx::detached(store)).unwrap().maps
+        let operator = Nuclei {
+            at: Mpp(0.5),
+            tile: Pixels(tile),
+        };
+        operator
+            .run(In { slide, mask: None }, &mut Ctx::detached(store))
+            .unwrap()
+            .maps
     }
 
     #[test]
@@ -183,13 +251,19 @@ mod tests {
         let read = |maps: &Maps| maps.window(HEAD, 0, 0, 2216, 1500).unwrap().data;
         let (one, other) = (read(&one), read(&other));
         assert!(one.iter().any(|&v| v > 0.5));
-        assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert!(
+            one.iter()
+                .zip(&other)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+        );
     }
 
     #[test]
     fn a_blank_slide_has_no_nuclei() {
         let (dir, store) = store();
-        let slide = painted_slide(dir.path(), &store, 0.5, (600, 500), |x, y| [244 - ((x * 7 + y * 13) % 5) as u8; 3]);
+        let slide = painted_slide(dir.path(), &store, 0.5, (600, 500), |x, y| {
+            [244 - ((x * 7 + y * 13) % 5) as u8; 3]
+        });
         assert_eq!(run(256, slide, &store).stored_tiles(), 0);
     }
 
@@ -198,11 +272,28 @@ mod tests {
         let (_dir, store) = store();
         let slide = open(&quickstart_slide(), None, &store);
         let scale = slide.scale_at(8.0).unwrap();
-        let mut mask = Mask::new(138, 185, MaskGeometry { mpp: 8.0, scale, slide: [2220, 2967] });
+        let mut mask = Mask::new(
+            138,
+            185,
+            MaskGeometry {
+                mpp: 8.0,
+                scale,
+                slide: [2220, 2967],
+            },
+        );
         for (x, y) in (40..80).flat_map(|y| (20..70).map(move |x| (x, y))) {
             mask.set(x, y, true);
         }
-        let maps = Nuclei::default().run(In { slide, mask: Some(mask) }, &mut Ctx::detached(&store)).unwrap().maps;
+        let maps = Nuclei::default()
+            .run(
+                In {
+                    slide,
+                    mask: Some(mask),
+                },
+                &mut Ctx::detached(&store),
+            )
+            .unwrap()
+            .maps;
         let inside = maps.window(HEAD, 320, 640, 800, 640).unwrap();
         assert!(inside.data.iter().any(|&v| v > 0.5));
         let left = maps.window(HEAD, 0, 0, 300, 2961).unwrap();
@@ -211,8 +302,14 @@ mod tests {
 
     #[test]
     fn other_resolutions_are_refused() {
-        let coarse = Nuclei { at: Mpp(2.0), ..Nuclei::default() };
-        assert_eq!(coarse.check(&Facts::default()).unwrap_err().code, "stain::out_of_range");
+        let coarse = Nuclei {
+            at: Mpp(2.0),
+            ..Nuclei::default()
+        };
+        assert_eq!(
+            coarse.check(&Facts::default()).unwrap_err().code,
+            "stain::out_of_range"
+        );
         let known = Nuclei::default().check(&Facts::default()).unwrap();
         assert_eq!(known.number("maps", "mpp"), Some(0.5));
     }

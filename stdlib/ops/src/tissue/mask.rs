@@ -40,7 +40,11 @@ pub struct Tissue {
 
 impl Default for Tissue {
     fn default() -> Self {
-        Self { at: Mpp(8.0), min_area: SquareMicrons(10_000.0), max_hole: SquareMicrons(10_000.0) }
+        Self {
+            at: Mpp(8.0),
+            min_area: SquareMicrons(10_000.0),
+            max_hole: SquareMicrons(10_000.0),
+        }
     }
 }
 
@@ -68,12 +72,20 @@ impl Operator for Tissue {
             return Err(Misfit {
                 code: "tissue::too_fine",
                 title: "tissue is looked for at a coarse resolution".into(),
-                labels: vec![(Origin::Param("at".into()), format!("{} mpp is finer than the slide, {own}", self.at.0))],
+                labels: vec![(
+                    Origin::Param("at".into()),
+                    format!("{} mpp is finer than the slide, {own}", self.at.0),
+                )],
                 help: Some("leave it at 8 mpp: `at: 8 mpp`".into()),
             });
         }
         let mut facts = Facts::default();
-        facts.set("mask", "mpp", Value::Quantity(self.at.0, Unit::Mpp), Origin::Param("at".into()));
+        facts.set(
+            "mask",
+            "mpp",
+            Value::Quantity(self.at.0, Unit::Mpp),
+            Origin::Param("at".into()),
+        );
         Ok(facts)
     }
 
@@ -86,25 +98,49 @@ impl Operator for Tissue {
         let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
         let mut saturation = Grid::filled(width as usize, height as usize, 0u8);
         let read = |part: &crate::reading::Part| {
-            let image = slide.read_at(mpp, part.x.into(), part.y.into(), part.width, part.height, &options(false));
+            let image = slide.read_at(
+                mpp,
+                part.x.into(),
+                part.y.into(),
+                part.width,
+                part.height,
+                &options(false),
+            );
             Ok((*part, saturations(&image.map_err(slide_error)?)))
         };
-        each(ctx, &parts(width, height, side_at(&slide, mpp)?), "part", read, |_, (part, values)| {
-            for (y, row) in values.chunks_exact(part.width as usize).enumerate() {
-                let from = part.x as usize;
-                saturation.row_mut(part.y as usize + y)[from..from + row.len()].copy_from_slice(row);
-            }
-            Ok(())
-        })?;
+        each(
+            ctx,
+            &parts(width, height, side_at(&slide, mpp)?),
+            "part",
+            read,
+            |_, (part, values)| {
+                for (y, row) in values.chunks_exact(part.width as usize).enumerate() {
+                    let from = part.x as usize;
+                    saturation.row_mut(part.y as usize + y)[from..from + row.len()]
+                        .copy_from_slice(row);
+                }
+                Ok(())
+            },
+        )?;
         let info = slide.info();
         let scale = slide.scale_at(mpp).map_err(slide_error)?;
-        let geometry = MaskGeometry { mpp, scale, slide: [info.width.into(), info.height.into()] };
+        let geometry = MaskGeometry {
+            mpp,
+            scale,
+            slide: [info.width.into(), info.height.into()],
+        };
         let mask = Mask::from_grid(&self.tissue(&saturation), geometry);
         let share = mask.fraction();
         if share > 0.95 {
-            ctx.note(format!("{:.0} % of the slide is taken for tissue: was it cut from a larger one?", 100.0 * share));
+            ctx.note(format!(
+                "{:.0} % of the slide is taken for tissue: was it cut from a larger one?",
+                100.0 * share
+            ));
         } else if share < 0.001 {
-            ctx.note(format!("{:.2} % of the slide is tissue: it is blank, or nearly so", 100.0 * share));
+            ctx.note(format!(
+                "{:.2} % of the slide is tissue: it is blank, or nearly so",
+                100.0 * share
+            ));
         }
         Ok(Out { mask })
     }
@@ -123,7 +159,8 @@ impl Tissue {
 
 fn threshold(saturation: &Grid<u8>) -> u8 {
     let otsu = otsu::threshold(&otsu::histogram(saturation.data.iter().copied()));
-    otsu.unwrap_or(u8::MAX).clamp(LEAST_SATURATION, ENOUGH_SATURATION)
+    otsu.unwrap_or(u8::MAX)
+        .clamp(LEAST_SATURATION, ENOUGH_SATURATION)
 }
 
 /// Returns the saturation of each pixel as in HSV, of 255; black pixels have none.
@@ -132,7 +169,11 @@ fn saturations(image: &Rgb8) -> Vec<u8> {
         .pixels()
         .map(|[r, g, b]| {
             let (high, low) = (r.max(g).max(b), r.min(g).min(b));
-            if high < BLACK { 0 } else { ((u32::from(high - low) * 255 + u32::from(high) / 2) / u32::from(high)) as u8 }
+            if high < BLACK {
+                0
+            } else {
+                ((u32::from(high - low) * 255 + u32::from(high) / 2) / u32::from(high)) as u8
+            }
         })
         .collect()
 }
@@ -159,36 +200,62 @@ mod tests {
     use crate::testing::{open, painted_slide, quickstart_slide, store};
 
     fn run(tissue: &Tissue, slide: Slide, store: &cerb_store::Store) -> Mask {
-        tissue.run(In { slide }, &mut Ctx::detached(store)).unwrap().mask
+        tissue
+            .run(In { slide }, &mut Ctx::detached(store))
+            .unwrap()
+            .mask
     }
 
     fn noise(x: u32, y: u32) -> u8 {
-        (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503)).wrapping_mul(2_246_822_519).rotate_right(13) as u8 % 6
+        (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(40_503))
+            .wrapping_mul(2_246_822_519)
+            .rotate_right(13) as u8
+            % 6
     }
 
     #[test]
     fn tissue_is_found_small_pieces_go_and_holes_close() {
         let (dir, store) = store();
         let slide = painted_slide(dir.path(), &store, 2.0, (800, 800), |x, y| {
-            let within = |cx: i64, cy: i64, r: i64| (i64::from(x) - cx).pow(2) + (i64::from(y) - cy).pow(2) < r * r;
+            let within = |cx: i64, cy: i64, r: i64| {
+                (i64::from(x) - cx).pow(2) + (i64::from(y) - cy).pow(2) < r * r
+            };
             let pink = (within(400, 400, 200) && !within(400, 400, 15)) || within(750, 50, 10);
-            if pink { [220, 120, 180] } else { [245 - noise(x, y), 245, 245] }
+            if pink {
+                [220, 120, 180]
+            } else {
+                [245 - noise(x, y), 245, 245]
+            }
         });
         let mask = run(&Tissue::default(), slide, &store);
         assert_eq!((mask.width(), mask.height()), (200, 200));
         assert!(mask.get(100, 100), "the hole is closed");
         assert!(!mask.get(187, 12), "the speck is gone");
         let expected = std::f64::consts::PI * 0.0625;
-        assert!((mask.fraction() - expected).abs() < 0.01, "{}", mask.fraction());
+        assert!(
+            (mask.fraction() - expected).abs() < 0.01,
+            "{}",
+            mask.fraction()
+        );
     }
 
     #[test]
     fn a_blank_slide_has_no_tissue() {
         let (dir, store) = store();
         for base in [255, 244, 228] {
-            let slide = painted_slide(dir.path(), &store, 2.0, (400 + u32::from(base), 400), |x, y| {
-                [base - noise(x, y), base - noise(y, x), base - noise(x + 9, y)]
-            });
+            let slide = painted_slide(
+                dir.path(),
+                &store,
+                2.0,
+                (400 + u32::from(base), 400),
+                |x, y| {
+                    [
+                        base - noise(x, y),
+                        base - noise(y, x),
+                        base - noise(x + 9, y),
+                    ]
+                },
+            );
             assert_eq!(run(&Tissue::default(), slide, &store).count(), 0);
         }
     }
@@ -197,7 +264,11 @@ mod tests {
     fn a_slide_full_of_tissue_is_all_tissue() {
         let (dir, store) = store();
         let slide = painted_slide(dir.path(), &store, 2.0, (400, 400), |x, y| {
-            if (x / 60 + y / 60) % 2 == 0 { [230, 190, 215] } else { [150, 60, 130] }
+            if (x / 60 + y / 60) % 2 == 0 {
+                [230, 190, 215]
+            } else {
+                [150, 60, 130]
+            }
         });
         assert!(run(&Tissue::default(), slide, &store).fraction() > 0.99);
     }
@@ -213,8 +284,16 @@ mod tests {
     #[test]
     fn a_mask_finer_than_the_slide_is_refused() {
         let mut facts = Facts::default();
-        facts.set("slide", "mpp", Value::Quantity(0.5, Unit::Mpp), Origin::Source);
-        let fine = Tissue { at: Mpp(0.25), ..Tissue::default() };
+        facts.set(
+            "slide",
+            "mpp",
+            Value::Quantity(0.5, Unit::Mpp),
+            Origin::Source,
+        );
+        let fine = Tissue {
+            at: Mpp(0.25),
+            ..Tissue::default()
+        };
         assert_eq!(fine.check(&facts).unwrap_err().code, "tissue::too_fine");
         let known = Tissue::default().check(&facts).unwrap();
         assert_eq!(known.number("mask", "mpp"), Some(8.0));

@@ -1,5 +1,9 @@
 //! The quickstart's chain of operators on a slide, and where oracles and data are.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test program uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses its part"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,18 +40,45 @@ pub fn chain(path: &Path) -> Chain {
     let stored = Stored::source("Slide", path.to_path_buf(), content.size, fields);
     let slide = <Slide as Artifact>::open(&stored, &store).unwrap();
     let ctx = &mut Ctx::detached(&store);
-    let mask = tissue::mask::Tissue::default().run(tissue::mask::In { slide: slide.clone() }, ctx).unwrap().mask;
-    let input = stain::nuclei::In { slide: slide.clone(), mask: Some(mask.clone()) };
-    let maps = stain::nuclei::Nuclei::default().run(input, ctx).unwrap().maps;
+    let mask = tissue::mask::Tissue::default()
+        .run(
+            tissue::mask::In {
+                slide: slide.clone(),
+            },
+            ctx,
+        )
+        .unwrap()
+        .mask;
+    let input = stain::nuclei::In {
+        slide: slide.clone(),
+        mask: Some(mask.clone()),
+    };
+    let maps = stain::nuclei::Nuclei::default()
+        .run(input, ctx)
+        .unwrap()
+        .maps;
     // As the quickstart says it: `instances.nuclei(maps, min_area: 20 px2)`.
-    let operator: instances::nuclei::Nuclei = serde_json::from_str(r#"{ "min_area": 20 }"#).unwrap();
-    let nuclei = operator.run(instances::nuclei::In { maps }, ctx).unwrap().nuclei;
-    Chain { folder, store, slide, mask, nuclei }
+    let operator: instances::nuclei::Nuclei =
+        serde_json::from_str(r#"{ "min_area": 20 }"#).unwrap();
+    let nuclei = operator
+        .run(instances::nuclei::In { maps }, ctx)
+        .unwrap()
+        .nuclei;
+    Chain {
+        folder,
+        store,
+        slide,
+        mask,
+        nuclei,
+    }
 }
 
 /// Says by name that a test was skipped; fails where everything must be there.
 pub fn skip(test: &str, why: &str, variable: &str) {
-    assert!(std::env::var(variable).as_deref() != Ok("1"), "{test}: {why}");
+    assert!(
+        std::env::var(variable).as_deref() != Ok("1"),
+        "{test}: {why}"
+    );
     println!("skipped: {test}: {why}");
 }
 
@@ -58,6 +89,10 @@ pub fn python(test: &str) -> Option<PathBuf> {
     if python.is_file() {
         return Some(python);
     }
-    skip(test, "no Python with tests/oracles/requirements.txt (CERB_PYTHON)", "CERB_REQUIRE_ORACLES");
+    skip(
+        test,
+        "no Python with tests/oracles/requirements.txt (CERB_PYTHON)",
+        "CERB_REQUIRE_ORACLES",
+    );
     None
 }
