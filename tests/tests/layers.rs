@@ -1,4 +1,5 @@
 //! The rooms of the house: who may import whom, and the rules every source file keeps.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use std::collections::{BTreeMap, BTreeSet};
 

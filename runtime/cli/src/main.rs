@@ -1,7 +1,5 @@
 //! The `cerb` binary: arguments, environment, terminal, exit code.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may fail loudly"))]
-
 mod args;
 mod commands;
 mod drawing;

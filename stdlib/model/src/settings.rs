@@ -81,7 +81,7 @@ impl ModelSettings {
                 self.mpp
             ));
         }
-        if self.input == 0 || self.input % 16 != 0 || self.input > 1 << 14 {
+        if self.input == 0 || !self.input.is_multiple_of(16) || self.input > 1 << 14 {
             return Err(format!(
                 "the input patch is {} px, it must be a multiple of 16 px",
                 self.input

@@ -1,4 +1,5 @@
 //! Weights that cannot be used are refused with a message that names the fault, and never with a panic.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use std::fs;
 use std::io::Write;

@@ -360,7 +360,7 @@ impl<R: Read> Machine<R> {
     }
 
     fn pairs(&self, items: Vec<Value>) -> Step<Vec<(Value, Value)>> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return bad("the pickle has a key without a value");
         }
         Ok(items
