@@ -60,9 +60,7 @@ impl Listing for Scan {
             match entry {
                 Ok(entry) => entries.push(entry),
                 Err(Fault::NoMpp) => no_mpp.push(format!("`{}`", file.shown)),
-                Err(Fault::Unreadable(reason)) => {
-                    unreadable.push(format!("`{}`: {reason}", file.shown))
-                }
+                Err(Fault::Unreadable(reason)) => unreadable.push(file.says(&reason)),
             }
         }
         if !unreadable.is_empty() {
@@ -119,6 +117,16 @@ struct Found {
     key: String,
     path: PathBuf,
     shown: String,
+}
+
+impl Found {
+    /// Says why the file cannot be used, naming it once and as the user does.
+    fn says(&self, reason: &str) -> String {
+        match reason.strip_prefix(&format!("`{}` ", self.path.display())) {
+            Some(rest) => format!("`{}` {rest}", self.shown),
+            None => format!("`{}`: {reason}", self.shown),
+        }
+    }
 }
 
 enum Fault {
@@ -430,7 +438,11 @@ mod tests {
         let misfit = scan(dir.path(), "*.svs", None).unwrap_err();
         assert_eq!(misfit.title, "3 of 4 files cannot be read as slides");
         let help = misfit.help.unwrap();
-        for name in ["`empty.svs`: ", "`text.svs`: ", "`cut.svs`: "] {
+        for name in [
+            "`empty.svs` is not a slide",
+            "`text.svs` is not a slide",
+            "`cut.svs` is damaged",
+        ] {
             assert!(help.contains(name), "{help}");
         }
     }
