@@ -115,3 +115,47 @@ fn lints_are_expected_with_a_reason_and_never_allowed() {
         "use #[expect(lint, reason = …)]: {wrong:#?}"
     );
 }
+
+/// What `cargo tree` prints for these arguments: one package with its features a line.
+fn tree(arguments: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let out = std::process::Command::new(cargo)
+        .current_dir(root())
+        .args(["tree", "--offline", "--prefix", "none"])
+        .args(["--format", "{p} [{f}]"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    said.lines()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .collect()
+}
+
+#[test]
+fn burn_is_compiled_once_for_running_and_testing() {
+    let name = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    let below: BTreeSet<String> = tree(&["-p", "burn", "-e", "normal,build"])
+        .iter()
+        .map(|line| name(line))
+        .collect();
+    assert!(below.iter().any(|line| line.starts_with("burn-flex ")));
+    let of_burn = |lines: BTreeSet<String>| -> BTreeSet<String> {
+        lines
+            .into_iter()
+            .filter(|line| below.contains(&name(line)))
+            .collect()
+    };
+    let run = of_burn(tree(&["--workspace", "-e", "normal,build"]));
+    let test = of_burn(tree(&["--workspace", "-e", "all"]));
+    let differ: Vec<&String> = run.symmetric_difference(&test).collect();
+    assert!(
+        differ.is_empty(),
+        "`cargo run` and `cargo test --workspace` build these with other features, and so Burn twice; name the features in stdlib/model/Cargo.toml: {differ:#?}"
+    );
+}
