@@ -87,7 +87,7 @@ impl Running {
     fn words(&self) -> String {
         let took = self.began.elapsed().as_secs_f64();
         if self.total == 0 {
-            return terminal::duration(self.began.elapsed());
+            return "at work".to_owned();
         }
         let counts = format!(
             "{}/{} {}",
@@ -304,7 +304,8 @@ fn label_of(running: &Running) -> String {
 }
 
 fn bar(node: &str, expected: u64, paint: Paint) -> ProgressBar {
-    let bar = ProgressBar::new(expected * STEPS);
+    // Hidden until it joins the others; a bar of its own would leave a line behind.
+    let bar = ProgressBar::with_draw_target(Some(expected * STEPS), ProgressDrawTarget::hidden());
     let template = if paint.is_on() {
         "  {prefix:24!} {bar:24.cyan/dim} {msg}"
     } else {
