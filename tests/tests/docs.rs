@@ -1,7 +1,8 @@
 //! Pipelines in documents: every one is checked with the operators there are, so that none goes stale.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
@@ -223,4 +224,67 @@ fn the_pipelines_people_run_check() {
             panic!("\n{message}");
         }
     }
+}
+
+/// The literals `"family::name"` in a source text: codes of errors are written so, and nothing else is.
+fn codes(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let word = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    text.split('"')
+        .filter_map(|literal| literal.split_once("::"))
+        .filter(move |code| word(code.0) && word(code.1))
+}
+
+/// The pages that a Markdown file links to, as its links are written.
+fn links(text: &str) -> BTreeSet<String> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|link| link.ends_with(".md") && !link.contains("://"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_error_code_has_a_page() {
+    let mut found = BTreeSet::new();
+    for room in ["lang", "runtime", "stdlib"] {
+        for path in files(&root().join(room), &[".rs"]) {
+            let within = path.strip_prefix(root()).unwrap();
+            if within.components().any(|part| part.as_os_str() == "src") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.extend(codes(&text).map(|(family, name)| format!("{family}/{name}.md")));
+            }
+        }
+    }
+    assert!(found.len() > 50, "the codes are written in another way now");
+    let pages = root().join("docs/errors");
+    found.retain(|page| !pages.join(page).exists());
+    assert!(found.is_empty(), "docs/errors lacks {found:?}");
+}
+
+#[test]
+fn the_index_of_errors_lists_every_page_and_no_other() {
+    let folder = root().join("docs/errors");
+    let pages: BTreeSet<String> = files(&folder, &[".md"])
+        .iter()
+        .map(|page| page.strip_prefix(&folder).unwrap())
+        .filter(|page| *page != Path::new("README.md"))
+        .map(|page| page.to_string_lossy().into_owned())
+        .collect();
+    let index = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    assert_eq!(links(&index), pages);
+}
+
+#[test]
+fn the_summary_links_to_pages_that_exist() {
+    let docs = root().join("docs");
+    let mut linked = links(&std::fs::read_to_string(docs.join("SUMMARY.md")).unwrap());
+    assert!(!linked.is_empty());
+    linked.retain(|page| !docs.join(page).is_file());
+    assert!(linked.is_empty(), "docs/SUMMARY.md links to {linked:?}");
 }
