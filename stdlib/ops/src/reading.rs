@@ -121,9 +121,21 @@ pub(crate) fn each<I: Sync, T: Send>(
     items: &[I],
     unit: &str,
     work: impl Fn(&I) -> Result<T, OpError> + Sync,
-    mut take: impl FnMut(&mut Ctx, T) -> Result<(), OpError>,
+    take: impl FnMut(&mut Ctx, T) -> Result<(), OpError>,
 ) -> Result<(), OpError> {
     let threads = ctx.threads();
+    each_by(threads, ctx, items, unit, work, take)
+}
+
+/// As [`each`], with a number of threads of its own.
+pub(crate) fn each_by<I: Sync, T: Send>(
+    threads: usize,
+    ctx: &mut Ctx,
+    items: &[I],
+    unit: &str,
+    work: impl Fn(&I) -> Result<T, OpError> + Sync,
+    mut take: impl FnMut(&mut Ctx, T) -> Result<(), OpError>,
+) -> Result<(), OpError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| OpError::Resources(error.to_string()))?;
     let stopped = ctx.stopper();

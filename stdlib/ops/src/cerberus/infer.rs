@@ -12,7 +12,7 @@ use cerb_slide::{Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{frame, slide_error};
+use crate::reading::{each_by, frame, slide_error};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
@@ -109,8 +109,9 @@ impl Operator for Infer {
     }
 
     fn needs(&self) -> Needs {
-        // Weights, and the maps of one patch at full resolution: half a gigabyte each, and room.
-        Needs::all_cores().memory(2 << 30).gpu()
+        // The weights, and half a gigabyte for each window that is being looked at.
+        let windows = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        Needs::all_cores().memory((1 + windows) << 29).gpu()
     }
 
     fn run(&self, In { model, slide, grid }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -147,12 +148,29 @@ impl Operator for Infer {
             grid: &grid,
             names,
             options: self.options(),
-            per_tile,
         };
-        let mut done = 0;
-        for (&(row, col), cells) in &by_tile(&grid, per_tile) {
-            work.tile(&maps, (row, col), cells, ctx, &mut done)?;
-        }
+        // One device answers one question at a time; cores look at a window each.
+        let threads = match device {
+            cerb_model::DeviceChoice::Cpu => ctx.threads(),
+            cerb_model::DeviceChoice::Cuda => 1,
+        };
+        let cells = by_tile(&grid, per_tile);
+        let mut tile = Tile::new(header.output, per_tile);
+        each_by(
+            threads,
+            ctx,
+            &cells,
+            "patch",
+            |&cell| Ok((cell, work.window(cell)?)),
+            |_, (cell, said)| {
+                if tile.place != tile.place_of(cell) {
+                    tile.store(&maps)?;
+                }
+                tile.add(cell, said);
+                Ok(())
+            },
+        )?;
+        tile.store(&maps)?;
         Ok(Out {
             maps: maps.finish()?,
         })
@@ -286,16 +304,63 @@ fn model_error(error: ModelError) -> OpError {
     }
 }
 
-/// Groups windows by the stored tile that holds their output, row after row.
-fn by_tile(grid: &PatchGrid, per_tile: u32) -> BTreeMap<(u32, u32), Vec<Cell>> {
-    let mut tiles: BTreeMap<(u32, u32), Vec<Cell>> = BTreeMap::new();
-    for &cell in &grid.cells {
-        tiles
-            .entry((cell.row / per_tile, cell.col / per_tile))
-            .or_default()
-            .push(cell);
+/// Lists windows so that those of one stored tile follow each other.
+fn by_tile(grid: &PatchGrid, per_tile: u32) -> Vec<Cell> {
+    let mut cells = grid.cells.clone();
+    cells.sort_by_key(|cell| (cell.row / per_tile, cell.col / per_tile, *cell));
+    cells
+}
+
+/// What one head says of a window: its name, channels, and `[output, output, channels]` values.
+type Said = (String, usize, Vec<f32>);
+
+/// The stored tile that is being filled.
+struct Tile {
+    output: usize,
+    per_tile: u32,
+    place: (u32, u32),
+    heads: BTreeMap<String, Vec<f32>>,
+}
+
+impl Tile {
+    fn new(output: u32, per_tile: u32) -> Self {
+        Self {
+            output: output as usize,
+            per_tile,
+            place: (0, 0),
+            heads: BTreeMap::new(),
+        }
     }
-    tiles
+
+    fn place_of(&self, cell: Cell) -> (u32, u32) {
+        (cell.row / self.per_tile, cell.col / self.per_tile)
+    }
+
+    fn add(&mut self, cell: Cell, said: Vec<Said>) {
+        self.place = self.place_of(cell);
+        let side = self.per_tile as usize * self.output;
+        let x = (cell.col % self.per_tile) as usize * self.output;
+        let y = (cell.row % self.per_tile) as usize * self.output;
+        for (name, channels, values) in said {
+            let tile = self
+                .heads
+                .entry(name)
+                .or_insert_with(|| vec![0.0; side * side * channels]);
+            for (j, line) in values.chunks_exact(self.output * channels).enumerate() {
+                let to = ((y + j) * side + x) * channels;
+                tile[to..to + line.len()].copy_from_slice(line);
+            }
+        }
+    }
+
+    /// Stores what there is and starts anew.
+    fn store(&mut self, maps: &MapsWriter) -> Result<(), OpError> {
+        let (row, col) = self.place;
+        for (name, values) in std::mem::take(&mut self.heads) {
+            maps.put_tile(&name, row, col, &values)?;
+        }
+        Ok(())
+    }
 }
 
 /// What every window needs.
@@ -305,48 +370,11 @@ struct Work<'a> {
     grid: &'a PatchGrid,
     names: Vec<String>,
     options: ReadOptions,
-    per_tile: u32,
 }
 
 impl Work<'_> {
-    /// Runs the windows of one stored tile and stores it.
-    fn tile(
-        &self,
-        maps: &MapsWriter,
-        (row, col): (u32, u32),
-        cells: &[Cell],
-        ctx: &mut Ctx,
-        done: &mut u64,
-    ) -> Result<(), OpError> {
-        let output = self.grid.header.output as usize;
-        let side = self.per_tile as usize * output;
-        let mut tiles: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-        for cell in cells {
-            ctx.check()?;
-            let (x, y) = (
-                (cell.col % self.per_tile) as usize * output,
-                (cell.row % self.per_tile) as usize * output,
-            );
-            for (name, channels, values) in self.window(*cell)? {
-                let tile = tiles
-                    .entry(name)
-                    .or_insert_with(|| vec![0.0; side * side * channels]);
-                for (j, line) in values.chunks_exact(output * channels).enumerate() {
-                    let to = ((y + j) * side + x) * channels;
-                    tile[to..to + line.len()].copy_from_slice(line);
-                }
-            }
-            *done += 1;
-            ctx.progress(*done, self.grid.cells.len() as u64, "patch");
-        }
-        tiles
-            .iter()
-            .try_for_each(|(name, values)| maps.put_tile(name, row, col, values))?;
-        Ok(())
-    }
-
-    /// Runs one window: name, channels and `[output, output, channels]` values of each head.
-    fn window(&self, cell: Cell) -> Result<Vec<(String, usize, Vec<f32>)>, OpError> {
+    /// Runs one window.
+    fn window(&self, cell: Cell) -> Result<Vec<Said>, OpError> {
         let header = &self.grid.header;
         let (x, y) = self.grid.input_origin(cell);
         let image = self
