@@ -31,7 +31,12 @@ pub struct Failure {
 
 enum What {
     Pipeline(Box<Diagnostics>),
-    Message { title: String, help: Option<String> },
+    Message {
+        /// Stable, with a page of its own; a mistake in the call has none.
+        code: Option<&'static str>,
+        title: String,
+        help: Option<String>,
+    },
 }
 
 impl Failure {
@@ -40,6 +45,7 @@ impl Failure {
         Failure {
             exit: exit::WRONG_CALL,
             what: What::Message {
+                code: None,
                 title: title.into(),
                 help: Some(help.into()),
             },
@@ -51,6 +57,7 @@ impl Failure {
         Failure {
             exit: exit::FAILED,
             what: What::Message {
+                code: None,
                 title: title.into(),
                 help,
             },
@@ -66,6 +73,14 @@ impl Failure {
             Some((title, help)) => Failure::surroundings(title, Some(help.to_owned())),
             None => Failure::surroundings(text, None),
         }
+    }
+
+    /// Adds the code that `cerb explain` knows it by.
+    fn coded(mut self, stable: &'static str) -> Failure {
+        if let What::Message { code, .. } = &mut self.what {
+            *code = Some(stable);
+        }
+        self
     }
 
     /// Returns a failure of ours: exit code 70.
@@ -85,7 +100,9 @@ impl Failure {
                 .iter()
                 .map(|one| diagnostic_json(one, &all.sources))
                 .collect(),
-            What::Message { title, help } => json!([{ "title": title, "help": help }]),
+            What::Message { code, title, help } => {
+                json!([{ "code": code, "title": title, "help": help }])
+            }
         }
     }
 
@@ -101,7 +118,10 @@ impl Failure {
                         .trim_end()
                 );
             }
-            What::Message { title, help } => {
+            What::Message { code, title, help } => {
+                if let Some(code) = code {
+                    eprintln!("{code}\n");
+                }
                 eprintln!("  {} {title}", paint.bad("×"));
                 for line in help.iter().flat_map(|help| help.lines()) {
                     eprintln!("  {} {line}", paint.name("help:"));
@@ -142,7 +162,7 @@ impl From<Diagnostics> for Failure {
 
 impl From<cerb_store::StoreError> for Failure {
     fn from(error: cerb_store::StoreError) -> Failure {
-        Failure::titled(&error.to_string())
+        Failure::titled(&error.to_string()).coded("store::failed")
     }
 }
 
@@ -150,7 +170,7 @@ impl From<cerb_engine::EngineError> for Failure {
     fn from(error: cerb_engine::EngineError) -> Failure {
         Failure {
             exit: error.exit_code(),
-            ..Failure::titled(&error.to_string())
+            ..Failure::titled(&error.to_string()).coded(error.code())
         }
     }
 }

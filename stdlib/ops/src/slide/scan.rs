@@ -122,9 +122,17 @@ struct Found {
 impl Found {
     /// Says why the file cannot be used, naming it once and as the user does.
     fn says(&self, reason: &str) -> String {
-        match reason.strip_prefix(&format!("`{}` ", self.path.display())) {
-            Some(rest) => format!("`{}` {rest}", self.shown),
-            None => format!("`{}`: {reason}", self.shown),
+        // A reason begins with the path as it was opened, which may be written with a `./`.
+        let named = reason
+            .strip_prefix('`')
+            .and_then(|rest| rest.split_once("` "));
+        match named {
+            Some((path, rest))
+                if Path::new(path).ends_with(&self.shown) || Path::new(path) == self.path =>
+            {
+                format!("`{}` {rest}", self.shown)
+            }
+            _ => format!("`{}`: {reason}", self.shown),
         }
     }
 }
