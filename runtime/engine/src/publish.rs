@@ -143,27 +143,29 @@ pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
     fs::remove_file(&probe).map_err(fail)
 }
 
-/// Puts one artifact at its path unless it stands there already; returns its bytes and whether it did.
+/// Returns whether an artifact stands at its path already.
+pub(crate) fn stands(store: &Store, stored: &Stored, out: &Path, path: &str) -> bool {
+    // A source is identified by more than its bytes; its bytes are its field `content`.
+    let content = stored.content().unwrap_or(stored.digest);
+    let to = out.join(path);
+    to.exists()
+        && store
+            .digest_of(&to, false)
+            .is_ok_and(|there| there.digest == content)
+}
+
+/// Puts one artifact at its path; returns its bytes.
 pub(crate) fn publish(
     store: &Store,
     stored: &Stored,
     out: &Path,
     path: &str,
-) -> Result<(u64, bool), StoreError> {
+) -> Result<u64, StoreError> {
     let to: PathBuf = out.join(path);
-    // A source is identified by more than its bytes; its bytes are its field `content`.
-    let content = stored.content().unwrap_or(stored.digest);
-    if to.exists()
-        && store
-            .digest_of(&to, false)
-            .is_ok_and(|there| there.digest == content)
-    {
-        return Ok((stored.size, true));
-    }
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(|error| StoreError::io("make", parent, error))?;
     }
-    Ok((store.publish(stored, &to)?.bytes, false))
+    Ok(store.publish(stored, &to)?.bytes)
 }
 
 /// Writes the manifest, atomically, unless it says the same already.

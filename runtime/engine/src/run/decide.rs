@@ -161,7 +161,7 @@ impl Driver<'_> {
                 work.operator_name,
                 bytes(work.needs.memory),
                 bytes(budget),
-                bytes(work.needs.memory),
+                bytes(work.needs.memory).replace(' ', ""),
             ));
             return self.fail(id, &error, error.class());
         }

@@ -24,12 +24,7 @@ impl Driver<'_> {
                 _ => counts.skipped += 1,
             }
         }
-        let missing: Vec<String> = self
-            .targets
-            .iter()
-            .filter(|target| !self.files.contains_key(&target.path))
-            .map(|target| target.path.clone())
-            .collect();
+        let missing = self.missing();
         let unfinished = self
             .slots
             .iter()
@@ -39,13 +34,7 @@ impl Driver<'_> {
             (false, true) => Status::Nothing,
             _ => Status::Partial,
         };
-        let manifest = Manifest {
-            pipeline: self.actions.plan.name.clone(),
-            status: status.word().to_owned(),
-            files: std::mem::take(&mut self.files),
-            missing: missing.clone(),
-        };
-        publish::write_manifest(&self.settings.out, &manifest)?;
+        publish::write_manifest(&self.settings.out, &self.manifest(status))?;
         let over_budget = self.over_budget();
         self.failures
             .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
@@ -85,6 +74,25 @@ impl Driver<'_> {
             self.store.flush()?;
         }
         Ok(outcome)
+    }
+
+    /// Returns the paths of outputs that have not been put in place.
+    fn missing(&self) -> Vec<String> {
+        let targets = self.targets.iter();
+        targets
+            .filter(|target| !self.files.contains_key(&target.path))
+            .map(|target| target.path.clone())
+            .collect()
+    }
+
+    /// Returns what the results hold now.
+    pub(super) fn manifest(&self, status: Status) -> Manifest {
+        Manifest {
+            pipeline: self.actions.plan.name.clone(),
+            status: status.word().to_owned(),
+            files: self.files.clone(),
+            missing: self.missing(),
+        }
     }
 
     /// Returns whether more items failed than `@tolerate` of their cohort allows, or anything outside a cohort.

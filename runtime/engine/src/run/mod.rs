@@ -121,6 +121,8 @@ struct Driver<'a> {
     failures: Vec<Failure>,
     notes: Vec<Note>,
     files: BTreeMap<String, PublishedFile>,
+    /// Whether the manifest says already that the results are being changed.
+    marked: bool,
     published: BTreeMap<String, bool>,
     log_fault: Option<String>,
 }
@@ -188,6 +190,7 @@ pub(crate) fn run(
         failures: Vec::new(),
         notes: Vec::new(),
         files: BTreeMap::new(),
+        marked: false,
         published: BTreeMap::new(),
         log_fault: None,
     };
@@ -387,7 +390,7 @@ impl Driver<'_> {
 /// Told once for a node that asked for a GPU and runs without.
 const ON_CPU: &str = "asks for a GPU and runs on the CPU (`--device cpu`)";
 
-/// Writes bytes as a person would pass them to `--memory`.
+/// Writes bytes as a person would: `4 GiB`.
 fn bytes(count: u64) -> String {
     cerb_lang::Value::Quantity(count as f64, cerb_lang::Unit::Bytes).to_string()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Driver, Stage};
 use crate::{
     Event, OpError, actions::Origin, event::Ended, exec::NOTES, outcome::Failure, outcome::Note,
-    publish, publish::PublishedFile,
+    outcome::Status, publish, publish::PublishedFile,
 };
 
 impl Driver<'_> {
@@ -89,9 +89,23 @@ impl Driver<'_> {
     }
 
     pub(super) fn publish(&mut self, at: usize, stored: &cerb_store::Stored) {
+        let out = &self.settings.out;
+        let unchanged = publish::stands(self.store, stored, out, &self.targets[at].path);
+        if !unchanged && !self.marked {
+            self.marked = true;
+            // Before the first file changes: whatever ends the run, the manifest does not
+            // call a mixture complete.
+            if let Err(error) = publish::write_manifest(out, &self.manifest(Status::Partial)) {
+                self.log_fault.get_or_insert(error.to_string());
+            }
+        }
         let target = &self.targets[at];
-        match publish::publish(self.store, stored, &self.settings.out, &target.path) {
-            Ok((bytes, unchanged)) => {
+        let published = match unchanged {
+            true => Ok(stored.size),
+            false => publish::publish(self.store, stored, &self.settings.out, &target.path),
+        };
+        match published {
+            Ok(bytes) => {
                 let file = PublishedFile {
                     digest: stored.digest,
                     bytes,

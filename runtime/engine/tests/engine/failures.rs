@@ -262,7 +262,7 @@ fn more_memory_than_there_is_fails_and_says_how_much() {
     let error = &outcome.failures[0].error;
     assert_eq!(
         error,
-        "`toy.heavy` asks for 2 MiB of memory and the run has 1 MiB; give it more with `--memory 2 MiB`"
+        "`toy.heavy` asks for 2 MiB of memory and the run has 1 MiB; give it more with `--memory 2MiB`"
     );
 }
 
@@ -335,6 +335,36 @@ fn the_manifest_says_what_is_there() {
     assert_eq!(file.digest, cerb_store::Digest::of(b"2"));
     let all: BTreeMap<_, _> = manifest.files;
     assert!(all.contains_key("sum.txt"));
+}
+
+#[test]
+fn results_that_are_being_changed_are_not_called_complete() {
+    let bench = Bench::new();
+    bench.run(&pipeline(&bench, "input", 0));
+    let run = bench.store.begin_run().unwrap();
+    let seen = std::sync::Mutex::new(Vec::new());
+    let mut changed = bench.toy();
+    let each = changed.cohort("s", &[("a", 7.0), ("b", 8.0), ("c", 9.0), ("d", 10.0)]);
+    let add = changed.call("add", "toy.add", &[], &[("x", From::Each(each))]);
+    changed.output("{key}.txt", add);
+    let look = |event: &Event| {
+        if let Event::Published {
+            unchanged: false, ..
+        } = event
+        {
+            let text = bench.out("manifest.json").unwrap();
+            seen.lock()
+                .unwrap()
+                .push(text.contains("\"status\": \"partial\""));
+        }
+    };
+    bench
+        .engine()
+        .run(&changed.plan, &run, &look, &Cancel::new())
+        .unwrap();
+    let seen = seen.into_inner().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|&partial| partial));
+    assert!(bench.out("manifest.json").unwrap().contains("complete"));
 }
 
 #[test]

@@ -197,7 +197,9 @@ pub(crate) fn enlargement(own: f64, at: f64, allowed: bool) -> Result<(), Misfit
                 "the slide has {own} mpp: enlarged {:.1} times to {at} mpp",
                 own / at
             ),
-            format!("read it as it is, `at: {own} mpp`, or ask for it, `upsample: true`"),
+            format!(
+                "read it as it is, `at: {own} mpp`; `patch.grid` enlarges when asked, `upsample: true`"
+            ),
         )
     } else {
         (
