@@ -6,7 +6,9 @@ Called by `stdlib/ops/tests/exports.rs` as `exports.py FOLDER`; the folder holds
 """
 
 import json
+import shutil
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -94,6 +96,12 @@ def check_parquet(folder, expected, objects):
     part = geopandas.read_parquet(path, bbox=(total[0], total[1], *middle))
     inside = frame[frame.intersects(shapely.box(total[0], total[1], *middle))]
     assert 0 < len(part) < len(frame) and set(inside["id"]) <= set(part["id"])
+    # A folder of such files, a cohort's, is one table.
+    with tempfile.TemporaryDirectory() as cohort:
+        for name in ("a", "b"):
+            shutil.copy(path, Path(cohort) / f"{name}.parquet")
+        both = geopandas.read_parquet(cohort)
+        assert len(both) == 2 * len(frame) and both.crs is None
     area = frame.geometry.area.sum() * expected["mpp"] ** 2
     # Outlines run through pixel centres, so they hold less than their pixels.
     assert 0.5 < area / frame["area_um2"].sum() < 1.0, area

@@ -60,7 +60,7 @@ impl Operator for Parquet {
 
     fn run(&self, In { nuclei }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
         let header = nuclei.header();
-        let mut writer = start(ctx.store().writer()?, ctx)?;
+        let mut writer = start(ctx.store().writer()?)?;
         let mut rows = Rows::default();
         let mut outliner = Outliner::default();
         let mut bounds: Option<[f64; 4]> = None;
@@ -133,14 +133,17 @@ fn joined(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
     ]
 }
 
-fn start(out: BlobWriter, _: &Ctx) -> Result<ArrowWriter<BlobWriter>, OpError> {
+fn start(out: BlobWriter) -> Result<ArrowWriter<BlobWriter>, OpError> {
     let level = ZstdLevel::try_new(3).map_err(parquet_error)?;
     let properties = WriterProperties::builder()
         .set_created_by("cerb".to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build();
-    ArrowWriter::try_new(out, Arc::new(schema()), Some(properties)).map_err(parquet_error)
+    // A folder of files is read by its schema alone, so that has to say what the geometry is too.
+    let stated = [("geo".to_owned(), geo(None))].into();
+    let schema = schema().with_metadata(stated);
+    ArrowWriter::try_new(out, Arc::new(schema), Some(properties)).map_err(parquet_error)
 }
 
 fn parquet_error(error: ParquetError) -> OpError {

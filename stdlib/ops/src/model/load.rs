@@ -78,7 +78,13 @@ fn unusable(error: ModelError) -> Misfit {
 fn misfit(message: String) -> Misfit {
     let (reason, help) = match message.split_once("\n  help: ") {
         Some((reason, help)) => (reason.to_owned(), Some(help.to_owned())),
-        None => (message, None),
+        None => (
+            message,
+            Some(
+                "name the model's directory below its root, `--root NAME=DIR` says where that is"
+                    .to_owned(),
+            ),
+        ),
     };
     Misfit {
         code: "model::unusable",
