@@ -16,6 +16,8 @@ use crate::reading::{each_by, frame, slide_error};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
+/// Windows looked at together at most: each takes half a gigabyte.
+const MOST_WINDOWS: usize = 8;
 /// How far two resolutions may differ and be the same: rounding of what files state.
 const SAME_MPP: f64 = 0.01;
 
@@ -35,6 +37,19 @@ pub struct Infer {
     heads: Vec<String>,
     /// What the network sees beyond the slide; the published code shows it black.
     outside: Beyond,
+    /// How the slide is brought to the resolution of the windows; `tiatoolbox-1.3` as the published code has it.
+    resample: Sampling,
+}
+
+/// How pixels of the slide become pixels of a window.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+enum Sampling {
+    #[default]
+    #[serde(rename = "area")]
+    Area,
+    #[serde(rename = "tiatoolbox-1.3")]
+    Tiatoolbox13,
 }
 
 /// What lies beyond the slide.
@@ -53,6 +68,7 @@ impl Default for Infer {
         Self {
             heads: Vec::new(),
             outside: Beyond::White,
+            resample: Sampling::Area,
         }
     }
 }
@@ -110,7 +126,8 @@ impl Operator for Infer {
 
     fn needs(&self) -> Needs {
         // The weights, and half a gigabyte for each window that is being looked at.
-        let windows = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let windows = cores.min(MOST_WINDOWS) as u64;
         Needs::all_cores().memory((1 + windows) << 29).gpu()
     }
 
@@ -151,7 +168,7 @@ impl Operator for Infer {
         };
         // One device answers one question at a time; cores look at a window each.
         let threads = match device {
-            cerb_model::DeviceChoice::Cpu => ctx.threads(),
+            cerb_model::DeviceChoice::Cpu => ctx.threads().min(MOST_WINDOWS),
             cerb_model::DeviceChoice::Cuda => 1,
         };
         let cells = by_tile(&grid, per_tile);
@@ -186,7 +203,10 @@ impl Infer {
         };
         // Whether to enlarge was decided where the grid was cut.
         ReadOptions {
-            resample: Resample::Area,
+            resample: match self.resample {
+                Sampling::Area => Resample::Area,
+                Sampling::Tiatoolbox13 => Resample::Tiatoolbox13,
+            },
             outside,
             allow_upsample: true,
         }
@@ -480,6 +500,16 @@ mod tests {
             infer.check(&facts(0.5, 0.5)).unwrap_err().help.unwrap(),
             "it has `Nuclei-INST`"
         );
+    }
+
+    #[test]
+    fn the_published_way_of_reading_is_a_parameter() {
+        let infer: Infer =
+            serde_json::from_str(r#"{"resample": "tiatoolbox-1.3", "outside": "black"}"#).unwrap();
+        let options = infer.options();
+        assert_eq!(options.resample, Resample::Tiatoolbox13);
+        assert_eq!(options.outside, Outside::Black);
+        assert_eq!(Infer::default().options().resample, Resample::Area);
     }
 
     #[test]
