@@ -141,7 +141,7 @@ fn start(out: BlobWriter) -> Result<ArrowWriter<BlobWriter>, OpError> {
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build();
     // A folder of files is read by its schema alone, so that has to say what the geometry is too.
-    let stated = [("geo".to_owned(), geo(None))].into();
+    let stated = std::collections::HashMap::from([("geo".to_owned(), geo(None))]);
     let schema = schema().with_metadata(stated);
     ArrowWriter::try_new(out, Arc::new(schema), Some(properties)).map_err(parquet_error)
 }
