@@ -161,7 +161,7 @@ fn the_readme_shows_the_quickstart_in_ten_lines() {
     // What it does is what the quickstart does: the same operators, and the same root.
     let operators = |text: &str| -> Vec<String> {
         let registry = cerb_ops::registry().unwrap();
-        let names = registry.signatures().into_iter();
+        let names = registry.signatures();
         names
             .map(|signature| signature.name.clone())
             .filter(|name| text.contains(&format!("{name}(")))
