@@ -57,12 +57,27 @@ pub struct Param {
     pub choices: Vec<String>,
 }
 
+/// A field of an artifact, declared by its kind and stored in its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// Name, behind the dot.
+    pub name: String,
+    /// A plain type.
+    pub ty: Type,
+    /// What it is.
+    pub doc: String,
+}
+
 /// The operators there are; implemented by the engine's registry.
 pub trait Catalog {
     /// Returns the face of one operator.
     fn signature(&self, op: &str) -> Option<&Signature>;
     /// Lists the names of all operators.
     fn names(&self) -> Vec<String>;
+    /// Lists what can be read of an artifact of a kind when it is made: `count` of Instances.
+    fn fields(&self, _kind: &str) -> Vec<Field> {
+        Vec::new()
+    }
     /// Says what is known of the outputs, or why these inputs and arguments cannot go together.
     ///
     /// Also checks the ranges of parameters. Called for operators that run, not for listings.

@@ -6,17 +6,24 @@ mod catalog;
 mod diagnostics;
 mod eval;
 mod facts;
+mod formula;
 mod plan;
 mod span;
 mod syntax;
 mod types;
 mod words;
 
-pub use catalog::{Catalog, Listed, Param, Port, Signature, Sources};
+pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::plan;
 pub use facts::{Fact, Facts, Misfit, Origin};
-pub use plan::{Attrs, Cohort, Item, Node, Output, Plan, PlanOptions, Wire, Work};
+pub use formula::{
+    Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, evaluate,
+};
+pub use plan::{
+    Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Plan,
+    PlanOptions, Reads, Run, Test, Wire, Work,
+};
 pub use span::{FileId, SourceFile, SourceMap, Span};
 pub use syntax::{Kind, LexError, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};

@@ -189,6 +189,8 @@ pub enum Value {
     Quantity(f64, Unit),
     /// A root, by name.
     Root(String),
+    /// A secret, by name; the value itself never gets here.
+    Secret(String),
     /// Values of one type, in order.
     List(Vec<Value>),
     /// An optional that was left out.
@@ -229,6 +231,7 @@ impl Value {
             Value::Str(_) => Type::Str,
             Value::Quantity(_, unit) => Type::Quantity(unit.base()),
             Value::Root(_) => Type::Root,
+            Value::Secret(_) => Type::Secret,
             Value::List(items) => {
                 Type::List(Box::new(items.first().map_or(Type::Int, Value::type_of)))
             }
@@ -269,7 +272,7 @@ impl fmt::Display for Value {
                 write!(f, "{} {name}", v / size)
             }
             Value::Quantity(v, unit) => write!(f, "{v} {}", unit.spelling()),
-            Value::Root(name) => f.write_str(name),
+            Value::Root(name) | Value::Secret(name) => f.write_str(name),
             Value::List(items) => {
                 f.write_str("[")?;
                 for (i, item) in items.iter().enumerate() {

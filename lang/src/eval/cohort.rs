@@ -99,6 +99,7 @@ impl Planner<'_> {
             work,
             outputs: ports.clone(),
             attrs: Attrs::default(),
+            guards: Vec::new(),
             span: at,
             facts: facts.clone(),
         };
@@ -128,6 +129,8 @@ impl Planner<'_> {
         self.cohorts.push(Cohort {
             name,
             items,
+            dropped: Vec::new(),
+            filter: None,
             tolerate: None,
         });
         let index = self.add(node, known);

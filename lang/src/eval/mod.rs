@@ -8,7 +8,7 @@ mod facts;
 mod file;
 mod finish;
 mod modules;
-mod number;
+pub(crate) mod number;
 mod operator;
 mod order;
 mod params;

@@ -7,7 +7,7 @@ use crate::{Unit, Value};
 
 /// Why two values cannot be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// The operator has no meaning for these types.
     Types,
     /// The result is too large, or a division by zero.
@@ -15,7 +15,7 @@ pub(super) enum Wrong {
 }
 
 /// Joins two values.
-pub(super) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value, Wrong> {
+pub(crate) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value, Wrong> {
     match op {
         BinaryOp::Or | BinaryOp::And => match (a, b) {
             (Value::Bool(a), Value::Bool(b)) => Ok(Value::Bool(if op == BinaryOp::Or {
@@ -45,7 +45,7 @@ pub(super) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value, Wrong>
 }
 
 /// Changes the sign.
-pub(super) fn negate(value: &Value) -> Result<Value, Wrong> {
+pub(crate) fn negate(value: &Value) -> Result<Value, Wrong> {
     match value {
         Value::Int(v) => v.checked_neg().map(Value::Int).ok_or(Wrong::Range),
         Value::Float(v) => Ok(Value::Float(-v)),
@@ -59,7 +59,7 @@ pub(super) fn negate(value: &Value) -> Result<Value, Wrong> {
     clippy::cast_precision_loss,
     reason = "numbers that would lose digits are refused before"
 )]
-pub(super) fn lossless(value: i64) -> Option<f64> {
+pub(crate) fn lossless(value: i64) -> Option<f64> {
     (value.unsigned_abs() <= 1 << 53).then_some(value as f64)
 }
 
@@ -78,7 +78,7 @@ fn equal(a: &Value, b: &Value) -> Result<bool, Wrong> {
 }
 
 /// Orders two numbers, quantities of one kind, or strings.
-pub(super) fn compare(a: &Value, b: &Value) -> Result<Ordering, Wrong> {
+pub(crate) fn compare(a: &Value, b: &Value) -> Result<Ordering, Wrong> {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => Ok(a.cmp(b)),
         (Value::Str(a), Value::Str(b)) => Ok(a.cmp(b)),

@@ -12,7 +12,7 @@ use super::{Known, Planner};
 use crate::syntax::ast::Call;
 use crate::words::{listed, nearest};
 use crate::{
-    Attrs, Diagnostic, Facts, Node, Param, Port, Signature, Span, Type, Value, Wire, Work,
+    Attrs, Diagnostic, Facts, Node, Param, Port, Reads, Signature, Span, Type, Value, Wire, Work,
 };
 
 /// What an input port was given.
@@ -173,6 +173,7 @@ impl Planner<'_> {
                 let maker = match &node.work {
                     Work::Call { operator, .. } => format!("made by `{operator}`"),
                     Work::Listed(_) | Work::Element { .. } => "listed".to_owned(),
+                    Work::Choose(_) | Work::Only => "chosen".to_owned(),
                 };
                 let span = node.span;
                 if span.file == at.file {
@@ -294,6 +295,8 @@ impl Planner<'_> {
         let work = Work::Call {
             operator: signature.name.clone(),
             args,
+            late: BTreeMap::new(),
+            command: None,
             arg_spans,
         };
         let name = self.unique(name);
@@ -303,6 +306,7 @@ impl Planner<'_> {
             work,
             outputs: signature.outputs.clone(),
             attrs,
+            guards: Vec::new(),
             span: at,
             facts,
         };
@@ -312,6 +316,7 @@ impl Planner<'_> {
                 from: input.from.to_string(),
                 to: input.port,
                 gather: input.gather,
+                reads: Reads::Artifact,
             };
             self.graph.add_edge(input.node, index, wire);
         }

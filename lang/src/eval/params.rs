@@ -9,7 +9,7 @@ use super::types::Place;
 use crate::syntax::ast::{BinaryOp, Document, Expr, ExprKind, ItemKind, Name, TypeExpr};
 use crate::syntax::parse_expression;
 use crate::words::nearest;
-use crate::{Diagnostic, Span, Type, Value};
+use crate::{Diagnostic, Given, Span, Type, Value};
 
 impl Planner<'_> {
     /// The value of a `param`: the override, else the default; typed and in its range.
@@ -34,7 +34,7 @@ impl Planner<'_> {
             .options
             .params
             .get(&name.text)
-            .map(|text| self.given(name, text, wanted.as_ref(), &place));
+            .map(|given| self.given(name, given, wanted.as_ref(), &place));
         let Some((value, span)) = given.or_else(|| stated.clone()) else {
             self.mistake(
                 Diagnostic::new("lang::unset_param", format!("`{}` has no value", name.text))
@@ -58,12 +58,15 @@ impl Planner<'_> {
     fn given(
         &mut self,
         name: &Name,
-        text: &str,
+        given: &Given,
         ty: Option<&Type>,
         place: &Place,
     ) -> (Option<Value>, Span) {
+        let text = given.text.as_str();
         let head = name.text.len() + 1;
-        let file = self.sources.add("-p", &format!("{}={text}", name.text));
+        let file = self
+            .sources
+            .add(&given.from, &format!("{}={text}", name.text));
         let place_of = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let span = Span::new(file, place_of(head), place_of(head + text.len()));
         let stands_for_itself =
@@ -90,11 +93,11 @@ impl Planner<'_> {
                 _ => None,
             })
             .collect();
-        for (name, text) in &self.options.params {
+        for (name, Given { text, from }) in &self.options.params {
             if known.contains(&name.as_str()) {
                 continue;
             }
-            let file = self.sources.add("-p", &format!("{name}={text}"));
+            let file = self.sources.add(from, &format!("{name}={text}"));
             let end = u32::try_from(name.len()).unwrap_or(u32::MAX);
             let mut found = Diagnostic::new(
                 "lang::unknown_override",

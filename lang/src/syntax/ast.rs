@@ -210,26 +210,42 @@ pub(crate) enum UnaryOp {
     Not,
 }
 
+/// An operation on two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BinaryOp {
+pub enum BinaryOp {
+    /// `||`
     Or,
+    /// `&&`
     And,
+    /// `==`
     Equal,
+    /// `!=`
     Unequal,
+    /// `<`
     Less,
+    /// `<=`
     AtMost,
+    /// `>`
     More,
+    /// `>=`
     AtLeast,
+    /// `~`
     About,
+    /// `..=`
     Range,
+    /// `+`
     Add,
+    /// `-`
     Subtract,
+    /// `*`
     Multiply,
+    /// `/`
     Divide,
 }
 
 impl BinaryOp {
     /// As it is written.
+    #[must_use]
     pub fn symbol(self) -> &'static str {
         match self {
             BinaryOp::Or => "||",

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{
-    Catalog, Diagnostics, Facts, Listed, Misfit, Origin, Param, Plan, PlanOptions, Port, Signature,
-    Sources, Type, Unit, Value,
+    Catalog, Diagnostics, Facts, Given, Listed, Misfit, Origin, Param, Plan, PlanOptions, Port,
+    Signature, Sources, Type, Unit, Value,
 };
 
 pub struct Toy {
@@ -393,12 +393,18 @@ pub fn plan_with(
 ) -> Result<Plan, Diagnostics> {
     let params = params
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .map(|(name, value)| {
+            let given = Given {
+                text: (*value).to_owned(),
+                from: "-p".to_owned(),
+            };
+            ((*name).to_owned(), given)
+        })
         .collect();
     cerb_lang::plan(
         text,
         "test.cerb",
-        &PlanOptions { params },
+        &PlanOptions { params, test: None },
         &Toy::new(),
         sources,
     )

@@ -33,6 +33,7 @@ pub fn essence(plan: &Plan) -> Vec<String> {
                 Work::Call { operator, args, .. } => format!("{operator} {args:?}"),
                 Work::Element { cohort, variable } => format!("element {cohort} {variable}"),
                 Work::Listed(listed) => format!("listed {}", listed.digest),
+                Work::Choose(_) | Work::Only => format!("{:?}", node.work),
             };
             let mut wires: Vec<String> = plan
                 .graph

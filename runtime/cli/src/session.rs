@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_engine::{DeviceChoice, ListEnv, Registry, Settings};
-use cerb_lang::{Kind, Plan, PlanOptions, Sources};
+use cerb_lang::{Given, Kind, Plan, PlanOptions, Sources};
 use cerb_store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,6 +43,7 @@ impl Session {
             registry: registry()?,
             options: PlanOptions {
                 params: params(&args.params)?,
+                test: None,
             },
             file: pipeline.to_path_buf(),
             rehash: args.rehash,
@@ -273,10 +274,14 @@ impl Asked {
     }
 }
 
-fn params(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failure> {
+fn params(given: &[(String, String)]) -> Result<BTreeMap<String, Given>, Failure> {
     let mut params = BTreeMap::new();
     for (name, value) in given {
-        if params.insert(name.clone(), value.clone()).is_some() {
+        let value = Given {
+            text: value.clone(),
+            from: "-p".to_owned(),
+        };
+        if params.insert(name.clone(), value).is_some() {
             return Err(Failure::call(
                 format!("parameter `{name}` is set twice"),
                 format!("keep one `-p {name}=…`"),

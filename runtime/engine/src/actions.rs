@@ -182,6 +182,9 @@ impl<'p> Actions<'p> {
                     );
                 }
             }
+            Work::Choose(_) | Work::Only => {
+                return Err(EngineError::Plan("a choice between results".to_owned()));
+            }
             Work::Call { operator, args, .. } => {
                 let misfit = |misfit| EngineError::Misfit {
                     node: node.name.clone(),

@@ -295,7 +295,9 @@ pub(crate) fn to_json(value: &Value, whole: bool) -> Result<Json, String> {
         Value::Int(value) if whole => Ok(Json::from(*value)),
         Value::Int(value) => number(*value as f64),
         Value::Float(value) | Value::Quantity(value, _) => number(*value),
-        Value::Str(text) | Value::Root(text) => Ok(Json::String(text.clone())),
+        Value::Str(text) | Value::Root(text) | Value::Secret(text) => {
+            Ok(Json::String(text.clone()))
+        }
         Value::List(all) => all
             .iter()
             .map(|one| to_json(one, whole))

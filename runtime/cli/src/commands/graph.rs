@@ -95,6 +95,8 @@ fn draw(plan: &Plan, title: &str) -> Drawing {
                     (count(n as u64, "item", "items"), Look::Input)
                 }
                 Work::Call { operator, .. } => (operator.clone(), Look::Work),
+                Work::Choose(_) => ("if".to_owned(), Look::Work),
+                Work::Only => ("only".to_owned(), Look::Work),
             };
             Block {
                 name: node.name.clone(),

@@ -293,7 +293,11 @@ impl Toy {
             doc: String::new(),
             graph: DiGraph::new(),
             cohorts: Vec::new(),
+            formulas: Vec::new(),
             outputs: Vec::new(),
+            expects: Vec::new(),
+            tests: Vec::new(),
+            secrets: Vec::new(),
             params: BTreeMap::new(),
             roots: BTreeMap::new(),
             warnings: Vec::new(),
@@ -324,6 +328,7 @@ impl Toy {
             work,
             outputs: Vec::new(),
             attrs: Attrs::default(),
+            guards: Vec::new(),
             span,
             facts: Facts::default(),
         })
@@ -342,6 +347,8 @@ impl Toy {
         self.plan.cohorts.push(Cohort {
             name: name.to_owned(),
             items,
+            dropped: Vec::new(),
+            filter: None,
             tolerate: None,
         });
         self.node(
@@ -378,6 +385,8 @@ impl Toy {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect(),
+            late: BTreeMap::new(),
+            command: None,
             arg_spans: args
                 .iter()
                 .map(|(name, _)| ((*name).to_owned(), Span::new(cerb_lang::FileId(0), 10, 11)))
@@ -396,6 +405,7 @@ impl Toy {
                     from: "y".to_owned(),
                     to: (*port).to_owned(),
                     gather,
+                    reads: cerb_lang::Reads::Artifact,
                 },
             );
         }
