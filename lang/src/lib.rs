@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod catalog;
+mod claim;
 mod diagnostics;
 mod eval;
 mod facts;
@@ -14,6 +15,7 @@ mod types;
 mod words;
 
 pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
+pub use claim::{Verdict, judge};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::plan;
 pub use facts::{Fact, Facts, Misfit, Origin};

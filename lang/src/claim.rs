@@ -1,0 +1,83 @@
+//! Claims about results: whether an `expect` holds, and in words what was found when it does not.
+
+use crate::eval::number;
+use crate::formula::{Answer, Memo, Results, Step, evaluate};
+use crate::{Claim, Expect, FormulaId, Operation, Plan, Unit, Value};
+
+/// What came of an `expect`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It holds.
+    Holds,
+    /// It does not: what was found, and what was expected.
+    Fails(String),
+    /// Something it reads has not been made yet.
+    NotYet,
+    /// It never will be known, and why.
+    Lost(String),
+}
+
+/// Judges an `expect` by what is known of the results.
+pub fn judge(plan: &Plan, expect: &Expect, results: &dyn Results, memo: &mut Memo) -> Verdict {
+    let mut read = |id: FormulaId| match evaluate(&plan.formulas, id, None, results, memo) {
+        Answer::Value(value) => Ok(value),
+        Answer::NotYet => Err(Verdict::NotYet),
+        Answer::Lost(why) => Err(Verdict::Lost(why)),
+    };
+    let verdict = match expect.claim {
+        Claim::Holds(claim) => read(claim).map(|value| match value {
+            Value::Bool(true) => Verdict::Holds,
+            _ => Verdict::Fails(sides(plan, claim, &mut read)),
+        }),
+        Claim::Near {
+            left,
+            right,
+            within,
+        } => near(left, right, within, &mut read),
+    };
+    verdict.unwrap_or_else(|unknown| unknown)
+}
+
+/// What stands on the two sides of a comparison: "it is 3, and `<= 2` was expected".
+fn sides(
+    plan: &Plan,
+    claim: FormulaId,
+    read: &mut impl FnMut(FormulaId) -> Result<Value, Verdict>,
+) -> String {
+    let step = plan.formulas.get(claim.0 as usize).map(|f| &f.step);
+    let Some(Step::Binary(op, left, right)) = step else {
+        return "it is false".to_owned();
+    };
+    let compares = !matches!(op, Operation::And | Operation::Or);
+    match (compares, read(*left), read(*right)) {
+        (true, Ok(left), Ok(right)) => {
+            format!("it is {left}, and `{} {right}` was expected", op.symbol())
+        }
+        _ => "it is false".to_owned(),
+    }
+}
+
+fn near(
+    left: FormulaId,
+    right: FormulaId,
+    within: FormulaId,
+    read: &mut impl FnMut(FormulaId) -> Result<Value, Verdict>,
+) -> Result<Verdict, Verdict> {
+    let (left, right, within) = (read(left)?, read(right)?, read(within)?);
+    let (Some(found), Some(wanted), Some(bound)) = (left.number(), right.number(), within.number())
+    else {
+        return Err(Verdict::Lost("only numbers lie near each other".into()));
+    };
+    let share = matches!(within, Value::Quantity(_, Unit::Pct))
+        && !matches!(left, Value::Quantity(_, Unit::Pct));
+    let bound = if share { bound * wanted.abs() } else { bound };
+    let away = (found - wanted).abs();
+    if away <= bound {
+        return Ok(Verdict::Holds);
+    }
+    let off = number::binary(Operation::Subtract, &left, &right)
+        .map_or_else(|_| String::new(), |off| format!(", {off} away"));
+    Ok(Verdict::Fails(format!(
+        "it is {left}{off}, and {right} within {within} was expected"
+    )))
+}
