@@ -1,6 +1,7 @@
 //! Words for people: the nearest name, lists, plurals.
 
-/// Returns the candidate a word was probably meant to be: few letters changed, dropped, added or swapped.
+/// Returns the candidate a word was probably meant to be: few letters changed, dropped, added or swapped;
+/// among the equally near the one that it begins.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -9,10 +10,16 @@ pub(crate) fn nearest<'a>(
     candidates
         .into_iter()
         .filter(|candidate| candidate.chars().count().abs_diff(word.chars().count()) <= budget)
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(away, _)| *away <= budget)
+        .map(|candidate| {
+            (
+                distance(word, candidate),
+                !candidate.starts_with(word),
+                candidate,
+            )
+        })
+        .filter(|(away, ..)| *away <= budget)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 /// Number of edits between two words, a swap of neighbours counted as one.
@@ -73,6 +80,7 @@ mod tests {
     fn the_nearest_name_is_a_slip_away() {
         assert_eq!(nearest("witin", ["within", "width"]), Some("within"));
         assert_eq!(nearest("colour", ["at", "input"]), None);
+        assert_eq!(nearest("mp", ["mm", "px", "mpp"]), Some("mpp"));
         assert_eq!(nearest("ouptut", ["output", "input"]), Some("output"));
     }
 }

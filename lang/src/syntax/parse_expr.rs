@@ -204,7 +204,9 @@ fn spanned_block(outer: Tokens<'_>) -> Parsed<'_, (Block, Span)> {
         }
         let line = i;
         let is_let = i.word() == "let";
-        let parsed = if let (false, Some(last)) = (is_let, &result) {
+        let parsed = if let Some(found) = leading_operator(i).filter(|_| next.kind != Kind::Minus) {
+            Err(nom::Err::Error(found))
+        } else if let (false, Some(last)) = (is_let, &result) {
             let last: &Expr = last;
             Err(nom::Err::Error(second_value(last.span, i)))
         } else if is_let {
@@ -228,8 +230,9 @@ fn spanned_block(outer: Tokens<'_>) -> Parsed<'_, (Block, Span)> {
                 }
                 i.record(fault);
                 i = next;
-                // The value may have been lost with the line; that is no second mistake.
-                result = result.or_else(|| (!is_let).then(|| nothing(line.here())));
+                // The value may have been lost with what was passed over; that is no second mistake.
+                let lost = !is_let || next.kind() == Kind::CloseBrace;
+                result = result.or_else(|| lost.then(|| nothing(line.here())));
             }
         }
     }
@@ -254,6 +257,20 @@ fn end_of_line(i: Tokens<'_>) -> Result<Tokens<'_>, nom::Err<Fault>> {
         Kind::Newline | Kind::CloseBrace | Kind::End => Ok(i),
         _ => Err(nom::Err::Error(i.unexpected("the end of the line"))),
     }
+}
+
+/// The mistake of a line that starts with an operator, as if the line before went on.
+pub(crate) fn leading_operator(i: Tokens<'_>) -> Option<Fault> {
+    let (op, _) = operator(i.kind()).filter(|_| i.peek().first)?;
+    let op = op.symbol();
+    let title = format!("a line starts with the operator `{op}`");
+    Some(Fault(Box::new(
+        Diagnostic::new("lang::unexpected_token", title)
+            .at(i.here(), "the line before has ended already")
+            .help(format!(
+                "end the line before with `{op}`, or put the whole value in brackets"
+            )),
+    )))
 }
 
 fn second_value(first: Span, i: Tokens<'_>) -> Fault {
@@ -435,7 +452,15 @@ fn atom(i: Tokens<'_>) -> Parsed<'_, Expr> {
         }
         Kind::OpenParen => {
             let (rest, (mut inner, whole)) = listed(Kind::OpenParen, Kind::CloseParen, expr)(i)?;
+            let comma = i.toks.get(i.toks.len() - rest.toks.len() - 2).copied();
             match (inner.pop(), inner.is_empty()) {
+                (Some(_), true) if comma.is_some_and(|t| t.kind == Kind::Comma) => {
+                    let wrong =
+                        Diagnostic::new("lang::unexpected_token", "brackets hold one value")
+                            .at(whole, "no comma is wanted in here")
+                            .help("a list is `[a]`, a record `{ a }`");
+                    Err(nom::Err::Failure(Fault(Box::new(wrong))))
+                }
                 (Some(mut only), true) => {
                     only.span = whole;
                     Ok((rest, only))

@@ -10,7 +10,7 @@ use super::ast::{Def, Expr, Item, ItemKind, Let, Name, PortDecl, TypeExpr, TypeK
 use super::layout::ITEM_WORDS;
 use super::lex::Kind;
 use super::parse::items;
-use super::parse_expr::{block, expr};
+use super::parse_expr::{block, expr, leading_operator};
 use super::tokens::{
     Fault, Parsed, Tokens, keyword, label, listed, name, newlines, text, tok, unclosed,
 };
@@ -71,6 +71,9 @@ fn no_item(i: Tokens<'_>) -> Fault {
         let found = Diagnostic::new("lang::unexpected_token", "`}` closes nothing")
             .at(i.here(), "no `{` is open here");
         return Fault(Box::new(found));
+    }
+    if let Some(found) = leading_operator(i) {
+        return found;
     }
     let Fault(mut found) = i.unexpected("an item");
     let near = nearest(i.word(), ITEM_WORDS.iter().copied());

@@ -314,7 +314,7 @@ pub(crate) fn newlines(mut i: Tokens<'_>) -> Tokens<'_> {
     i
 }
 
-/// Takes `open item , item … close`; says so when it is never closed.
+/// Takes `open item , item … close`, with or without a comma behind the last; says so when it is never closed.
 pub(crate) fn listed<'a, T>(
     open: Kind,
     close: Kind,
@@ -346,6 +346,9 @@ pub(crate) fn listed<'a, T>(
                     break;
                 }
                 i = newlines(i.behind());
+                if i.kind() == close {
+                    break;
+                }
             }
             if newlines(i).kind() == close {
                 i = newlines(i);

@@ -187,6 +187,63 @@ test "inner" {
     assert_eq!(codes(text).len(), 4);
 }
 
+#[test]
+fn a_comma_may_stand_behind_the_last() {
+    let text = r#"root data
+def both(a: Int, b: {x: Int, y: [Int],},) -> Int {
+  a + b.x
+}
+let slides = slide.scan(
+  data,
+  "*",
+)
+let sum = both(1, { x: 2, y: [3,], },)
+let wsi = for s in slides {
+  tissue.mask(s,) @retry(1,)
+}
+output "{key}" = for m in wsi, s in slides { export.geojson(instances.nuclei(stain.nuclei(s, m, at: 1 mpp))) }
+"#;
+    plan(text).unwrap_or_else(|found| panic!("{found}"));
+    for text in [
+        "let a = f(,)",
+        "let a = [1,,]",
+        "let a = (1,)",
+        "let a = [,]",
+    ] {
+        assert_eq!(codes(text), ["lang::unexpected_token"], "{text}");
+    }
+}
+
+#[test]
+fn a_line_that_starts_with_an_operator_says_how_to_go_on() {
+    let text = "let a = 1\n  + 2\nlet b = for s in c {\n  1\n  * 2\n}\nlet d = if a == 1 { 1\n && 2 } else { 3 }\n";
+    let found = plan(text).unwrap_err();
+    assert_eq!(found.items.len(), 3, "{found}");
+    for item in &found.items {
+        assert!(item.title.starts_with("a line starts with the operator"));
+    }
+    plan(
+        "let a = (1\n  + 2)\nlet b = 1 -\n  2\nlet c = if true {\n  let d = 3\n  - d\n} else { 1 }",
+    )
+    .unwrap_or_else(|found| panic!("{found}"));
+}
+
+#[test]
+fn a_bad_unit_in_a_block_is_one_mistake() {
+    for text in [
+        "let a = if true {\n  let at = 8 mp\n  at\n} else { 1 mpp }",
+        "let a = if true {\n  let at = 8 mp\n} else { 1 mpp }",
+        "let a = if true { 8 mp } else { 1 mpp }",
+    ] {
+        let found = plan(text).unwrap_err();
+        assert_eq!(found.items.len(), 1, "{found}");
+        assert_eq!(
+            found.items[0].help.as_deref(),
+            Some("did you mean `8 mpp`?")
+        );
+    }
+}
+
 /// A pipeline with one line in it.
 fn with(line: &str) -> Vec<String> {
     codes(&format!(
