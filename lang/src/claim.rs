@@ -19,11 +19,12 @@ pub enum Verdict {
 
 /// Judges an `expect` by what is known of the results.
 pub fn judge(plan: &Plan, expect: &Expect, results: &dyn Results, memo: &mut Memo) -> Verdict {
-    let mut read = |id: FormulaId| match evaluate(&plan.formulas, id, None, results, memo) {
-        Answer::Value(value) => Ok(value),
-        Answer::NotYet => Err(Verdict::NotYet),
-        Answer::Lost(why) => Err(Verdict::Lost(why)),
-    };
+    let mut read =
+        |id: FormulaId| match evaluate(&plan.formulas, &plan.cohorts, id, None, results, memo) {
+            Answer::Value(value) => Ok(value),
+            Answer::NotYet => Err(Verdict::NotYet),
+            Answer::Lost(why) => Err(Verdict::Lost(why)),
+        };
     let verdict = match expect.claim {
         Claim::Holds(claim) => read(claim).map(|value| match value {
             Value::Bool(true) => Verdict::Holds,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use crate::eval::number::{self, Wrong};
-use crate::{Span, Type, Value};
+use crate::{Cohort, Span, Type, Value};
 
 pub use crate::syntax::ast::BinaryOp as Operation;
 
@@ -26,6 +26,9 @@ pub struct Formula {
     /// What comes out.
     pub ty: Type,
     /// The cohort it has a value per item of.
+    ///
+    /// A formula may read one over another cohort (a `where` makes a cohort of some of the items
+    /// of one): the item with the same key is meant.
     pub over: Option<usize>,
     /// Where it is written.
     pub span: Span,
@@ -40,7 +43,7 @@ pub enum Step {
     Each(Arc<[Value]>),
     /// Reads a field of what a node makes: `nuclei.count`.
     Field {
-        /// The node; of the same item when it goes over a cohort.
+        /// The node; the formula goes over the node's own cohort, if it has one.
         node: NodeIndex,
         /// Its output port.
         port: String,
@@ -126,7 +129,7 @@ pub enum Answer {
 
 /// What is known of a plan's results so far.
 pub trait Results {
-    /// Returns a field of what a node made, for one item when the node goes over a cohort.
+    /// Returns a field of what a node made, for one item of the node's own cohort if it has one.
     fn field(&self, node: NodeIndex, item: Option<usize>, port: &str, field: &str) -> Answer;
 
     /// Returns the number of items of a cohort.
@@ -140,37 +143,64 @@ pub trait Results {
 /// Answers of formulas that were worked out; to be thrown away when results were added.
 pub type Memo = HashMap<(FormulaId, Option<usize>), Answer>;
 
-/// Works out a formula, for one item when it goes over a cohort.
+/// Finds the item of cohort `to` that has the key of an item of cohort `from`.
+#[must_use]
+pub fn counterpart(cohorts: &[Cohort], from: usize, item: usize, to: usize) -> Option<usize> {
+    if from == to {
+        return Some(item);
+    }
+    let key = &cohorts.get(from)?.items.get(item)?.key;
+    let items = &cohorts.get(to)?.items;
+    // Most often the same items in the same places.
+    if items.get(item).is_some_and(|other| other.key == *key) {
+        return Some(item);
+    }
+    items
+        .binary_search_by(|other| other.key.as_str().cmp(key))
+        .ok()
+}
+
+/// Works out a formula; `at` is the cohort and the item that it is asked for from.
 ///
 /// Takes no stack however long the chain of formulas is. Answers [`Answer::NotYet`] are not kept
 /// in `memo`, so that it may be used again when more results are known.
 pub fn evaluate(
     formulas: &[Formula],
+    cohorts: &[Cohort],
     id: FormulaId,
-    item: Option<usize>,
+    at: Option<(usize, usize)>,
     results: &dyn Results,
     memo: &mut Memo,
 ) -> Answer {
-    let place = |id: FormulaId, item: Option<usize>| {
+    // The item of the formula's own cohort; none when there is no such item.
+    let place = |id: FormulaId, at: Option<(usize, usize)>| {
         let over = formulas.get(id.0 as usize).and_then(|f| f.over);
-        (id, over.and(item))
+        let item = over
+            .zip(at)
+            .and_then(|(to, (from, item))| counterpart(cohorts, from, item, to));
+        (id, item)
     };
     // Not known yet on this walk; forgotten at its end.
     let mut open: Memo = HashMap::new();
-    let mut stack = vec![place(id, item)];
-    while let Some(&(at, item)) = stack.last() {
-        if memo.contains_key(&(at, item)) || open.contains_key(&(at, item)) {
+    let asked = place(id, at);
+    let mut stack = vec![asked];
+    while let Some(&(id, item)) = stack.last() {
+        if memo.contains_key(&(id, item)) || open.contains_key(&(id, item)) {
             stack.pop();
             continue;
         }
-        let Some(formula) = formulas.get(at.0 as usize) else {
-            memo.insert((at, item), Answer::Lost("the plan is broken".into()));
+        let Some(formula) = formulas.get(id.0 as usize) else {
+            memo.insert((id, item), Answer::Lost("the plan is broken".into()));
             continue;
         };
+        if formula.over.is_some() && item.is_none() {
+            memo.insert((id, item), Answer::Lost("there is no such item".into()));
+            continue;
+        }
         let mut wanted = Vec::new();
         let answer = {
-            let mut read = |id: FormulaId, item: Option<usize>| {
-                let place = place(id, item);
+            let mut read = |id: FormulaId, at: Option<(usize, usize)>| {
+                let place = place(id, at);
                 let known = memo.get(&place).or_else(|| open.get(&place)).cloned();
                 if known.is_none() {
                     wanted.push(place);
@@ -184,19 +214,18 @@ pub fn evaluate(
                 stack.extend(wanted);
                 continue;
             }
-            Some(Answer::NotYet) => open.insert((at, item), Answer::NotYet),
-            Some(answer) => memo.insert((at, item), answer),
+            Some(Answer::NotYet) => open.insert((id, item), Answer::NotYet),
+            Some(answer) => memo.insert((id, item), answer),
         };
         stack.pop();
     }
-    let place = place(id, item);
-    memo.get(&place)
-        .or_else(|| open.get(&place))
+    memo.get(&asked)
+        .or_else(|| open.get(&asked))
         .cloned()
         .unwrap_or(Answer::NotYet)
 }
 
-type Read<'r> = dyn FnMut(FormulaId, Option<usize>) -> Option<Answer> + 'r;
+type Read<'r> = dyn FnMut(FormulaId, Option<(usize, usize)>) -> Option<Answer> + 'r;
 
 /// One step; `None` when something it reads is to be worked out first.
 fn step(
@@ -205,6 +234,7 @@ fn step(
     results: &dyn Results,
     read: &mut Read<'_>,
 ) -> Option<Answer> {
+    let at = formula.over.zip(item);
     Some(match &formula.step {
         Step::Value(value) => Answer::Value(value.clone()),
         Step::Each(values) => item.and_then(|i| values.get(i)).map_or_else(
@@ -212,13 +242,13 @@ fn step(
             |v| Answer::Value(v.clone()),
         ),
         Step::Field { node, port, field } => results.field(*node, item, port, field),
-        Step::Not(of) => unary(read(*of, item)?, |v| match v {
+        Step::Not(of) => unary(read(*of, at)?, |v| match v {
             Value::Bool(v) => Ok(Value::Bool(!v)),
             _ => Err(Wrong::Types),
         }),
-        Step::Negate(of) => unary(read(*of, item)?, number::negate),
+        Step::Negate(of) => unary(read(*of, at)?, number::negate),
         Step::Binary(op, a, b) => {
-            let left = read(*a, item)?;
+            let left = read(*a, at)?;
             let decided = matches!(
                 (op, &left),
                 (Operation::And, Answer::Value(Value::Bool(false)))
@@ -227,7 +257,7 @@ fn step(
             if decided {
                 return Some(left);
             }
-            let right = read(*b, item)?;
+            let right = read(*b, at)?;
             match (left, right) {
                 (Answer::Value(a), Answer::Value(b)) => joined(number::binary(*op, &a, &b)),
                 // The other side may decide it alone, whatever came of this one.
@@ -236,9 +266,9 @@ fn step(
                 _ => Answer::NotYet,
             }
         }
-        Step::If(condition, yes, no) => match read(*condition, item)? {
-            Answer::Value(Value::Bool(true)) => read(*yes, item)?,
-            Answer::Value(Value::Bool(false)) => read(*no, item)?,
+        Step::If(condition, yes, no) => match read(*condition, at)? {
+            Answer::Value(Value::Bool(true)) => read(*yes, at)?,
+            Answer::Value(Value::Bool(false)) => read(*no, at)?,
             Answer::Value(_) => Answer::Lost("a condition is no Bool".into()),
             other => other,
         },
@@ -249,7 +279,7 @@ fn step(
                 match results.belongs(*cohort, item) {
                     Some(true) if *how == Reduction::Count => values.push(Value::Bool(true)),
                     // All are asked for before the first is waited for.
-                    Some(true) => match read(*of, Some(item)) {
+                    Some(true) => match read(*of, Some((*cohort, item))) {
                         Some(Answer::Value(value)) => values.push(value),
                         Some(Answer::Lost(why)) => return Some(Answer::Lost(why)),
                         Some(Answer::NotYet) => return Some(Answer::NotYet),

@@ -20,7 +20,7 @@ pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::plan;
 pub use facts::{Fact, Facts, Misfit, Origin};
 pub use formula::{
-    Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, evaluate,
+    Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,
 };
 pub use plan::{
     Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Plan,
