@@ -8,6 +8,7 @@ mod diagnostics;
 mod eval;
 mod facts;
 mod formula;
+mod outline;
 mod plan;
 mod span;
 mod syntax;
@@ -22,6 +23,7 @@ pub use facts::{Fact, Facts, Misfit, Origin};
 pub use formula::{
     Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,
 };
+pub use outline::{Outline, OutlineParam, outline};
 pub use plan::{
     Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Plan,
     PlanOptions, Reads, Run, Test, Wire, Work,

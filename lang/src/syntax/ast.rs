@@ -27,6 +27,8 @@ pub(crate) struct Document {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Item {
     pub kind: ItemKind,
+    /// The `##` lines before it.
+    pub doc: String,
     /// The first word of the item.
     pub word: Span,
     /// The whole item.

@@ -66,16 +66,15 @@ fn with_tokens<T>(
 pub(crate) fn items(mut i: Tokens<'_>, close: Kind) -> (Vec<Item>, Tokens<'_>) {
     let mut found = Vec::new();
     loop {
-        while matches!(i.kind(), Kind::Newline | Kind::Doc) {
-            i = i.behind();
-        }
+        let (rest, doc) = doc(i);
+        i = rest;
         if i.kind() == close || i.kind() == Kind::End {
             return (found, i);
         }
         let start = i;
         match item(i) {
             Ok((rest, item)) => {
-                found.push(item);
+                found.push(Item { doc, ..item });
                 i = rest;
                 let ended = matches!(i.kind(), Kind::Newline | Kind::End) || i.kind() == close;
                 if !ended && !i.peek().item {

@@ -17,7 +17,7 @@ use super::tokens::{
 use crate::Diagnostic;
 use crate::words::nearest;
 
-/// Takes the `##` lines at the head of a file.
+/// Takes `##` lines and the newlines between them: at the head of a file, or before an item.
 pub(crate) fn doc(mut i: Tokens<'_>) -> (Tokens<'_>, String) {
     let mut lines = Vec::new();
     loop {
@@ -59,6 +59,7 @@ pub(crate) fn item(i: Tokens<'_>) -> Parsed<'_, Item> {
         rest,
         Item {
             kind,
+            doc: String::new(),
             word,
             span: word.to(end),
         },

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod messages;
+mod outline;
 mod pages;
 mod plans;
 mod properties;
