@@ -8,6 +8,7 @@ mod diagnostics;
 mod eval;
 mod facts;
 mod formula;
+mod index;
 mod outline;
 mod plan;
 mod span;
@@ -18,10 +19,13 @@ mod words;
 pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
 pub use claim::{Verdict, judge};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
-pub use eval::plan;
+pub use eval::{Analysis, analyse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};
 pub use formula::{
     Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,
+};
+pub use index::{
+    ArgSite, CallSite, Definition, DefinitionKind, FieldSite, Index, NameRead, ScopeSite,
 };
 pub use outline::{Outline, OutlineParam, outline};
 pub use plan::{

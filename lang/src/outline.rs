@@ -88,7 +88,7 @@ fn declare(found: &mut Outline, item: &Item, text: &str) {
 }
 
 /// The comment on the line an item ends on.
-fn comment_behind(text: &str, item: Span) -> String {
+pub(crate) fn comment_behind(text: &str, item: Span) -> String {
     let rest = text.get(item.end as usize..).unwrap_or("");
     let line = rest.lines().next().unwrap_or("").trim();
     line.strip_prefix('#').map_or("", str::trim).to_owned()

@@ -183,6 +183,7 @@ impl Planner<'_> {
         let cohort = if lost { None } else { self.join(&found) };
         for (variable, value) in items {
             let value = if cohort.is_some() { value } else { Val::Poison };
+            self.note(variable.span, &value);
             inner.bind(&variable.text, Entry::Value(value), variable.span);
         }
         let tolerate = self.tolerance(&each.attrs);

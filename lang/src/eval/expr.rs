@@ -58,7 +58,7 @@ impl Planner<'_> {
     /// Evaluates a `let`, with its type.
     pub(super) fn binding(&mut self, found: &Let, scope: &Rc<Scope>, name: &str) -> Val {
         let value = self.eval(&found.value, scope, name);
-        match &found.ty {
+        let value = match &found.ty {
             Some(ty) => match self.type_of(ty) {
                 Some(ty) => self.expect(
                     value,
@@ -69,7 +69,9 @@ impl Planner<'_> {
                 None => Val::Poison,
             },
             None => value,
-        }
+        };
+        self.note(found.name.span, &value);
+        value
     }
 
     /// Evaluates a block in a scope of its own.
@@ -213,7 +215,10 @@ impl Planner<'_> {
             return self.member(text, module, field);
         }
         let value = self.eval(inner, scope, name);
-        self.field_of(&value, field, inner.span)
+        self.note(inner.span, &value);
+        let found = self.field_of(&value, field, inner.span);
+        self.note(field.span, &found);
+        found
     }
 
     /// A value of a module.

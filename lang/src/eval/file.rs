@@ -253,6 +253,7 @@ impl Planner<'_> {
                     self.params.insert(name.text.clone(), value.clone());
                     Val::Scalar(value)
                 });
+                self.note(name.span, &value);
                 scope.bind(&name.text, Entry::Value(value), name.span);
             }
             ItemKind::Def(def) => scope.bind(

@@ -1,5 +1,6 @@
 //! Document to plan: names, types, units, facts and nodes in one walk, mistakes collected on the way.
 
+mod analysis;
 mod attributes;
 mod call;
 mod cohort;
@@ -8,6 +9,7 @@ mod facts;
 mod file;
 mod finish;
 mod modules;
+mod notes;
 pub(crate) mod number;
 mod operator;
 mod order;
@@ -21,7 +23,10 @@ use std::rc::Rc;
 
 use petgraph::graph::DiGraph;
 
+pub use self::analysis::{Analysis, analyse};
 use self::file::Module;
+pub(crate) use self::notes::Seen;
+use crate::syntax::ast::Document;
 use crate::syntax::parse_document;
 use crate::{
     Catalog, Cohort, Diagnostic, Diagnostics, Facts, FileId, Node, Output, Plan, PlanOptions,
@@ -72,6 +77,8 @@ pub(crate) struct Planner<'a> {
     outputs: Vec<Output>,
     /// The kinds that operators read or make; gathered when first asked for.
     kinds: Option<BTreeSet<String>>,
+    /// What an editor wants to know; kept only for it.
+    notes: Option<Box<notes::Notes>>,
 }
 
 /// Reads, resolves, types and checks a pipeline, and returns its plan.
@@ -85,6 +92,17 @@ pub fn plan(
     catalog: &dyn Catalog,
     sources: &dyn Sources,
 ) -> Result<Plan, Diagnostics> {
+    let (map, document, faults) = front(text, name)?;
+    if !faults.is_empty() {
+        return Err(Diagnostics::new(map, faults));
+    }
+    let mut planner = Planner::new(map, options, catalog, sources);
+    planner.pipeline(&document);
+    planner.finish(name, document.doc)
+}
+
+/// Parses the pipeline's own file: what was understood, and every mistake of its text.
+fn front(text: &str, name: &str) -> Result<(SourceMap, Document, Vec<Diagnostic>), Diagnostics> {
     let mut map = SourceMap::default();
     if text.len() > LARGEST {
         let file = map.add(name, "");
@@ -94,38 +112,45 @@ pub fn plan(
     }
     let file = map.add(name, text);
     let (document, faults) = parse_document(text, file);
-    if !faults.is_empty() {
-        return Err(Diagnostics::new(map, faults));
+    Ok((map, document, faults))
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        sources: SourceMap,
+        options: &'a PlanOptions,
+        catalog: &'a dyn Catalog,
+        reader: &'a dyn Sources,
+    ) -> Self {
+        Planner {
+            catalog,
+            reader,
+            options,
+            sources,
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+            graph: DiGraph::new(),
+            known: Vec::new(),
+            cohorts: Vec::new(),
+            merged: BTreeMap::new(),
+            listings: HashMap::new(),
+            names: HashMap::new(),
+            modules: Vec::new(),
+            reading: Vec::new(),
+            inlined: BTreeSet::new(),
+            inlining: Vec::new(),
+            inlinings: 0,
+            depth: 0,
+            loops: 0,
+            tolerate: None,
+            dead: false,
+            params: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            outputs: Vec::new(),
+            kinds: None,
+            notes: None,
+        }
     }
-    let mut planner = Planner {
-        catalog,
-        reader: sources,
-        options,
-        sources: map,
-        mistakes: Vec::new(),
-        warnings: Vec::new(),
-        graph: DiGraph::new(),
-        known: Vec::new(),
-        cohorts: Vec::new(),
-        merged: BTreeMap::new(),
-        listings: HashMap::new(),
-        names: HashMap::new(),
-        modules: Vec::new(),
-        reading: Vec::new(),
-        inlined: BTreeSet::new(),
-        inlining: Vec::new(),
-        inlinings: 0,
-        depth: 0,
-        loops: 0,
-        tolerate: None,
-        dead: false,
-        params: BTreeMap::new(),
-        roots: BTreeMap::new(),
-        outputs: Vec::new(),
-        kinds: None,
-    };
-    planner.pipeline(&document);
-    planner.finish(name, document.doc)
 }
 
 impl Planner<'_> {

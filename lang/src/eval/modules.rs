@@ -59,9 +59,9 @@ impl Planner<'_> {
             );
             return;
         }
-        let entry = self
-            .read_module(path, item, user, &name.text)
-            .map_or(Entry::Value(Val::Poison), Entry::Module);
+        let found = self.read_module(path, item, user, &name.text);
+        self.note_use(path.span, found);
+        let entry = found.map_or(Entry::Value(Val::Poison), Entry::Module);
         scope.bind(&name.text, entry, name.span);
     }
 
@@ -137,6 +137,7 @@ impl Planner<'_> {
         self.reading.push((full, id));
         self.items(&document, id, &scope, alias);
         self.reading.pop();
+        self.note_module(id, file, document);
         Some(id)
     }
 }

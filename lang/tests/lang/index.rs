@@ -1,0 +1,142 @@
+//! Where everything is bound and read, as an editor asks for it.
+
+use cerb_lang::{Analysis, Definition, DefinitionKind, FileId, PlanOptions, analyse};
+
+use crate::catalog::{Files, Toy, files};
+use crate::plans::QUICKSTART;
+
+fn look(text: &str, other: &Files) -> Analysis {
+    analyse(text, "p.cerb", &PlanOptions::default(), &Toy::new(), other)
+}
+
+/// The definition at the last place where `mark` stands.
+fn at<'a>(found: &'a Analysis, text: &str, mark: &str) -> &'a Definition {
+    let place = u32::try_from(text.rfind(mark).unwrap()).unwrap();
+    let (definition, _) = found.index.definition_at(FileId(0), place).unwrap();
+    &found.index.definitions[definition]
+}
+
+#[test]
+fn a_sound_pipeline_has_a_plan_and_no_mistakes() {
+    let found = look(QUICKSTART, &files(&[]));
+    assert!(found.diagnostics.items.is_empty());
+    assert_eq!(found.plan.unwrap().outputs.len(), 4);
+}
+
+#[test]
+fn names_lead_to_where_they_are_bound() {
+    let found = look(QUICKSTART, &files(&[]));
+    let param = at(&found, QUICKSTART, "at)");
+    assert_eq!(param.kind, DefinitionKind::Param);
+    assert_eq!(param.head, "param at: Mpp = 0.5 mpp");
+    let variable = at(&found, QUICKSTART, "s, mask, nuclei)");
+    assert_eq!(variable.kind, DefinitionKind::Variable);
+    assert_eq!(variable.ty.as_ref().unwrap().to_string(), "Slide");
+    // A field of a collection leads to the record that the `for` gives.
+    let field = at(&found, QUICKSTART, "geojson\noutput");
+    assert_eq!(field.kind, DefinitionKind::Field);
+    let record = QUICKSTART.find("geojson: export").unwrap();
+    assert_eq!(field.span.start as usize, record);
+}
+
+#[test]
+fn bindings_have_types_and_facts_with_the_line_that_decided_them() {
+    let text = QUICKSTART.replace(
+        "  let maps ",
+        "  let grid = patch.grid(s, mask, input: 448 px, output: 144 px, at: at)\n  let maps ",
+    );
+    let found = look(&text, &files(&[]));
+    let grid = at(&found, &text, "grid =");
+    assert_eq!(grid.ty.as_ref().unwrap().to_string(), "PatchGrid");
+    let place = found
+        .index
+        .definitions
+        .iter()
+        .position(|d| d == grid)
+        .unwrap();
+    let facts = found.index.facts_of(place, &found.sources);
+    assert_eq!(facts, ["mpp: 0.5 mpp — decided on line 8"]);
+    let wsi = at(&found, &text, "wsi =");
+    assert!(
+        wsi.ty
+            .as_ref()
+            .unwrap()
+            .to_string()
+            .starts_with("Map<Key, {geojson: File")
+    );
+}
+
+#[test]
+fn a_name_that_stands_alone_in_a_record_is_marked() {
+    let found = look(QUICKSTART, &files(&[]));
+    let place = u32::try_from(QUICKSTART.find("{ nuclei,").unwrap() + 2).unwrap();
+    let read = found
+        .index
+        .reads
+        .iter()
+        .find(|r| r.span.start == place)
+        .unwrap();
+    assert!(read.shorthand);
+    assert_eq!(found.index.reads_of(read.definition).count(), 4);
+}
+
+#[test]
+fn a_broken_file_still_has_names_and_only_the_mistakes_of_its_text() {
+    let text = "let a = 4 px\nlet b = nope(\nlet c = a + b\n";
+    let found = look(text, &files(&[]));
+    let codes: Vec<_> = found
+        .diagnostics
+        .items
+        .iter()
+        .map(|d| d.code.as_str())
+        .collect();
+    assert_eq!(codes, ["lang::unclosed"]);
+    assert!(found.plan.is_none());
+    assert_eq!(at(&found, text, "a + b").name, "a");
+    assert_eq!(
+        at(&found, text, "a + b").ty.as_ref().unwrap().to_string(),
+        "Px"
+    );
+}
+
+#[test]
+fn calls_know_who_takes_each_argument() {
+    let text = "def f(a: Px, b: Px = 2 px) -> Px { a + b }\nlet x = f(1 px, b: 3 px)\n";
+    let found = look(text, &files(&[]));
+    let call = &found.index.calls[0];
+    let takers: Vec<_> = call.args.iter().map(|a| a.taker.as_deref()).collect();
+    assert_eq!(takers, [Some("a"), Some("b")]);
+    let def = &found.index.definitions[call.definition.unwrap()];
+    assert_eq!(def.head, "def f(a: Px, b: Px = 2 px) -> Px");
+    assert_eq!(def.parts.len(), 2);
+}
+
+#[test]
+fn names_of_used_files_lead_into_them() {
+    let other = files(&[(
+        "lib/a.cerb",
+        "cerb 1\n## Twice as much.\ndef twice(a: Px) -> Px { a + a }\n",
+    )]);
+    let text = "use \"lib/a.cerb\" as lib\nlet x = lib.twice(1 px)\n";
+    let found = look(text, &other);
+    let def = at(&found, text, "twice(1");
+    assert_eq!(def.span.file, FileId(1));
+    assert_eq!(def.doc, "Twice as much.");
+    assert_eq!(at(&found, text, "lib.twice").kind, DefinitionKind::Module);
+}
+
+#[test]
+fn an_inner_name_hides_the_outer_one_in_its_scope() {
+    let text = "let a = 1 px\ndef f(a: Px) -> Px { a }\nlet b = f(a)\n";
+    let found = look(text, &files(&[]));
+    assert_eq!(at(&found, text, "a }").kind, DefinitionKind::Port);
+    assert_eq!(at(&found, text, "a)").kind, DefinitionKind::Let);
+    let inside = u32::try_from(text.find("a }").unwrap()).unwrap();
+    let scope = found.index.scope_at(FileId(0), inside).unwrap();
+    let visible = found.index.visible(scope);
+    assert_eq!(
+        found.index.definitions[visible["a"]].kind,
+        DefinitionKind::Port
+    );
+    assert!(visible.contains_key("b"));
+}
