@@ -134,6 +134,12 @@ impl Diagnostic {
         self
     }
 
+    /// Its labels that lie in other files than the first, one mistake for each file.
+    #[must_use]
+    pub fn elsewhere(&self) -> &[Diagnostic] {
+        &self.related
+    }
+
     /// Takes in the text its labels point into, so that it can be rendered alone.
     #[must_use]
     pub(crate) fn with_sources(mut self, sources: &SourceMap) -> Self {

@@ -140,6 +140,8 @@ pub struct Index {
     pub calls: Vec<CallSite>,
     /// Every field that is read, by place.
     pub fields: Vec<FieldSite>,
+    /// Names that are read and bound nowhere, by place.
+    pub unknown: Vec<Span>,
     /// The words of attributes, without the `@`, by place.
     pub attributes: Vec<Span>,
     /// Stretches with names of their own, an outer one before those inside it.

@@ -14,6 +14,7 @@ mod plan;
 mod span;
 mod syntax;
 mod types;
+mod vocabulary;
 mod words;
 
 pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
@@ -35,6 +36,7 @@ pub use plan::{
 pub use span::{FileId, SourceFile, SourceMap, Span};
 pub use syntax::{Kind, LexError, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};
+pub use vocabulary::{Vocable, WordKind, vocabulary};
 
 /// The graph library of [`Plan::graph`], so that nobody needs another version of it.
 pub use petgraph;

@@ -14,6 +14,8 @@ pub struct Analysis {
     pub diagnostics: Diagnostics,
     /// The plan, when nothing is wrong.
     pub plan: Option<Plan>,
+    /// Whether all of the text could be parsed.
+    pub parsed: bool,
     /// Where everything is bound and read, of whatever could be understood.
     pub index: Index,
     /// The files it was read from, the pipeline first.
@@ -39,6 +41,7 @@ pub fn analyse(
                 sources: diagnostics.sources.clone(),
                 diagnostics,
                 plan: None,
+                parsed: false,
                 index: Index::default(),
             };
         }
@@ -63,7 +66,8 @@ pub fn analyse(
         .filter_map(|(path, module)| Some((*path, *modules.get(module)?)))
         .collect();
     let index = index::build(&files, &uses, &notes.seen, catalog, &map);
-    let (diagnostics, plan) = if faults.is_empty() {
+    let parsed = faults.is_empty();
+    let (diagnostics, plan) = if parsed {
         match planner.finish(name, document.doc.clone()) {
             Ok(plan) => {
                 let told = Diagnostics::new(plan.sources.clone(), plan.warnings.clone());
@@ -77,6 +81,7 @@ pub fn analyse(
     Analysis {
         diagnostics,
         plan,
+        parsed,
         index,
         sources: map,
     }

@@ -12,7 +12,7 @@ use crate::words::nearest;
 use crate::{Attrs, Diagnostic, Span, Type, Unit, Value};
 
 /// Every attribute: its name, and where it stands.
-const KNOWN: &[(&str, &str)] = &[
+pub(crate) const KNOWN: &[(&str, &str)] = &[
     ("retry", "a call of an operator"),
     ("timeout", "a call of an operator"),
     ("temp", "a call of an operator"),

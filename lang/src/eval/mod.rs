@@ -24,8 +24,10 @@ use std::rc::Rc;
 use petgraph::graph::DiGraph;
 
 pub use self::analysis::{Analysis, analyse};
+pub(crate) use self::attributes::KNOWN as ATTRIBUTES;
 use self::file::Module;
 pub(crate) use self::notes::Seen;
+pub(crate) use self::types::NAMED;
 use crate::syntax::ast::Document;
 use crate::syntax::parse_document;
 use crate::{

@@ -11,7 +11,7 @@ use crate::words::nearest;
 use crate::{Diagnostic, Span, Type, Unit, Value};
 
 /// The types with a name of their own.
-const NAMED: &[(&str, Type)] = &[
+pub(crate) const NAMED: &[(&str, Type)] = &[
     ("Bool", Type::Bool),
     ("Int", Type::Int),
     ("Float", Type::Float),

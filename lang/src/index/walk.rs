@@ -322,6 +322,8 @@ impl Walk<'_> {
                 definition,
                 shorthand,
             });
+        } else {
+            self.found.unknown.push(span);
         }
     }
 
@@ -536,6 +538,7 @@ impl Walk<'_> {
         found.calls.sort_by_key(|call| call.span);
         found.fields.sort_by_key(|field| field.span);
         found.attributes.sort();
+        found.unknown.sort();
         found
     }
 }

@@ -8,5 +8,6 @@ mod parse_expr;
 mod parse_item;
 mod tokens;
 
+pub(crate) use layout::{ITEM_WORDS, RESERVED};
 pub use lex::{Kind, LexError, Token, lex};
 pub(crate) use parse::{parse_document, parse_expression};

@@ -91,7 +91,7 @@ fn a_broken_file_still_has_names_and_only_the_mistakes_of_its_text() {
         .map(|d| d.code.as_str())
         .collect();
     assert_eq!(codes, ["lang::unclosed"]);
-    assert!(found.plan.is_none());
+    assert!(found.plan.is_none() && !found.parsed);
     assert_eq!(at(&found, text, "a + b").name, "a");
     assert_eq!(
         at(&found, text, "a + b").ty.as_ref().unwrap().to_string(),
@@ -139,4 +139,10 @@ fn an_inner_name_hides_the_outer_one_in_its_scope() {
         DefinitionKind::Port
     );
     assert!(visible.contains_key("b"));
+}
+
+#[test]
+fn names_that_are_bound_nowhere_are_known() {
+    let found = look("let a = nope + 1\n", &files(&[]));
+    assert_eq!(found.index.unknown.len(), 1);
 }
