@@ -322,7 +322,7 @@ fn joined(result: Result<Value, Wrong>) -> Answer {
 
 /// Makes one value of many, in the order given.
 pub(crate) fn reduce(how: Reduction, values: &[Value]) -> Answer {
-    let truth = |wanted: bool| values.iter().any(|v| *v == Value::Bool(wanted));
+    let truth = |wanted: bool| values.contains(&Value::Bool(wanted));
     match how {
         Reduction::Count => i64::try_from(values.len()).map_or_else(
             |_| Answer::Lost("more than can be counted".into()),

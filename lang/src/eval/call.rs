@@ -9,15 +9,10 @@ use super::types::Place;
 use super::value::Val;
 use crate::syntax::ast::{Call, Def, Expr};
 use crate::words::{listed, nearest};
-use crate::{Diagnostic, Span};
+use crate::{Diagnostic, Reduction, Span};
 
 /// Most `def`s put in place for one pipeline; each may call others, so their number can explode.
 const MOST_INLINED: usize = 20_000;
-
-/// Words that a later version gives a meaning to.
-const LATER: &[&str] = &[
-    "count", "sum", "mean", "min", "max", "median", "all", "any", "only", "golden",
-];
 
 /// Arguments by the name of what takes them.
 pub(super) type Given<'e> = BTreeMap<String, &'e Expr>;
@@ -29,33 +24,69 @@ impl Planner<'_> {
         let at = call.callee_span().unwrap_or(whole.span);
         let catalog = self.catalog;
         if let Some(signature) = catalog.signature(&callee) {
-            return self.operator(signature, call, at, scope, name);
+            return self.operator(signature, None, call, at, scope, name);
         }
-        let entry = match call.path.as_slice() {
-            [only] => scope.get(&only.text),
-            [first, second] => match scope.get(&first.text) {
-                Some(Entry::Module(module)) => self
-                    .modules
-                    .get(module)
-                    .and_then(|m| m.scope.own(&second.text)),
-                Some(Entry::Value(Val::Poison)) => Some(Entry::Value(Val::Poison)),
+        let entry = scope.get(&callee).or_else(|| {
+            let (first, rest) = callee.split_once('.')?;
+            match scope.get(first)? {
+                Entry::Module(module) => self.modules.get(module)?.scope.own(rest),
+                Entry::Value(Val::Poison) => Some(Entry::Value(Val::Poison)),
                 _ => None,
-            },
-            _ => None,
-        };
+            }
+        });
         match entry {
             Some(Entry::Def(def, home)) => return self.inline(&def, home, call, at, scope, name),
-            Some(Entry::Value(Val::Poison)) => {}
-            _ if LATER.contains(&callee.as_str()) => {
-                self.not_built(&format!("`{callee}(…)` is"), at, None);
-                return Val::Poison;
+            Some(Entry::Op(op)) => {
+                return self.operator(&op.signature, Some(&op.command), call, at, scope, name);
             }
-            _ => self.unknown_operator(&callee, at, scope),
+            Some(Entry::Value(Val::Poison)) => {}
+            _ => {
+                let how = Reduction::ALL.iter().find(|(word, _)| *word == callee);
+                if let Some((word, how)) = how {
+                    return self.reduce_call(word, *how, call, at, scope, name);
+                }
+                if callee == "golden" {
+                    self.not_built("`golden(…)` is", at, None);
+                    return Val::Poison;
+                }
+                self.unknown_operator(&callee, at, scope);
+            }
         }
         for arg in &call.args {
             self.eval(&arg.value, scope, name);
         }
         Val::Poison
+    }
+
+    /// `count(slides)`, `sum(wsi.nuclei.count)`: one argument, without a name.
+    fn reduce_call(
+        &mut self,
+        word: &str,
+        how: Reduction,
+        call: &Call,
+        at: Span,
+        scope: &Rc<Scope>,
+        name: &str,
+    ) -> Val {
+        for attr in &call.attrs {
+            self.misplaced(
+                attr,
+                "a call of an operator; this is worked out from results",
+            );
+        }
+        let given = self.arguments(
+            word,
+            call,
+            &["of"],
+            &format!("`{word}` takes one collection, `{word}(wsi.nuclei.count)`, say"),
+        );
+        let Some(arg) = given.get("of") else {
+            let missing = [("of".to_owned(), "Map<Key, …>".to_owned())];
+            self.nothing_missing(word, at, &missing);
+            return Val::Poison;
+        };
+        let value = self.eval(arg, scope, &format!("{name}.{word}"));
+        self.reduction(how, &value, arg.span, name)
     }
 
     fn unknown_operator(&mut self, callee: &str, at: Span, scope: &Rc<Scope>) {

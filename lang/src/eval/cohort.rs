@@ -6,11 +6,11 @@ use std::rc::Rc;
 use super::scope::{Entry, Scope};
 use super::value::{Val, a};
 use super::{Known, Planner};
-use crate::syntax::ast::{Expr, For};
+use crate::syntax::ast::{BinaryOp, Expr, For};
 use crate::words::listed;
 use crate::{
-    Attrs, Cohort, Diagnostic, Facts, Item, Listed, Node, Origin, Signature, Span, Type, Value,
-    Work,
+    Answer, Attrs, Cohort, Diagnostic, Dropped, Facts, FormulaId, Guard, Item, Listed, Memo, Node,
+    Origin, Signature, Span, Step, Type, Value, Work,
 };
 
 impl Planner<'_> {
@@ -109,7 +109,7 @@ impl Planner<'_> {
             };
             let node = node(None, Work::Listed(entry));
             let index = self.add(node, known);
-            return self.outputs_of(index, &ports);
+            return self.outputs_of(index, &ports, at);
         }
         let cohort = self.cohorts.len();
         let node = node(
@@ -136,22 +136,19 @@ impl Planner<'_> {
         let index = self.add(node, known);
         Val::Map {
             cohort,
-            item: Rc::new(self.outputs_of(index, &ports)),
+            item: Rc::new(self.outputs_of(index, &ports, at)),
         }
     }
 
     /// Evaluates a `for`: joins its collections by key, then the body once, for all items.
     pub(super) fn for_each(&mut self, each: &For, scope: &Rc<Scope>, name: &str) -> Val {
-        if self.loops > 0 {
-            self.not_built(
-                "a `for` inside a `for` is",
-                each.word,
-                Some("end the first, and go over what it gave in a second"),
+        if self.looping {
+            self.mistake(
+                Diagnostic::new("lang::nested_for", "a `for` stands inside a `for`")
+                    .at(each.word, "items are joined by key, never combined")
+                    .help("end the first, and go over what it gave in a second"),
             );
             return Val::Poison;
-        }
-        if let Some(filter) = &each.filter {
-            self.not_built("`where` is", filter.span, None);
         }
         let inner = Scope::inside(scope);
         let mut found: Vec<(usize, &Expr)> = Vec::new();
@@ -180,12 +177,22 @@ impl Planner<'_> {
             };
             items.push((variable, value));
         }
-        let cohort = if lost { None } else { self.join(&found) };
+        let cohort = if lost { None } else { self.join(&found, name) };
         for (variable, value) in items {
             let value = if cohort.is_some() { value } else { Val::Poison };
             self.note(variable.span, &value);
             inner.bind(&variable.text, Entry::Value(value), variable.span);
         }
+        let cohort = match (&each.filter, cohort) {
+            (Some(filter), Some(cohort)) => Some(self.filter(filter, cohort, &inner, name)),
+            (Some(filter), None) => {
+                self.looping = true;
+                self.eval(filter, &inner, name);
+                self.looping = false;
+                None
+            }
+            (None, cohort) => cohort,
+        };
         let tolerate = self.tolerance(&each.attrs);
         if let (Some(cohort), Some(share)) = (cohort, tolerate) {
             let stated = &mut self.cohorts[cohort].tolerate;
@@ -193,27 +200,66 @@ impl Planner<'_> {
             *stated = Some(stated.map_or(share, |before| before.min(share)));
         }
         let around = std::mem::replace(&mut self.tolerate, tolerate);
-        self.loops += 1;
+        // Without a cohort there was a mistake; the body is checked, and gives nothing.
+        let depth = self.guards.len();
+        let condition = cohort.and_then(|cohort| self.cohorts[cohort].filter);
+        self.guards.extend(condition.map(|condition| Guard {
+            condition,
+            wanted: true,
+        }));
+        self.around = cohort;
+        self.looping = true;
         let value = self.block(&each.body, &inner, name);
-        self.loops -= 1;
+        self.looping = false;
+        self.around = None;
+        self.guards.truncate(depth);
         self.tolerate = around;
         let Some(cohort) = cohort else {
             return Val::Poison;
         };
         if value.has_map() {
-            self.not_built(
-                "a collection inside a collection is",
-                each.body.result.span,
-                Some("give it its own `let` outside of the `for`"),
+            self.mistake(
+                Diagnostic::new(
+                    "lang::type_mismatch",
+                    "a `for` gives a collection under every key",
+                )
+                .at(each.body.result.span, "there is a collection in it")
+                .help("give it its own `let` outside of the `for`"),
             );
             return Val::Poison;
         }
-        match value {
+        match self.settled(value, cohort, each.body.result.span, name) {
             Val::Poison => Val::Poison,
             value => Val::Map {
                 cohort,
                 item: Rc::new(value),
             },
+        }
+    }
+
+    /// What a `for` gives, as something of its own items: what it only hands on from more items
+    /// than it goes over is passed on by a node for each that is left.
+    fn settled(&mut self, value: Val, cohort: usize, at: Span, name: &str) -> Val {
+        match value {
+            Val::Port { node, port, ty } => {
+                let over = self.graph[node].over.map(|c| self.cohort_of(c));
+                if over.is_none_or(|over| over == cohort) {
+                    return Val::Port { node, port, ty };
+                }
+                self.passed_on(cohort, node, &port, &ty, at, name)
+            }
+            Val::Record(fields) => {
+                let mut made = BTreeMap::new();
+                for (field, value) in fields.iter() {
+                    let inner = format!("{name}.{field}");
+                    made.insert(
+                        field.clone(),
+                        self.settled(value.clone(), cohort, at, &inner),
+                    );
+                }
+                Val::Record(Rc::new(made))
+            }
+            value => value,
         }
     }
 
@@ -230,12 +276,98 @@ impl Planner<'_> {
         self.mistake(found);
     }
 
+    /// Leaves out the items that a `where` does not hold of: now if that is known, else when running.
+    fn filter(&mut self, filter: &Expr, cohort: usize, scope: &Rc<Scope>, name: &str) -> usize {
+        self.around = Some(cohort);
+        self.looping = true;
+        let value = self.eval(filter, scope, &format!("{name}.where"));
+        self.looping = false;
+        self.around = None;
+        let condition = match &value {
+            Val::Scalar(Value::Bool(_)) => self.formula_of(&value, filter.span),
+            Val::Late { id, ty } if **ty == Type::Bool => Some(*id),
+            Val::Map { .. } => {
+                self.map_not_lifted(filter.span, "`true` or `false`");
+                None
+            }
+            other => {
+                if let Some(ty) = other.type_of() {
+                    let title = format!("`where` takes `Bool`, not {}", a(&ty));
+                    self.mistake(
+                        Diagnostic::new("lang::type_mismatch", title)
+                            .at(filter.span, format!("this is {}", a(&ty))),
+                    );
+                }
+                None
+            }
+        };
+        let Some(condition) = condition else {
+            return cohort;
+        };
+        let mut memo = Memo::new();
+        let answers: Vec<Answer> = (0..self.cohorts[cohort].items.len())
+            .map(|item| self.known_now(condition, Some((cohort, item)), &mut memo))
+            .collect();
+        let mut made = Cohort {
+            name: name.to_owned(),
+            tolerate: None,
+            ..self.cohorts[cohort].clone()
+        };
+        let unknown = |answer: &Answer| !matches!(answer, Answer::Value(_));
+        if answers.iter().any(unknown) {
+            made.filter = self.both(made.filter, condition, filter.span);
+        } else {
+            let mut answers = answers.iter();
+            let why = self.sources.text(filter.span).to_owned();
+            let dropped = &mut made.dropped;
+            made.items.retain(|item| {
+                let kept = answers.next() == Some(&Answer::Value(Value::Bool(true)));
+                if !kept {
+                    dropped.push(Dropped {
+                        key: item.key.clone(),
+                        why: why.clone(),
+                        span: filter.span,
+                    });
+                }
+                kept
+            });
+            if made.items.is_empty() && !self.dead {
+                self.warnings.push(
+                    Diagnostic::new("lang::nothing_left", "`where` leaves out every item")
+                        .at(filter.span, "holds of none")
+                        .warning(),
+                );
+            }
+        }
+        self.cohorts.push(made);
+        self.cohorts.len() - 1
+    }
+
+    /// Two conditions on the items of a cohort as one.
+    fn both(
+        &mut self,
+        before: Option<FormulaId>,
+        condition: FormulaId,
+        at: Span,
+    ) -> Option<FormulaId> {
+        let Some(before) = before else {
+            return Some(condition);
+        };
+        let over = self.over(before).or_else(|| self.over(condition));
+        let step = Step::Binary(BinaryOp::And, before, condition);
+        match self.formula(step, Type::Bool, over, at) {
+            Val::Late { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     /// Joins collections by key; they must have the same keys.
-    fn join(&mut self, over: &[(usize, &Expr)]) -> Option<usize> {
+    fn join(&mut self, over: &[(usize, &Expr)], name: &str) -> Option<usize> {
         let ((first, first_expr), others) = over.split_first()?;
+        let mut first = *first;
         for (other, expr) in others {
             let other = self.cohort_of(*other);
-            if other == *first {
+            if other == first {
                 continue;
             }
             let keys = |cohort: &Cohort| {
@@ -245,14 +377,27 @@ impl Planner<'_> {
                     .map(|i| i.key.clone())
                     .collect::<BTreeSet<String>>()
             };
-            let (here, there) = (keys(&self.cohorts[*first]), keys(&self.cohorts[other]));
+            let (here, there) = (keys(&self.cohorts[first]), keys(&self.cohorts[other]));
             if here != there {
                 self.missing_keys(&here, &there, first_expr, expr);
                 return None;
             }
-            self.merge(*first, other);
+            // What some items were left out of stays what it is: the join is a third.
+            let apart = |cohort: &Cohort| cohort.filter.is_some() || !cohort.dropped.is_empty();
+            if apart(&self.cohorts[first]) || apart(&self.cohorts[other]) {
+                let mut made = self.cohorts[first].clone();
+                made.name = name.to_owned();
+                made.tolerate = None;
+                if let Some(condition) = self.cohorts[other].filter {
+                    made.filter = self.both(made.filter, condition, expr.span);
+                }
+                self.cohorts.push(made);
+                first = self.cohorts.len() - 1;
+            } else {
+                self.merge(first, other);
+            }
         }
-        Some(*first)
+        Some(first)
     }
 
     fn missing_keys(
@@ -304,6 +449,16 @@ impl Planner<'_> {
             (a, b) => a.or(b),
         };
         self.merged.insert(second, first);
+        for formula in &mut self.formulas {
+            if formula.over == Some(second) {
+                formula.over = Some(first);
+            }
+            if let Step::Reduce { cohort, .. } = &mut formula.step
+                && *cohort == second
+            {
+                *cohort = first;
+            }
+        }
         for node in self.graph.node_weights_mut() {
             if node.over == Some(second) {
                 node.over = Some(first);

@@ -11,7 +11,7 @@ use super::value::{Val, a};
 use super::{DEEPEST, Planner};
 use crate::syntax::ast::{BinaryOp, Block, Expr, ExprKind, If, Let, Name, UnaryOp};
 use crate::words::nearest;
-use crate::{Diagnostic, Span, Type, Value};
+use crate::{Diagnostic, Guard, Span, Type, Value};
 
 impl Planner<'_> {
     /// Evaluates an expression; `name` is what nodes made on the way are called.
@@ -129,6 +129,17 @@ impl Planner<'_> {
                 );
                 Val::Poison
             }
+            Some(Entry::Op(_)) => {
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        format!("`{text}` is an operator, not a value"),
+                    )
+                    .at(at, "what it makes is a value")
+                    .help(format!("call it, `{text}(…)`")),
+                );
+                Val::Poison
+            }
             None => {
                 let mut found =
                     Diagnostic::new("lang::unknown_name", format!("there is no `{text}` here"));
@@ -157,10 +168,13 @@ impl Planner<'_> {
                 Val::Scalar(value) => plain.push((value, item.span)),
                 Val::Poison => return Val::Poison,
                 _ => {
-                    self.not_built(
-                        "a list of what nodes make is",
-                        item.span,
-                        Some("gather it with a `for`"),
+                    self.mistake(
+                        Diagnostic::new(
+                            "lang::type_mismatch",
+                            "a list holds what is known while planning",
+                        )
+                        .at(item.span, "made when running")
+                        .help("gather results with a `for`, name them in a record"),
                     );
                     return Val::Poison;
                 }
@@ -274,17 +288,18 @@ impl Planner<'_> {
                     item: Rc::new(found),
                 },
             },
-            Val::Port { .. } => {
-                let help = "what an artifact holds is known when it is made";
-                self.not_built("a field of an artifact is", field.span, Some(help));
-                Val::Poison
+            Val::Port { node, port, ty } => {
+                let (node, port, ty) = (*node, Rc::clone(port), Rc::clone(ty));
+                self.artifact_field(node, &port, &ty, field, owner)
             }
-            Val::Scalar(plain) => {
-                let ty = plain.type_of();
+            Val::Scalar(_) | Val::Late { .. } => {
+                let Some(ty) = value.type_of() else {
+                    return Val::Poison;
+                };
                 let title = format!("there is no field `{}` in {}", field.text, a(&ty));
                 self.mistake(
                     Diagnostic::new("lang::unknown_field", title)
-                        .at(field.span, "only records have fields")
+                        .at(field.span, "records and artifacts have fields")
                         .at(owner, format!("this is {}", a(&ty))),
                 );
                 Val::Poison
@@ -298,6 +313,10 @@ impl Planner<'_> {
             (Val::Poison, _) => return Val::Poison,
             (Val::Scalar(Value::Bool(v)), UnaryOp::Not) => (Ok(Value::Bool(!v)), "!"),
             (Val::Scalar(v), UnaryOp::Negate) => (number::negate(v), "-"),
+            (Val::Late { .. }, _) => match self.late_unary(op, &value, at) {
+                Ok(late) => return late,
+                Err(wrong) => (Err(wrong), if op == UnaryOp::Not { "!" } else { "-" }),
+            },
             (Val::Map { .. }, _) => {
                 self.map_not_lifted(inner.span, "a number");
                 return Val::Poison;
@@ -343,7 +362,14 @@ impl Planner<'_> {
         let right = self.eval(&sides.1, scope, name);
         match op {
             BinaryOp::About => {
-                self.not_built("`~`, a comparison within a bound, is", at, None);
+                self.mistake(
+                    Diagnostic::new(
+                        "lang::type_mismatch",
+                        "a comparison within a bound is no value",
+                    )
+                    .at(at, "it is the claim of an `expect`")
+                    .help("write `expect … ~ … within 1 %`"),
+                );
                 return Val::Poison;
             }
             BinaryOp::Range => {
@@ -364,6 +390,12 @@ impl Planner<'_> {
                 }
                 _ => {}
             }
+        }
+        if matches!(left, Val::Late { .. }) || matches!(right, Val::Late { .. }) {
+            return match self.late_binary(op, &left, &right, whole) {
+                Ok(value) => value,
+                Err(_) => self.cannot_join(op, at, sides, &left, &right),
+            };
         }
         let (Val::Scalar(a_value), Val::Scalar(b_value)) = (&left, &right) else {
             return self.cannot_join(op, at, sides, &left, &right);
@@ -419,7 +451,7 @@ impl Planner<'_> {
         {
             found = found.at(
                 at,
-                "only numbers, strings and quantities are joined while planning",
+                "only numbers, strings, quantities and truths are joined; a field of it may be one",
             );
         }
         self.mistake(found);
@@ -428,15 +460,16 @@ impl Planner<'_> {
 
     fn if_else(&mut self, inner: &If, scope: &Rc<Scope>, name: &str) -> Val {
         let condition = self.eval(&inner.condition, scope, name);
+        let mut late = None;
         let known = match condition {
             Val::Scalar(Value::Bool(known)) => Some(known),
             Val::Poison => None,
-            Val::Map { .. } => {
-                self.map_not_lifted(inner.condition.span, "`true` or `false`");
+            Val::Late { id, ref ty } if **ty == Type::Bool => {
+                late = Some(id);
                 None
             }
-            Val::Port { .. } => {
-                self.not_built("`if` on what a node makes is", inner.condition.span, None);
+            Val::Map { .. } => {
+                self.map_not_lifted(inner.condition.span, "`true` or `false`");
                 None
             }
             other => {
@@ -451,12 +484,22 @@ impl Planner<'_> {
                 None
             }
         };
-        // Both branches are checked; the one that is not taken makes no node and lists nothing.
+        // Both branches are checked; one that is not taken makes no node and lists nothing. Of a
+        // condition that is known when running, both are planned.
         let was = self.dead;
-        self.dead = was || known != Some(true);
-        let yes = self.block(&inner.yes, scope, name);
-        self.dead = was || known != Some(false);
-        let no = self.block(&inner.no, scope, name);
+        let mut branch = |block: &Block, taken: bool| {
+            self.dead = was || (late.is_none() && known != Some(taken));
+            let depth = self.guards.len();
+            self.guards.extend(late.map(|condition| Guard {
+                condition,
+                wanted: taken,
+            }));
+            let value = self.block(block, scope, name);
+            self.guards.truncate(depth);
+            value
+        };
+        let yes = branch(&inner.yes, true);
+        let no = branch(&inner.no, false);
         self.dead = was;
         if let (Some(x), Some(y)) = (yes.type_of(), no.type_of())
             && x != y
@@ -472,10 +515,25 @@ impl Planner<'_> {
             );
             return Val::Poison;
         }
-        match known {
-            Some(true) => yes,
-            Some(false) => no,
-            None => Val::Poison,
+        let at = inner.condition.span;
+        match (known, late) {
+            (Some(true), _) => yes,
+            (Some(false), _) => no,
+            (None, None) => Val::Poison,
+            (None, Some(condition)) => match self.choose(condition, &yes, &no, at, name) {
+                Some(value) => value,
+                None => {
+                    self.mistake(
+                        Diagnostic::new(
+                            "lang::type_mismatch",
+                            "`if` on a result chooses between results",
+                        )
+                        .at(inner.no.result.span, "this one goes over other items")
+                        .at(inner.yes.result.span, "than this one"),
+                    );
+                    Val::Poison
+                }
+            },
         }
     }
 
@@ -489,9 +547,13 @@ impl Planner<'_> {
             format!("a collection stands where {wanted} is expected"),
         )
         .at(at, "one for each key");
-        found = found.help(format!(
-            "go over it, `for x in {shown} {{ … }}`, and use `x`"
-        ));
+        let over = format!("go over it, `for x in {shown} {{ … }}`");
+        let one = wanted.starts_with("one") || wanted.starts_with("`true`");
+        found = found.help(if one {
+            format!("make one value of it with `all`, `mean`, `sum` or `only`, or {over}")
+        } else {
+            format!("{over}, and use `x`")
+        });
         self.mistake(found);
     }
 }

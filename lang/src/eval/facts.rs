@@ -1,23 +1,34 @@
 //! Facts through a call, for every item; misfits of many items become one message.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use super::operator::Input;
+use petgraph::graph::NodeIndex;
+
+use super::operator::{Input, Made};
 use super::{Known, Planner};
-use crate::{Diagnostic, Facts, Misfit, Origin, Signature, Span, Value};
+use crate::{
+    Answer, Diagnostic, Facts, FormulaId, Guard, Memo, Misfit, Origin, Span, Value, counterpart,
+};
 
 impl Planner<'_> {
     /// Asks the catalog what is known of a call's outputs: once, or for each item of its cohort.
     pub(super) fn check(
         &mut self,
-        signature: &Signature,
-        inputs: &[Input],
-        args: &BTreeMap<String, Value>,
-        spans: &BTreeMap<String, Span>,
+        made: &Made<'_>,
+        guards: &[Guard],
         over: Option<usize>,
         at: Span,
     ) -> Vec<Known> {
+        let Made {
+            signature,
+            inputs,
+            args,
+            late,
+            spans,
+            ..
+        } = made;
         let items = over.map_or(1, |cohort| self.cohorts[cohort].items.len());
         if self.dead {
             return vec![None; items];
@@ -26,17 +37,28 @@ impl Planner<'_> {
             .iter()
             .map(|i| i.gather.then(|| self.common(i)))
             .collect();
-        // Items of which the same is known are asked about once.
-        let mut asked: HashMap<Vec<*const Facts>, Known> = HashMap::new();
+        // What was asked for other items, with the same facts and arguments.
+        let mut asked: HashMap<(Vec<*const Facts>, String), Known> = HashMap::new();
+        let mut memo = Memo::new();
         let mut misfits: Vec<(Misfit, Facts, usize)> = Vec::new();
         let mut known = Vec::with_capacity(items);
         for item in 0..items {
+            let here = over.map(|cohort| (cohort, item));
+            let left_out = guards.iter().any(|guard| {
+                self.known_now(guard.condition, here, &mut memo)
+                    == Answer::Value(Value::Bool(!guard.wanted))
+            });
+            let args = self.with_late(args, late, here, &mut memo);
+            let (Some(args), false) = (args, left_out) else {
+                known.push(None);
+                continue;
+            };
             let sources: Option<Vec<Rc<Facts>>> = inputs
                 .iter()
                 .zip(&gathered)
                 .map(|(input, gathered)| match gathered {
                     Some(facts) => Some(Rc::clone(facts)),
-                    None => self.known_of(input, item),
+                    None => self.known_at(input.node, over, item),
                 })
                 .collect();
             // Of this item a misfit was reported before.
@@ -44,13 +66,19 @@ impl Planner<'_> {
                 known.push(None);
                 continue;
             };
-            let key: Vec<*const Facts> = sources.iter().map(Rc::as_ptr).collect();
+            let which: Vec<*const Facts> = sources.iter().map(Rc::as_ptr).collect();
+            let values = if late.is_empty() {
+                String::new()
+            } else {
+                format!("{args:?}")
+            };
+            let key = (which, values);
             if let Some(before) = asked.get(&key) {
                 known.push(before.clone());
                 continue;
             }
             let facts = joined(inputs, &sources);
-            let found = match self.catalog.check(&signature.name, args, &facts) {
+            let found = match self.catalog.check(&signature.name, &args, &facts) {
                 Ok(mut found) => {
                     place(&mut found, &facts, spans, at);
                     Some(Rc::new(found))
@@ -76,13 +104,35 @@ impl Planner<'_> {
         known
     }
 
-    /// What is known of an input for one item; `None` when a misfit was reported for it.
-    fn known_of(&self, input: &Input, item: usize) -> Known {
-        let known = self.known.get(input.node.index())?;
-        if known.len() == 1 {
-            known.first()?.clone()
-        } else {
-            known.get(item)?.clone()
+    /// The arguments with those that differ from item to item; `None` when one is known later.
+    fn with_late<'v>(
+        &self,
+        args: &'v BTreeMap<String, Value>,
+        late: &BTreeMap<String, FormulaId>,
+        here: Option<(usize, usize)>,
+        memo: &mut Memo,
+    ) -> Option<Cow<'v, BTreeMap<String, Value>>> {
+        let mut args = Cow::Borrowed(args);
+        for (name, id) in late {
+            let Answer::Value(value) = self.known_now(*id, here, memo) else {
+                return None;
+            };
+            args.to_mut().insert(name.clone(), value);
+        }
+        Some(args)
+    }
+
+    /// What is known of a node's outputs for one item of a cohort; `None` when a misfit was
+    /// reported for it, or nothing can be known yet.
+    pub(super) fn known_at(&self, node: NodeIndex, over: Option<usize>, item: usize) -> Known {
+        let known = self.known.get(node.index())?;
+        let own = self.graph[node].over.map(|cohort| self.cohort_of(cohort));
+        match (over, own) {
+            (Some(from), Some(to)) => {
+                let item = counterpart(&self.cohorts, from, item, to)?;
+                known.get(item)?.clone()
+            }
+            _ => known.first()?.clone(),
         }
     }
 

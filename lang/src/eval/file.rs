@@ -1,4 +1,4 @@
-//! A file's items in the order they can be evaluated: `use`, `root`, `param`, `def`, `let`, `output`.
+//! A file's items in the order they can be evaluated, whatever order they stand in.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -19,18 +19,33 @@ pub(super) struct Module {
 }
 
 impl Planner<'_> {
-    /// Evaluates the pipeline's own file.
+    /// Evaluates the pipeline's own file, or a `test` in it.
     pub(super) fn pipeline(&mut self, document: &Document) {
         let scope = Rc::new(Scope::default());
         self.modules.push(Module {
             path: String::new(),
             scope: Rc::clone(&scope),
         });
-        self.overrides_exist(document);
-        self.items(document, 0, &scope, "");
-        for item in &document.items {
-            if let ItemKind::Output { path, value } = &item.kind {
-                self.output(path, value, item, &scope);
+        self.tests_of(document);
+        let options = self.options;
+        let items = match &options.test {
+            Some(name) => match self.test_items(document, name) {
+                Some(items) => items,
+                None => return,
+            },
+            None => document.items.iter().collect(),
+        };
+        self.overrides_exist(&items);
+        self.items(&items, 0, &scope, "");
+        for item in items {
+            match &item.kind {
+                ItemKind::Output { path, value } => self.output(path, value, item, &scope),
+                ItemKind::Expect {
+                    claim,
+                    within,
+                    otherwise,
+                } => self.expectation(claim, within.as_ref(), otherwise.as_ref(), item, &scope),
+                _ => {}
             }
         }
     }
@@ -38,7 +53,7 @@ impl Planner<'_> {
     /// Evaluates the bindings of a file, whatever order they stand in.
     pub(super) fn items(
         &mut self,
-        document: &Document,
+        items: &[&Item],
         module: usize,
         scope: &Rc<Scope>,
         prefix: &str,
@@ -46,7 +61,7 @@ impl Planner<'_> {
         let mut bindings: Vec<(&Name, &Item)> = Vec::new();
         let mut seen: HashMap<&str, Span> = HashMap::new();
         let mut version: Option<Span> = None;
-        for item in &document.items {
+        for item in items {
             let name = match &item.kind {
                 ItemKind::Cerb {
                     version: number,
@@ -56,10 +71,13 @@ impl Planner<'_> {
                         self.duplicate("cerb", item.span, first);
                     }
                     if *number != 1 {
-                        self.not_built(
-                            &format!("`cerb {number}` is"),
-                            *span,
-                            Some("this program reads `cerb 1`"),
+                        self.mistake(
+                            Diagnostic::new(
+                                "lang::unknown_version",
+                                format!("this program does not read `cerb {number}`"),
+                            )
+                            .at(*span, "it reads `cerb 1`")
+                            .help("look for a newer program, or write `cerb 1`"),
                         );
                     }
                     continue;
@@ -72,44 +90,26 @@ impl Planner<'_> {
                     }
                     continue;
                 }
-                ItemKind::Secret { .. } => {
-                    self.not_built("`secret` is", item.word, None);
+                ItemKind::Op {
+                    path,
+                    ports,
+                    result,
+                    body,
+                } => {
+                    self.op(path, ports, result, body.as_deref(), item, scope);
                     continue;
                 }
-                ItemKind::Op { .. } => {
-                    self.not_built(
-                        "`op`, an operator of your own, is",
-                        item.word,
-                        Some("`cerb help` lists the operators there are"),
-                    );
-                    continue;
-                }
-                ItemKind::Expect { .. } => {
-                    self.not_built("`expect` is", item.word, None);
-                    continue;
-                }
-                ItemKind::Test { .. } => {
-                    self.not_built("a `test` block is", item.word, None);
-                    continue;
-                }
-                ItemKind::Output { .. } => {
+                ItemKind::Output { .. } | ItemKind::Expect { .. } | ItemKind::Test { .. } => {
                     if module != 0 {
-                        self.not_built(
-                            "`output` in a module is",
-                            item.word,
-                            Some("move it to the pipeline"),
-                        );
+                        self.misplaced_item(item, "move it to the pipeline");
                     }
                     continue;
                 }
-                ItemKind::Root { name, .. } | ItemKind::Param { name, .. } => {
+                ItemKind::Root { name, .. }
+                | ItemKind::Param { name, .. }
+                | ItemKind::Secret { name } => {
                     if module != 0 {
-                        let word = self.sources.text(item.word).to_owned();
-                        self.not_built(
-                            &format!("`{word}` in a module is"),
-                            item.word,
-                            Some("hand it over as a port of a `def`"),
-                        );
+                        self.misplaced_item(item, "hand it over as a port of a `def`");
                         scope.bind(&name.text, Entry::Value(Val::Poison), name.span);
                         continue;
                     }
@@ -214,7 +214,20 @@ impl Planner<'_> {
         self.mistake(found);
     }
 
-    fn duplicate(&mut self, name: &str, again: Span, first: Span) {
+    /// The mistake of an item that only the pipeline's own file has.
+    pub(super) fn misplaced_item(&mut self, item: &Item, help: &str) {
+        let word = self.sources.text(item.word).to_owned();
+        self.mistake(
+            Diagnostic::new(
+                "lang::misplaced_item",
+                format!("`{word}` has no place here"),
+            )
+            .at(item.word, "it stands in the pipeline itself")
+            .help(help),
+        );
+    }
+
+    pub(super) fn duplicate(&mut self, name: &str, again: Span, first: Span) {
         self.mistake(
             Diagnostic::new("lang::duplicate_name", format!("`{name}` is bound twice"))
                 .at(again, "again here")
@@ -241,6 +254,11 @@ impl Planner<'_> {
                     Entry::Value(Val::Scalar(Value::Root(name.text.clone()))),
                     name.span,
                 );
+            }
+            ItemKind::Secret { name } => {
+                self.secrets.push(name.text.clone());
+                let value = Val::Scalar(Value::Secret(name.text.clone()));
+                scope.bind(&name.text, Entry::Value(value), name.span);
             }
             ItemKind::Param {
                 name,

@@ -1,6 +1,6 @@
 //! Outputs, and the plan that is left when everything they do not need is dropped.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use petgraph::Direction;
@@ -8,13 +8,29 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use super::Planner;
+use super::late::operands;
 use super::scope::Scope;
 use super::value::{Val, a};
 use crate::syntax::ast::{Expr, Item, Text};
-use crate::{Diagnostic, Diagnostics, Output, Plan, Type, Work};
+use crate::{Claim, Diagnostic, Diagnostics, Formula, FormulaId, Output, Plan, Step, Type, Work};
 
 /// What an `output` takes.
 const WRITABLE: &[&str] = &["File", "Table", "Report"];
+
+/// What outputs and claims need.
+struct Needed {
+    nodes: Vec<bool>,
+    formulas: Vec<bool>,
+    cohorts: Vec<bool>,
+}
+
+/// Something that is needed.
+#[derive(Clone, Copy)]
+enum Need {
+    Node(NodeIndex),
+    Formula(FormulaId),
+    Cohort(usize),
+}
 
 impl Planner<'_> {
     /// Evaluates an `output`.
@@ -182,13 +198,78 @@ impl Planner<'_> {
         }
     }
 
+    /// What outputs and claims need, back to the sources.
+    fn needed(&self) -> Needed {
+        let mut needed = Needed {
+            nodes: vec![false; self.graph.node_count()],
+            formulas: vec![false; self.formulas.len()],
+            cohorts: vec![false; self.cohorts.len()],
+        };
+        let claims = self.expects.iter().flat_map(|expect| match expect.claim {
+            Claim::Holds(a) => vec![a],
+            Claim::Near {
+                left,
+                right,
+                within,
+            } => vec![left, right, within],
+        });
+        let mut queue: Vec<Need> = (self.outputs.iter().map(|o| Need::Node(o.node)))
+            .chain(claims.map(Need::Formula))
+            .collect();
+        // An output over a cohort is listed by it, even when what it names is made once.
+        queue.extend(self.outputs.iter().filter_map(|o| o.over).map(Need::Cohort));
+        while let Some(need) = queue.pop() {
+            let seen = match need {
+                Need::Node(node) => &mut needed.nodes[node.index()],
+                Need::Formula(id) => &mut needed.formulas[id.0 as usize],
+                Need::Cohort(cohort) => &mut needed.cohorts[self.cohort_of(cohort)],
+            };
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            match need {
+                Need::Node(index) => {
+                    let makers = self.graph.neighbors_directed(index, Direction::Incoming);
+                    queue.extend(makers.map(Need::Node));
+                    let node = &self.graph[index];
+                    queue.extend(node.over.map(Need::Cohort));
+                    queue.extend(node.guards.iter().map(|g| Need::Formula(g.condition)));
+                    match &node.work {
+                        Work::Call { late, .. } => {
+                            queue.extend(late.values().map(|id| Need::Formula(*id)));
+                        }
+                        Work::Choose(id) => queue.push(Need::Formula(*id)),
+                        Work::Listed(_) | Work::Element { .. } | Work::Only => {}
+                    }
+                }
+                Need::Formula(id) => {
+                    let formula = &self.formulas[id.0 as usize];
+                    queue.extend(formula.over.map(Need::Cohort));
+                    queue.extend(operands(&formula.step).into_iter().map(Need::Formula));
+                    match &formula.step {
+                        Step::Field { node, .. } => queue.push(Need::Node(*node)),
+                        Step::Reduce { cohort, .. } => queue.push(Need::Cohort(*cohort)),
+                        _ => {}
+                    }
+                }
+                Need::Cohort(cohort) => {
+                    let filter = self.cohorts[self.cohort_of(cohort)].filter;
+                    queue.extend(filter.map(Need::Formula));
+                }
+            }
+        }
+        needed
+    }
+
     /// The plan, or the mistakes.
     pub(super) fn finish(mut self, name: &str, doc: String) -> Result<Plan, Diagnostics> {
         self.outputs_differ();
         if !self.mistakes.is_empty() {
             return Err(Diagnostics::new(self.sources, self.mistakes));
         }
-        if self.outputs.is_empty() {
+        self.claims_known_now();
+        let nothing = self.outputs.is_empty() && self.expects.is_empty();
+        if nothing && self.options.test.is_none() {
             self.warnings.push(
                 Diagnostic::new(
                     "lang::no_output",
@@ -198,32 +279,79 @@ impl Planner<'_> {
                 .warning(),
             );
         }
-        let mut needed = vec![false; self.graph.node_count()];
-        let mut queue: VecDeque<NodeIndex> = self.outputs.iter().map(|o| o.node).collect();
-        while let Some(node) = queue.pop_front() {
-            if !std::mem::replace(&mut needed[node.index()], true) {
-                queue.extend(self.graph.neighbors_directed(node, Direction::Incoming));
-            }
-        }
+        let needed = self.needed();
         let mut cohorts: Vec<Option<usize>> = vec![None; self.cohorts.len()];
         let mut kept = Vec::new();
         for (i, cohort) in self.cohorts.iter().enumerate() {
-            let used = |node: NodeIndex| needed[node.index()] && self.graph[node].over == Some(i);
-            if !self.merged.contains_key(&i) && self.graph.node_indices().any(used) {
+            if needed.cohorts[i] {
                 cohorts[i] = Some(kept.len());
                 kept.push(cohort.clone());
             }
         }
-        let mut graph = DiGraph::with_capacity(needed.len(), self.graph.edge_count());
-        let mut place: Vec<Option<NodeIndex>> = vec![None; needed.len()];
+        let mut place: Vec<Option<NodeIndex>> = vec![None; self.graph.node_count()];
+        let mut next = 0;
         for index in self.graph.node_indices() {
-            if needed[index.index()] {
+            if needed.nodes[index.index()] {
+                place[index.index()] = Some(NodeIndex::new(next));
+                next += 1;
+            }
+        }
+        let mut moved: Vec<Option<FormulaId>> = vec![None; self.formulas.len()];
+        let mut formulas: Vec<Formula> = Vec::new();
+        for (i, formula) in self.formulas.iter().enumerate() {
+            if needed.formulas[i] {
+                moved[i] = u32::try_from(formulas.len()).ok().map(FormulaId);
+                formulas.push(formula.clone());
+            }
+        }
+        // Everything that is needed has a place.
+        let of = |id: FormulaId| moved[id.0 as usize].unwrap_or(id);
+        for formula in &mut formulas {
+            formula.over = formula.over.and_then(|c| cohorts[c]);
+            match &mut formula.step {
+                Step::Value(_) | Step::Each(_) => {}
+                Step::Field { node, .. } => *node = place[node.index()].unwrap_or(*node),
+                Step::Not(a) | Step::Negate(a) => *a = of(*a),
+                Step::Binary(_, a, b) => (*a, *b) = (of(*a), of(*b)),
+                Step::If(a, b, c) => (*a, *b, *c) = (of(*a), of(*b), of(*c)),
+                Step::Reduce { cohort, of: id, .. } => {
+                    *cohort = cohorts[*cohort].unwrap_or(*cohort);
+                    *id = of(*id);
+                }
+            }
+        }
+        for cohort in &mut kept {
+            cohort.filter = cohort.filter.map(of);
+        }
+        for expect in &mut self.expects {
+            expect.claim = match expect.claim {
+                Claim::Holds(a) => Claim::Holds(of(a)),
+                Claim::Near {
+                    left,
+                    right,
+                    within,
+                } => Claim::Near {
+                    left: of(left),
+                    right: of(right),
+                    within: of(within),
+                },
+            };
+        }
+        let mut graph = DiGraph::with_capacity(next, self.graph.edge_count());
+        for index in self.graph.node_indices() {
+            if needed.nodes[index.index()] {
                 let mut node = self.graph[index].clone();
                 node.over = node.over.and_then(|c| cohorts[c]);
-                if let Work::Element { cohort, .. } = &mut node.work {
-                    *cohort = cohorts[*cohort].unwrap_or(0);
+                for guard in &mut node.guards {
+                    guard.condition = of(guard.condition);
                 }
-                place[index.index()] = Some(graph.add_node(node));
+                match &mut node.work {
+                    Work::Element { cohort, .. } => *cohort = cohorts[*cohort].unwrap_or(0),
+                    Work::Call { late, .. } => late.values_mut().for_each(|id| *id = of(*id)),
+                    Work::Choose(id) => *id = of(*id),
+                    Work::Listed(_) | Work::Only => {}
+                }
+                graph.add_node(node);
             }
         }
         for edge in self.graph.edge_references() {
@@ -255,11 +383,11 @@ impl Planner<'_> {
             doc,
             graph,
             cohorts: kept,
-            formulas: Vec::new(),
+            formulas,
             outputs,
-            expects: Vec::new(),
-            tests: Vec::new(),
-            secrets: Vec::new(),
+            expects: self.expects,
+            tests: self.tests,
+            secrets: self.secrets,
             params: self.params,
             roots: self.roots,
             warnings,

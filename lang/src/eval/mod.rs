@@ -3,11 +3,14 @@
 mod analysis;
 mod attributes;
 mod call;
+mod claims;
 mod cohort;
+mod commands;
 mod expr;
 mod facts;
 mod file;
 mod finish;
+mod late;
 mod modules;
 mod notes;
 pub(crate) mod number;
@@ -31,8 +34,8 @@ pub(crate) use self::types::NAMED;
 use crate::syntax::ast::Document;
 use crate::syntax::parse_document;
 use crate::{
-    Catalog, Cohort, Diagnostic, Diagnostics, Facts, FileId, Node, Output, Plan, PlanOptions,
-    SourceMap, Sources, Span, Value, Wire,
+    Catalog, Cohort, Diagnostic, Diagnostics, Expect, Facts, FileId, Formula, Guard, Node, Output,
+    Plan, PlanOptions, SourceMap, Sources, Span, Test, Value, Wire,
 };
 
 /// Deepest evaluation, through expressions and inlined `def`s together; keeps the stack small.
@@ -68,8 +71,13 @@ pub(crate) struct Planner<'a> {
     inlining: Vec<Span>,
     inlinings: usize,
     depth: u16,
-    /// Inside how many `for`s.
-    loops: u32,
+    /// Whether a `for` is around here.
+    looping: bool,
+    /// The cohort of the `for` around here; none when it could not be made.
+    around: Option<usize>,
+    /// The conditions around here.
+    guards: Vec<Guard>,
+    formulas: Vec<Formula>,
     /// What `@tolerate` says around here.
     tolerate: Option<f64>,
     /// Inside a branch that is not taken: checked, and never part of the plan.
@@ -77,6 +85,9 @@ pub(crate) struct Planner<'a> {
     params: BTreeMap<String, Value>,
     roots: BTreeMap<String, Option<String>>,
     outputs: Vec<Output>,
+    expects: Vec<Expect>,
+    tests: Vec<Test>,
+    secrets: Vec<String>,
     /// The kinds that operators read or make; gathered when first asked for.
     kinds: Option<BTreeSet<String>>,
     /// What an editor wants to know; kept only for it.
@@ -143,12 +154,18 @@ impl<'a> Planner<'a> {
             inlining: Vec::new(),
             inlinings: 0,
             depth: 0,
-            loops: 0,
+            looping: false,
+            around: None,
+            guards: Vec::new(),
+            formulas: Vec::new(),
             tolerate: None,
             dead: false,
             params: BTreeMap::new(),
             roots: BTreeMap::new(),
             outputs: Vec::new(),
+            expects: Vec::new(),
+            tests: Vec::new(),
+            secrets: Vec::new(),
             kinds: None,
             notes: None,
         }

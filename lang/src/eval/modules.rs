@@ -135,7 +135,8 @@ impl Planner<'_> {
             return None;
         }
         self.reading.push((full, id));
-        self.items(&document, id, &scope, alias);
+        let items: Vec<&Item> = document.items.iter().collect();
+        self.items(&items, id, &scope, alias);
         self.reading.pop();
         self.note_module(id, file, document);
         Some(id)

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::syntax::ast::BinaryOp;
-use crate::{Unit, Value};
+use crate::{Type, Unit, Value};
 
 /// Why two values cannot be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,12 @@ pub(crate) fn negate(value: &Value) -> Result<Value, Wrong> {
         Value::Quantity(v, unit) => Ok(Value::Quantity(-v, *unit)),
         _ => Err(Wrong::Types),
     }
+}
+
+/// Whether values of two types can be compared as numbers.
+pub(crate) fn alike(x: &Type, y: &Type) -> bool {
+    let bare = |ty: &Type| matches!(ty, Type::Int | Type::Float);
+    x == y || (bare(x) && bare(y))
 }
 
 /// A whole number as a float, when that loses nothing.

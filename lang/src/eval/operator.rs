@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
@@ -12,7 +13,8 @@ use super::{Known, Planner};
 use crate::syntax::ast::Call;
 use crate::words::{listed, nearest};
 use crate::{
-    Attrs, Diagnostic, Facts, Node, Param, Port, Reads, Signature, Span, Type, Value, Wire, Work,
+    Attrs, Command, Diagnostic, Facts, FormulaId, Node, Param, Port, Reads, Signature, Span, Type,
+    Value, Wire, Work,
 };
 
 /// What an input port was given.
@@ -23,11 +25,23 @@ pub(super) struct Input {
     pub gather: bool,
 }
 
+/// A call whose arguments are all in their places.
+pub(super) struct Made<'s> {
+    pub signature: &'s Signature,
+    pub command: Option<&'s Arc<Command>>,
+    pub inputs: Vec<Input>,
+    pub args: BTreeMap<String, Value>,
+    pub late: BTreeMap<String, FormulaId>,
+    pub spans: BTreeMap<String, Span>,
+    pub attrs: Attrs,
+}
+
 impl Planner<'_> {
     /// Checks a call and makes its node.
     pub(super) fn operator(
         &mut self,
         signature: &Signature,
+        command: Option<&Arc<Command>>,
         call: &Call,
         at: Span,
         scope: &Rc<Scope>,
@@ -46,7 +60,7 @@ impl Planner<'_> {
         let before = self.mistakes.len();
         let mut whole = given.len() == call.args.len();
         let (mut missing, mut spans) = (Vec::new(), BTreeMap::new());
-        let (mut inputs, mut args) = (Vec::new(), BTreeMap::new());
+        let (mut inputs, mut args, mut late) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for port in &signature.inputs {
             let Some(arg) = given.get(&port.name) else {
                 if !matches!(port.ty, Type::Optional(_)) {
@@ -68,8 +82,19 @@ impl Planner<'_> {
                 (Some(arg), _) => {
                     spans.insert(param.name.clone(), arg.span);
                     let value = self.eval(arg, scope, name);
-                    self.expect_scalar(value, Some(&param.ty), arg.span, &place)
-                        .filter(|value| self.choice(op, param, value, arg.span))
+                    match self.expect(value, &param.ty, arg.span, &place) {
+                        Val::Late { id, .. } if !signature.plan_time => {
+                            late.insert(param.name.clone(), id);
+                            continue;
+                        }
+                        Val::Late { .. } => {
+                            self.needed_now(op, param, arg.span);
+                            None
+                        }
+                        value => self
+                            .expect_scalar(value, Some(&param.ty), arg.span, &place)
+                            .filter(|value| self.choice(op, param, value, arg.span)),
+                    }
                 }
                 (None, Some(default)) => {
                     Some(match fit(&Val::Scalar(default.clone()), &param.ty) {
@@ -105,7 +130,16 @@ impl Planner<'_> {
         if signature.plan_time {
             return self.listing(signature, args, &spans, at, name);
         }
-        self.node(signature, inputs, args, spans, attrs, at, name)
+        let made = Made {
+            signature,
+            command,
+            inputs,
+            args,
+            late,
+            spans,
+            attrs,
+        };
+        self.node(made, at, name)
     }
 
     /// Holds an argument against an input port.
@@ -151,11 +185,13 @@ impl Planner<'_> {
 
     /// The mistake of a collection that holds the same thing under every key.
     pub(super) fn same_for_all(&mut self, at: Span) {
-        let help = "read it outside of the `for`";
-        self.not_built(
-            "a collection of the same thing under every key is",
-            at,
-            Some(help),
+        self.mistake(
+            Diagnostic::new(
+                "lang::type_mismatch",
+                "a collection of the same thing under every key",
+            )
+            .at(at, "it does not depend on the item")
+            .help("read it outside of the `for`"),
         );
     }
 
@@ -267,51 +303,52 @@ impl Planner<'_> {
         false
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of one call, used once"
-    )]
-    fn node(
-        &mut self,
-        signature: &Signature,
-        inputs: Vec<Input>,
-        args: BTreeMap<String, Value>,
-        arg_spans: BTreeMap<String, Span>,
-        attrs: Attrs,
-        at: Span,
-        name: &str,
-    ) -> Val {
-        let over = inputs
+    /// The mistake of an argument that a listing needs and that is known too late.
+    fn needed_now(&mut self, op: &str, param: &Param, at: Span) {
+        let title = format!("`{}` of `{op}` is needed while planning", param.name);
+        self.mistake(
+            Diagnostic::new("lang::known_too_late", title)
+                .at(at, "known when running, or different for each item")
+                .help("make it a `param`"),
+        );
+    }
+
+    fn node(&mut self, made: Made<'_>, at: Span, name: &str) -> Val {
+        let per_item = made
+            .inputs
             .iter()
-            .filter(|i| !i.gather)
-            .find_map(|i| self.graph[i.node].over)
-            .map(|c| self.cohort_of(c));
-        let known = self.check(signature, &inputs, &args, &arg_spans, over, at);
+            .any(|i| !i.gather && self.graph[i.node].over.is_some())
+            || made.late.values().any(|id| self.over(*id).is_some());
+        let over = per_item.then_some(self.around).flatten();
+        let guards = self.guards_over(over);
+        let known = self.check(&made, &guards, over, at);
         let facts = known
             .iter()
             .flatten()
             .next()
             .map_or_else(Facts::default, |facts| Facts::clone(facts));
-        let work = Work::Call {
-            operator: signature.name.clone(),
-            args,
-            late: BTreeMap::new(),
-            command: None,
-            arg_spans,
-        };
-        let name = self.unique(name);
+        let formulas: Vec<FormulaId> = (made.late.values().copied())
+            .chain(guards.iter().map(|guard| guard.condition))
+            .collect();
+        let outputs = made.signature.outputs.clone();
         let node = Node {
-            name,
+            name: self.unique(name),
             over,
-            work,
-            outputs: signature.outputs.clone(),
-            attrs,
-            guards: Vec::new(),
+            work: Work::Call {
+                operator: made.signature.name.clone(),
+                args: made.args,
+                late: made.late,
+                command: made.command.map(Arc::clone),
+                arg_spans: made.spans,
+            },
+            outputs: outputs.clone(),
+            attrs: made.attrs,
+            guards,
             span: at,
             facts,
         };
         let index = self.add(node, known);
-        for input in inputs {
+        for input in made.inputs {
             let wire = Wire {
                 from: input.from.to_string(),
                 to: input.port,
@@ -320,7 +357,8 @@ impl Planner<'_> {
             };
             self.graph.add_edge(input.node, index, wire);
         }
-        self.outputs_of(index, &signature.outputs)
+        self.reads_fields(index, &formulas);
+        self.outputs_of(index, &outputs, at)
     }
 
     /// Adds a node with what is known of it.
@@ -330,11 +368,14 @@ impl Planner<'_> {
     }
 
     /// What a node gives: its output, or a record of them when there are several.
-    pub(super) fn outputs_of(&self, node: NodeIndex, ports: &[Port]) -> Val {
-        let value = |port: &Port| Val::Port {
-            node,
-            port: Rc::from(port.name.as_str()),
-            ty: Rc::new(port.ty.clone()),
+    pub(super) fn outputs_of(&mut self, node: NodeIndex, ports: &[Port], at: Span) -> Val {
+        let mut value = |port: &Port| match port.ty {
+            Type::Kind(_) => Val::Port {
+                node,
+                port: Rc::from(port.name.as_str()),
+                ty: Rc::new(port.ty.clone()),
+            },
+            _ => self.plain_output(node, port, at),
         };
         match ports {
             [only] => value(only),

@@ -54,17 +54,23 @@ impl<'a, 'c> Reads<'a, 'c> {
         reads.found
     }
 
-    fn inside(&mut self, names: impl Iterator<Item = &'a str> + Clone, block: &'a Block) {
-        let names: Vec<&str> = names
-            .chain(block.lets.iter().map(|l| l.name.text.as_str()))
-            .collect();
+    fn inside(&mut self, names: impl Iterator<Item = &'a str>, block: &'a Block) {
+        let names = names.chain(block.lets.iter().map(|l| l.name.text.as_str()));
+        self.under(names, |reads| {
+            for Let { value, .. } in &block.lets {
+                reads.expr(value);
+            }
+            reads.expr(&block.result);
+        });
+    }
+
+    /// Collects where some names are bound.
+    fn under(&mut self, names: impl Iterator<Item = &'a str>, collect: impl FnOnce(&mut Self)) {
+        let names: Vec<&str> = names.collect();
         for name in &names {
             *self.bound.entry(name).or_default() += 1;
         }
-        for Let { value, .. } in &block.lets {
-            self.expr(value);
-        }
-        self.expr(&block.result);
+        collect(self);
         for name in names {
             if let Some(count) = self.bound.get_mut(name) {
                 *count -= 1;
@@ -129,10 +135,11 @@ impl<'a, 'c> Reads<'a, 'c> {
                     .iter()
                     .flat_map(|a| &a.args)
                     .for_each(|arg| self.expr(&arg.value));
-                self.inside(
-                    inner.over.iter().map(|(name, _)| name.text.as_str()),
-                    &inner.body,
-                );
+                let variables = inner.over.iter().map(|(name, _)| name.text.as_str());
+                if let Some(filter) = &inner.filter {
+                    self.under(variables.clone(), |reads| reads.expr(filter));
+                }
+                self.inside(variables, &inner.body);
             }
             ExprKind::If(inner) => {
                 self.expr(&inner.condition);

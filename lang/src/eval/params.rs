@@ -6,7 +6,7 @@ use super::Planner;
 use super::number::compare;
 use super::scope::Scope;
 use super::types::Place;
-use crate::syntax::ast::{BinaryOp, Document, Expr, ExprKind, ItemKind, Name, TypeExpr};
+use crate::syntax::ast::{BinaryOp, Expr, ExprKind, Item, ItemKind, Name, TypeExpr};
 use crate::syntax::parse_expression;
 use crate::words::nearest;
 use crate::{Diagnostic, Given, Span, Type, Value};
@@ -84,9 +84,8 @@ impl Planner<'_> {
     }
 
     /// Reports overrides of parameters that there are not.
-    pub(super) fn overrides_exist(&mut self, document: &Document) {
-        let known: Vec<&str> = document
-            .items
+    pub(super) fn overrides_exist(&mut self, items: &[&Item]) {
+        let known: Vec<&str> = items
             .iter()
             .filter_map(|item| match &item.kind {
                 ItemKind::Param { name, .. } => Some(name.text.as_str()),

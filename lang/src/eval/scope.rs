@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::value::Val;
-use crate::Span;
 use crate::syntax::ast::Def;
 use crate::words::nearest;
+use crate::{Command, Signature, Span};
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -18,6 +19,14 @@ pub(super) enum Entry {
     Def(Rc<Def>, usize),
     /// A module, by its file.
     Module(usize),
+    /// An `op` of the pipeline; bound by its whole path, `seg.stardist`.
+    Op(Rc<Op>),
+}
+
+/// An `op` of the pipeline.
+pub(super) struct Op {
+    pub signature: Signature,
+    pub command: Arc<Command>,
 }
 
 /// The names of one file, `def` or block; where each was bound.

@@ -185,6 +185,9 @@ impl Planner<'_> {
             return Val::Poison;
         }
         match fit(&value, ty) {
+            Some(Val::Late { id, ty: found }) if *found == Type::Int && needs_float(ty) => {
+                self.widened(id, at)
+            }
             Some(value) => value,
             None => {
                 self.no_fit(&value, ty, at, place);
@@ -255,6 +258,10 @@ pub(super) fn fit(value: &Val, ty: &Type) -> Option<Val> {
         (_, Type::Optional(inner)) => fit(value, inner),
         (Val::Scalar(value), _) => fit_plain(value, ty).map(Val::Scalar),
         (Val::Port { ty: found, .. }, _) => (**found == *ty).then(|| value.clone()),
+        (Val::Late { ty: found, .. }, _) => {
+            let widens = **found == Type::Int && *ty == Type::Float;
+            (**found == *ty || widens).then(|| value.clone())
+        }
         (Val::Map { cohort, item }, Type::Map(inner)) => Some(Val::Map {
             cohort: *cohort,
             item: Rc::new(fit(item, inner)?),
@@ -270,6 +277,13 @@ pub(super) fn fit(value: &Val, ty: &Type) -> Option<Val> {
             Some(Val::Record(Rc::new(made)))
         }
         _ => None,
+    }
+}
+
+fn needs_float(ty: &Type) -> bool {
+    match ty {
+        Type::Optional(inner) => needs_float(inner),
+        ty => *ty == Type::Float,
     }
 }
 

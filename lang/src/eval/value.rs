@@ -5,13 +5,15 @@ use std::rc::Rc;
 
 use petgraph::graph::NodeIndex;
 
-use crate::{Type, Value};
+use crate::{FormulaId, Type, Value};
 
 /// A value while planning.
 #[derive(Debug, Clone)]
 pub(super) enum Val {
     /// Known now.
     Scalar(Value),
+    /// A plain value that is known when running, or differs from item to item.
+    Late { id: FormulaId, ty: Rc<Type> },
     /// Made when running: one output of a node.
     Port {
         node: NodeIndex,
@@ -31,7 +33,7 @@ impl Val {
     pub fn type_of(&self) -> Option<Type> {
         Some(match self {
             Val::Scalar(value) => value.type_of(),
-            Val::Port { ty, .. } => Type::clone(ty),
+            Val::Port { ty, .. } | Val::Late { ty, .. } => Type::clone(ty),
             Val::Record(fields) => Type::Record(
                 fields
                     .iter()

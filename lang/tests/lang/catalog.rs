@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{
-    Catalog, Diagnostics, Facts, Given, Listed, Misfit, Origin, Param, Plan, PlanOptions, Port,
-    Signature, Sources, Type, Unit, Value,
+    Catalog, Diagnostics, Facts, Field, Given, Listed, Misfit, Origin, Param, Plan, PlanOptions,
+    Port, Signature, Sources, Type, Unit, Value,
 };
 
 pub struct Toy {
@@ -16,6 +16,7 @@ fn kind(name: &str) -> Type {
         Some(name) => Type::Optional(Box::new(kind(name))),
         None => match name.strip_prefix('*') {
             Some(name) => Type::Map(Box::new(kind(name))),
+            None if name == "Float" => Type::Float,
             None => Type::Kind(name.to_owned()),
         },
     }
@@ -117,7 +118,7 @@ impl Toy {
                     method,
                 ],
             ),
-            signature("qc.focus", "slide:Slide", "focus:Metrics", vec![]),
+            signature("qc.focus", "slide:Slide", "focus:Float", vec![]),
             signature(
                 "patch.grid",
                 "slide:Slide mask:Mask",
@@ -242,6 +243,22 @@ impl Catalog for Toy {
         self.ops.keys().cloned().collect()
     }
 
+    fn fields(&self, kind: &str) -> Vec<Field> {
+        let field = |name: &str, ty: Type| Field {
+            name: name.to_owned(),
+            ty,
+            doc: String::new(),
+        };
+        match kind {
+            "Instances" => vec![
+                field("count", Type::Int),
+                field("area", Type::Quantity(Unit::Um2)),
+            ],
+            "Mask" => vec![field("tissue_fraction", Type::Float)],
+            _ => Vec::new(),
+        }
+    }
+
     fn check(
         &self,
         op: &str,
@@ -353,6 +370,15 @@ impl Catalog for Toy {
                 entry("b", format!("{root}/b.svs"), &[mpp]),
                 entry("c", format!("{root}/c.svs"), &[]),
             ],
+            (_, "scales/*") => vec![
+                entry("a", format!("{root}/a.svs"), std::slice::from_ref(&mpp)),
+                entry(
+                    "b",
+                    format!("{root}/b.svs"),
+                    &[("mpp", Value::Quantity(0.5, Unit::Mpp))],
+                ),
+            ],
+            (_, "one/*") => vec![entry("a", format!("{root}/a.svs"), &[mpp])],
             (_, "fewer/*") => vec![entry("a", format!("{root}/a.png"), &[mpp])],
             _ => ["c", "a", "b"]
                 .iter()
@@ -391,6 +417,16 @@ pub fn plan_with(
     params: &[(&str, &str)],
     sources: &Files,
 ) -> Result<Plan, Diagnostics> {
+    tested(text, params, sources, None)
+}
+
+/// Plans a test of the text, or the text itself.
+pub fn tested(
+    text: &str,
+    params: &[(&str, &str)],
+    sources: &Files,
+    test: Option<&str>,
+) -> Result<Plan, Diagnostics> {
     let params = params
         .iter()
         .map(|(name, value)| {
@@ -404,7 +440,10 @@ pub fn plan_with(
     cerb_lang::plan(
         text,
         "test.cerb",
-        &PlanOptions { params, test: None },
+        &PlanOptions {
+            params,
+            test: test.map(str::to_owned),
+        },
         &Toy::new(),
         sources,
     )

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod index;
+mod late;
 mod messages;
 mod outline;
 mod pages;

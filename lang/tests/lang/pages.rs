@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{files, plan_with};
+use crate::catalog::{files, tested};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors/lang")
@@ -52,7 +52,11 @@ fn pages_show_what_their_mistakes_give() {
             })
             .unwrap_or_default();
         let all = files(&[("lib.cerb", module)]);
-        let shown = match plan_with(mistake, &params, &all) {
+        // What is wrong with a test is said when it is planned.
+        let test = ["unknown_test", "misplaced_item"]
+            .contains(&name.as_str())
+            .then_some("one slide");
+        let shown = match tested(mistake, &params, &all, test) {
             Ok(plan) => plan.warnings.iter().map(|w| w.render(false, 88)).collect(),
             Err(found) => found.render(false, 88),
         };
