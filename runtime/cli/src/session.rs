@@ -103,6 +103,8 @@ impl Session {
             device_class: self.device_class.clone(),
             out: self.default_out(),
             refresh: Vec::new(),
+            secrets: BTreeMap::new(),
+            container: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use cerb_lang::{
 use cerb_store::Stored;
 use serde_json::Value as Json;
 
-use crate::{Determinism, EngineError, Needs, Registry, registry::AnyOperator};
+use crate::{Determinism, EngineError, Needs, Registry, command, registry::AnyOperator};
 
 /// What all actions of one node share.
 pub(crate) struct NodeWork {
@@ -185,13 +185,27 @@ impl<'p> Actions<'p> {
             Work::Choose(_) | Work::Only => {
                 return Err(EngineError::Plan("a choice between results".to_owned()));
             }
-            Work::Call { operator, args, .. } => {
+            Work::Call {
+                operator,
+                args,
+                command,
+                ..
+            } => {
                 let misfit = |misfit| EngineError::Misfit {
                     node: node.name.clone(),
                     misfit,
                 };
-                let (built, signature, determinism) =
-                    registry.operator(operator, args).map_err(misfit)?;
+                let (built, revision, determinism) = match command {
+                    Some(command) => {
+                        let built = command::operator(command, args).map_err(misfit)?;
+                        (built, command.revision, Determinism::Exact)
+                    }
+                    None => {
+                        let (built, signature, determinism) =
+                            registry.operator(operator, args).map_err(misfit)?;
+                        (built, signature.revision, determinism)
+                    }
+                };
                 let args = built
                     .args()
                     .map_err(|reason| EngineError::Plan(format!("`{operator}`: {reason}")))?;
@@ -199,7 +213,7 @@ impl<'p> Actions<'p> {
                     needs: built.needs(),
                     operator: Arc::from(built),
                     operator_name: operator.clone(),
-                    revision: signature.revision,
+                    revision,
                     determinism,
                     args,
                 });

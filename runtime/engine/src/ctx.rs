@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cerb_store::{Digest, Scratch, Store};
+use cerb_store::{Blob, Digest, Scratch, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::OpError;
@@ -62,6 +62,15 @@ pub(crate) enum Said {
 /// Where an action's words go; the second value is what it made of the first.
 pub(crate) type Say = Box<dyn Fn(Said) + Send>;
 
+/// What external programs are given beside their inputs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Programs {
+    /// The file of each secret.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// The program that runs containers; else the first one found.
+    pub container: Option<String>,
+}
+
 /// What an operator is handed while it runs.
 pub struct Ctx {
     store: Store,
@@ -71,10 +80,13 @@ pub struct Ctx {
     device: DeviceChoice,
     memory: u64,
     threads: usize,
+    programs: Programs,
     say: Option<Say>,
     last_progress: Option<Instant>,
     pub(crate) fields: BTreeMap<String, serde_json::Value>,
     pub(crate) notes: Vec<String>,
+    /// What an external program said, by stream.
+    pub(crate) logs: BTreeMap<String, Blob>,
 }
 
 impl Ctx {
@@ -109,10 +121,39 @@ impl Ctx {
             device,
             memory,
             threads,
+            programs: Programs::default(),
             say,
             last_progress: None,
             fields: BTreeMap::new(),
             notes: Vec::new(),
+            logs: BTreeMap::new(),
+        }
+    }
+
+    /// Adds what external programs are given.
+    pub(crate) fn with_programs(mut self, programs: Programs) -> Ctx {
+        self.programs = programs;
+        self
+    }
+
+    /// Returns the file that holds a secret.
+    pub(crate) fn secret(&self, name: &str) -> Option<&Path> {
+        self.programs.secrets.get(name).map(PathBuf::as_path)
+    }
+
+    /// Returns the program that runs containers, when one was chosen.
+    pub(crate) fn container(&self) -> Option<&str> {
+        self.programs.container.as_deref()
+    }
+
+    /// Returns how long a program that is told to stop is given before it is killed.
+    ///
+    /// The driver waits for the actions of a cancelled run, and not for one whose time is up.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.stop.is_cancelled() {
+            Duration::from_millis(500)
+        } else {
+            Duration::from_secs(5)
         }
     }
 

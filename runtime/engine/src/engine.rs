@@ -1,6 +1,6 @@
 //! The engine as the command line uses it: preview, run, why.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use cerb_lang::Plan;
 use cerb_store::{Run, Store};
@@ -27,6 +27,11 @@ pub struct Settings {
     pub out: PathBuf,
     /// Nodes that run even if their results are there.
     pub refresh: Vec<String>,
+    /// The file that holds each secret, by the secret's name.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// The program that runs containers, by name or path; the first of podman, docker,
+    /// apptainer and singularity on PATH when it is not said.
+    pub container: Option<String>,
 }
 
 /// Previews, runs and explains plans on one store.

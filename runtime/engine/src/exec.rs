@@ -17,7 +17,7 @@ use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store, StoreError};
 use crate::{
     Bound, Cancel, Ctx, DeviceChoice, OpError,
     clock::{self, millis},
-    ctx::Said,
+    ctx::{Programs, Said},
     key::Made,
     registry::AnyOperator,
 };
@@ -97,6 +97,7 @@ pub(crate) struct Job {
     pub device_class: Option<String>,
     pub memory: u64,
     pub threads: usize,
+    pub programs: Programs,
     /// Whether to run even if there is a record.
     pub refresh: bool,
 }
@@ -203,7 +204,8 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
         job.memory,
         job.threads,
         Some(say),
-    );
+    )
+    .with_programs(job.programs);
     let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
     let mut outputs = job.operator.run(&job.bound, &mut ctx)?;
     for stored in outputs.values_mut() {
@@ -232,6 +234,7 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
         wall_ms: millis(began.elapsed()),
         cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
         peak_rss: None,
+        logs: std::mem::take(&mut ctx.logs),
     };
     if !job.handle.step(Phase::Working, Phase::Committing) {
         return Err(OpError::Cancelled.into());

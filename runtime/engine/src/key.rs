@@ -75,6 +75,9 @@ pub(crate) fn node_preimage(work: &NodeWork, device_class: &str) -> Map<String, 
         parts.insert("device".to_owned(), json!(device_class));
     }
     parts.insert("args".to_owned(), work.args.clone());
+    if let Some(program) = work.operator.program() {
+        parts.insert("program".to_owned(), program);
+    }
     parts
 }
 

@@ -9,6 +9,7 @@
 
 mod actions;
 mod clock;
+mod command;
 mod ctx;
 mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod schema;
 mod temp;
 mod why;
 
+pub use command::COMMAND_OUTPUTS;
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
 pub use engine::{Engine, Settings};
 pub use error::EngineError;

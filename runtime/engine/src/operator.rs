@@ -123,6 +123,9 @@ pub enum OpError {
     /// Memory or disk ran out; retried.
     #[error("{0}")]
     Resources(String),
+    /// An external program failed; retried, since whoever wrote `@retry` knows the program.
+    #[error("{0}")]
+    Program(String),
     /// Reading or writing failed; retried.
     #[error("{0}")]
     Infrastructure(String),
@@ -132,10 +135,13 @@ pub enum OpError {
 }
 
 impl OpError {
-    /// Returns whether trying again may help (I/O, memory).
+    /// Returns whether trying again may help (I/O, memory, a program that is not ours).
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, OpError::Resources(_) | OpError::Infrastructure(_))
+        matches!(
+            self,
+            OpError::Resources(_) | OpError::Infrastructure(_) | OpError::Program(_)
+        )
     }
 
     /// Returns the class as events and reports name it.
@@ -146,6 +152,7 @@ impl OpError {
             OpError::Operator(_) => "operator",
             OpError::Resources(_) => "resources",
             OpError::Infrastructure(_) => "infrastructure",
+            OpError::Program(_) => "program",
             OpError::Cancelled => "cancelled",
         }
     }

@@ -24,7 +24,7 @@ pub struct Failure {
     pub node: String,
     /// Its item.
     pub item: Option<String>,
-    /// `input`, `operator`, `resources`, `infrastructure` or `timeout`.
+    /// `input`, `operator`, `resources`, `program`, `infrastructure` or `timeout`.
     pub class: &'static str,
     /// What went wrong.
     pub error: String,

@@ -21,6 +21,10 @@ pub(crate) trait AnyOperator: Send + Sync {
     fn args(&self) -> Result<Json, String>;
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit>;
     fn needs(&self) -> Needs;
+    /// What else decides its bytes, when it is an external program.
+    fn program(&self) -> Option<Json> {
+        None
+    }
     fn run(
         &self,
         bound: &BTreeMap<String, Bound>,

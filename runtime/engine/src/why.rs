@@ -258,6 +258,22 @@ fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> 
             });
         }
     }
+    for (part, words) in [
+        ("run", "its command line"),
+        ("image", "its image"),
+        ("inputs", "what its program reads"),
+        ("params", "what its program takes"),
+        ("outputs", "what its program makes"),
+    ] {
+        let (from, to) = (&before.preimage["program"][part], now.get("program"));
+        let to = to.map_or(&Json::Null, |program| &program[part]);
+        if from != to {
+            changes.push(Change {
+                words: format!("{words} changed"),
+                json: json!({ "field": format!("program.{part}"), "from": from, "to": to }),
+            });
+        }
+    }
     let empty = Map::new();
     let from = before.preimage["args"].as_object().unwrap_or(&empty);
     let to = now.get("args").and_then(Json::as_object).unwrap_or(&empty);

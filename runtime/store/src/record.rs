@@ -44,6 +44,9 @@ pub struct Record {
     pub cpu_ms: u64,
     /// Peak memory, bytes, where it could be measured.
     pub peak_rss: Option<u64>,
+    /// What an external program said, by stream: `stdout`, `stderr`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logs: BTreeMap<String, Blob>,
 }
 
 impl Record {
@@ -306,6 +309,7 @@ mod tests {
             wall_ms: 2,
             cpu_ms: 3,
             peak_rss: None,
+            logs: BTreeMap::new(),
         };
         store.commit(&record).unwrap();
         (store, record)

@@ -34,6 +34,7 @@ fn record(store: &Store, name: &str, outputs: BTreeMap<String, Stored>) -> Recor
         wall_ms: 0,
         cpu_ms: 0,
         peak_rss: None,
+        logs: BTreeMap::new(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Driver, GRACE, Grant, LOOK, ON_CPU, OVERTAKES, REMAKES, Stage, Working};
 use crate::{
-    DeviceChoice, Event, OpError, clock::Stopwatch, ctx::Said, event::Ended, exec, exec::Finished,
-    exec::Handle, exec::Job, exec::Message, exec::Told,
+    DeviceChoice, Event, OpError, clock::Stopwatch, ctx::Programs, ctx::Said, event::Ended, exec,
+    exec::Finished, exec::Handle, exec::Job, exec::Message, exec::Told,
 };
 
 impl Driver<'_> {
@@ -99,6 +99,10 @@ impl Driver<'_> {
             device_class: device.then(|| self.settings.device_class.clone()),
             memory,
             threads: grant.cpus,
+            programs: Programs {
+                secrets: self.settings.secrets.clone(),
+                container: self.settings.container.clone(),
+            },
             refresh: self.outlook.refresh.contains(&node.index()) && self.slots[id].remakes == 0,
         };
         let alone = self.working.is_empty();

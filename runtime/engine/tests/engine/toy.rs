@@ -451,6 +451,8 @@ impl Bench {
             device_class: "toy".to_owned(),
             out: dir.path().join("out"),
             refresh: Vec::new(),
+            secrets: BTreeMap::new(),
+            container: None,
         };
         Bench {
             dir,
