@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 use crate::commands;
 
@@ -41,6 +42,7 @@ const AFTER_LONG_HELP: &str = "\
 Examples:
   cerb run pipelines/quickstart.cerb             make everything the pipeline outputs
   cerb run tcga.cerb -p n=3 --root data=/mnt/x   three slides, from another folder
+  cerb check pipelines                           prove every pipeline below a folder
   cerb plan tcga.cerb                            what would run, and why, without running it
   cerb why tcga.cerb nuclei@case-07              why one node runs again, field by field
   cerb help instances.nuclei                     an operator's ports and parameters
@@ -92,6 +94,21 @@ pub enum Command {
     Explain(commands::explain::Explain),
 }
 
+impl Command {
+    /// Says whether a program reads standard output.
+    pub fn json(&self) -> bool {
+        match self {
+            Command::Run(run) => run.json,
+            Command::Plan(plan) => plan.json,
+            Command::Check(check) => check.json || check.format != commands::check::Format::Human,
+            Command::Why(why) => why.json,
+            Command::Help(help) => help.json,
+            Command::Show(show) => show.json,
+            Command::Graph(_) | Command::Explain(_) => false,
+        }
+    }
+}
+
 /// A pipeline, and what fills its parameters and roots.
 #[derive(Args, Debug, Clone)]
 pub struct PipelineArgs {
@@ -111,9 +128,26 @@ pub struct With {
     #[arg(short = 'p', long = "param", value_name = "NAME=VALUE", value_parser = pair, help_heading = "Pipeline")]
     pub params: Vec<(String, String)>,
 
+    /// Take values from a YAML or JSON file of `name: value` lines; `-p` goes over it
+    #[arg(
+        short = 'P',
+        long = "params",
+        value_name = "FILE",
+        help_heading = "Pipeline"
+    )]
+    pub files: Vec<PathBuf>,
+
+    /// Take a profile of cerb.yaml or cerb.local.yaml beside the pipeline; `-P` and `-p` go over it
+    #[arg(long = "profile", value_name = "NAME", help_heading = "Pipeline")]
+    pub profiles: Vec<String>,
+
     /// Bind a root to a folder of this machine: `--root data=/mnt/slides`
     #[arg(long = "root", value_name = "NAME=DIR", value_parser = pair, help_heading = "Pipeline")]
     pub roots: Vec<(String, String)>,
+
+    /// Bind a secret to the file that holds it: `--secret token=FILE`
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = pair, help_heading = "Pipeline")]
+    pub secrets: Vec<(String, String)>,
 
     /// Where results are kept [default: .cerb/ beside the pipeline]
     #[arg(
@@ -129,18 +163,14 @@ pub struct With {
     #[arg(long, help_heading = "Pipeline")]
     pub rehash: bool,
 
-    /// What runs the network; `auto` takes a GPU when there is one
-    #[arg(
-        long,
-        value_name = "DEVICE",
-        default_value = "cpu",
-        help_heading = "Machine"
-    )]
-    pub device: Device,
+    /// What runs the network; `auto` takes a GPU when there is one [default: cpu]
+    #[arg(long, value_name = "DEVICE", help_heading = "Machine")]
+    pub device: Option<Device>,
 }
 
 /// What runs the network.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(ValueEnum, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
 pub enum Device {
     /// The processor: runs everywhere
     Cpu,

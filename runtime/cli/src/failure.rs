@@ -1,9 +1,10 @@
 //! What ends a command early: a title, what to do about it, and the exit code.
 
-use cerb_lang::{Diagnostic, Diagnostics, SourceMap};
+use cerb_lang::Diagnostics;
 use serde_json::{Value, json};
 
 use crate::args::When;
+use crate::reports;
 use crate::terminal::{self, Paint};
 
 /// Exit codes; those of a run that ended (0, 1, 3, 130) are the engine's to decide.
@@ -75,8 +76,16 @@ impl Failure {
         }
     }
 
+    /// Makes it one of the call: exit code 2.
+    pub fn of_the_call(self) -> Failure {
+        Failure {
+            exit: exit::WRONG_CALL,
+            ..self
+        }
+    }
+
     /// Adds the code that `cerb explain` knows it by.
-    fn coded(mut self, stable: &'static str) -> Failure {
+    pub fn coded(mut self, stable: &'static str) -> Failure {
         if let What::Message { code, .. } = &mut self.what {
             *code = Some(stable);
         }
@@ -92,16 +101,21 @@ impl Failure {
         }
     }
 
+    /// Returns what a program reads instead of results: the exit code and the mistakes, on one line.
+    pub fn event(&self) -> Value {
+        json!({ "event": "failure", "exit": self.exit, "diagnostics": self.to_json() })
+    }
+
     /// Returns the failure as JSON.
     pub fn to_json(&self) -> Value {
         match &self.what {
             What::Pipeline(all) => all
                 .items
                 .iter()
-                .map(|one| diagnostic_json(one, &all.sources))
+                .map(|one| reports::json(one, &all.sources))
                 .collect(),
             What::Message { code, title, help } => {
-                json!([{ "code": code, "title": title, "help": help }])
+                json!([{ "code": code, "severity": "error", "title": title, "help": help }])
             }
         }
     }
@@ -129,26 +143,6 @@ impl Failure {
             }
         }
     }
-}
-
-/// Returns a diagnostic as JSON: code, severity, title, labels with file, line and column, help.
-pub fn diagnostic_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
-    let labels: Vec<Value> = diagnostic
-        .labels
-        .iter()
-        .map(|(span, text)| {
-            let (line, column) = sources.line_column(*span);
-            let file = sources.file(span.file).map(|file| file.name.clone());
-            json!({ "file": file, "line": line, "column": column, "start": span.start, "end": span.end, "text": text })
-        })
-        .collect();
-    json!({
-        "code": diagnostic.code,
-        "severity": format!("{:?}", diagnostic.severity).to_lowercase(),
-        "title": diagnostic.title,
-        "labels": labels,
-        "help": diagnostic.help,
-    })
 }
 
 impl From<Diagnostics> for Failure {

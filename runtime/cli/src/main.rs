@@ -2,11 +2,14 @@
 
 mod args;
 mod commands;
+mod config;
 mod drawing;
 mod failure;
+mod given;
 mod machine;
 mod process;
 mod progress;
+mod reports;
 mod session;
 mod summary;
 mod terminal;
@@ -25,10 +28,14 @@ fn main() -> ExitCode {
     // `exit::WRONG_CALL` is also what clap exits with on a bad command line.
     let cli = Cli::parse();
     let color = cli.color;
+    let json = cli.command.json();
     let code = match std::panic::catch_unwind(|| dispatch(cli)) {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => {
             failure.report(color);
+            if json {
+                println!("{}", failure.event());
+            }
             failure.exit
         }
         Err(_) => exit::BUG,

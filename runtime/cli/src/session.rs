@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_engine::{DeviceChoice, ListEnv, Registry, Settings};
-use cerb_lang::{Given, Kind, Plan, PlanOptions, Sources};
+use cerb_lang::{Diagnostics, Given, Outline, Plan, PlanOptions, Sources};
 use cerb_store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::args::{Device, With};
 use crate::failure::Failure;
+use crate::given::Outside;
 use crate::machine;
 
 /// Everything a command needs of one pipeline.
@@ -21,43 +23,77 @@ pub struct Session {
     pub registry: Registry,
     /// Where results are kept.
     pub store: Store,
-    /// Roots bound to folders of this machine.
-    pub roots: BTreeMap<String, PathBuf>,
+    /// Values, roots and secrets from outside.
+    pub outside: Outside,
+    /// What the file declares.
+    pub outline: Outline,
     /// What runs the network.
     pub device: DeviceChoice,
     /// The device's class, which is part of the keys of what depends on it.
     pub device_class: String,
     text: String,
-    options: PlanOptions,
     rehash: bool,
+    /// Stands in for a store that is not there; goes with the session.
+    _stand_in: Option<TempDir>,
+}
+
+/// Whether a command keeps results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// It does: a store that is not there is made.
+    Results,
+    /// It only looks: a store that is not there stays away.
+    Nothing,
 }
 
 impl Session {
-    /// Reads the file, binds the roots, opens the store and chooses the device.
-    pub fn open(pipeline: &Path, args: &With) -> Result<Session, Failure> {
+    /// Reads the file, binds what it declares, opens the store and chooses the device.
+    pub fn open(pipeline: &Path, with: &With, keep: Keep) -> Result<Session, Failure> {
+        Session::again(pipeline, with, &BTreeMap::new(), keep)
+    }
+
+    /// Opens it with the values of an earlier run, over which `with` goes.
+    pub fn again(
+        pipeline: &Path,
+        with: &With,
+        before: &BTreeMap<String, Given>,
+        keep: Keep,
+    ) -> Result<Session, Failure> {
         let text = read(pipeline)?;
-        let (device, device_class) = device(args.device)?;
-        let store = Store::open(&store_dir(args.store.as_deref(), pipeline))?;
+        if says_nothing(&text) {
+            let title = format!("there is nothing in `{}`", pipeline.display());
+            let help = "a pipeline says what is made: `cerb help` lists the operators, and \
+                        pipelines/quickstart.cerb is one to begin with";
+            return Err(Failure::call(title, help));
+        }
+        let outline = cerb_lang::outline(&text, &pipeline.display().to_string());
+        let outside = Outside::of(&outline, pipeline, with, before)?;
+        let wanted = with.device.or(outside.profile.device);
+        let (device, device_class) = device(wanted.unwrap_or(Device::Cpu))?;
+        let (store, stand_in) = store(&store_dir(with.store.as_deref(), pipeline), keep)?;
         Ok(Session {
-            roots: bind(&declared_roots(&text), &args.roots, pipeline)?,
             registry: registry()?,
-            options: PlanOptions {
-                params: params(&args.params)?,
-                test: None,
-            },
             file: pipeline.to_path_buf(),
-            rehash: args.rehash,
+            rehash: with.rehash,
+            outside,
+            outline,
             text,
             store,
             device,
             device_class,
+            _stand_in: stand_in,
         })
     }
 
     /// Returns the checked plan, or every mistake of the first phase that has any.
-    pub fn plan(&self) -> Result<Plan, Failure> {
+    pub fn plan(&self) -> Result<Plan, Diagnostics> {
+        self.plan_of(None)
+    }
+
+    /// Returns the checked plan of a `test` block.
+    pub fn plan_of(&self, test: Option<&str>) -> Result<Plan, Diagnostics> {
         let env = ListEnv {
-            roots: &self.roots,
+            roots: &self.outside.roots,
             store: &self.store,
             rehash: self.rehash,
         };
@@ -66,13 +102,11 @@ impl Session {
             dir: folder(&self.file).to_path_buf(),
         };
         let name = self.file.display().to_string();
-        Ok(cerb_lang::plan(
-            &self.text,
-            &name,
-            &self.options,
-            &catalog,
-            &files,
-        )?)
+        let options = PlanOptions {
+            params: self.outside.params.clone(),
+            test: test.map(str::to_owned),
+        };
+        cerb_lang::plan(&self.text, &name, &options, &catalog, &files)
     }
 
     /// Returns the pipeline's name, which is its file's without the ending.
@@ -96,8 +130,12 @@ impl Session {
     /// Returns the settings of a preview: what decides keys, and nothing that runs.
     pub fn preview_settings(&self) -> Settings {
         Settings {
-            jobs: machine::cores(),
-            memory: machine::default_memory(),
+            jobs: self.outside.profile.jobs.unwrap_or_else(machine::cores),
+            memory: self
+                .outside
+                .profile
+                .memory
+                .unwrap_or_else(machine::default_memory),
             fail_fast: false,
             device: self.device,
             device_class: self.device_class.clone(),
@@ -125,7 +163,9 @@ fn device(wanted: Device) -> Result<(DeviceChoice, String), Failure> {
     };
     match gpu {
         Some(Ok(class)) => Ok((DeviceChoice::Cuda, class)),
-        Some(Err(error)) if wanted == Device::Cuda => Err(Failure::titled(&error.to_string())),
+        Some(Err(error)) if wanted == Device::Cuda => {
+            Err(Failure::titled(&error.to_string()).of_the_call())
+        }
         _ => {
             let class = cerb_ops::device_class(DeviceChoice::Cpu);
             Ok((
@@ -134,6 +174,28 @@ fn device(wanted: Device) -> Result<(DeviceChoice, String), Failure> {
             ))
         }
     }
+}
+
+/// Says whether a text is blank lines and comments alone.
+fn says_nothing(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    text.lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
+/// Opens the store; one that is not there is made, or stands in a folder that goes with the session.
+fn store(place: &Path, keep: Keep) -> Result<(Store, Option<TempDir>), Failure> {
+    if keep == Keep::Results || place.join("runs").is_dir() {
+        return Ok((Store::open(place)?, None));
+    }
+    let stand_in = tempfile::tempdir().map_err(|error| {
+        let title = format!("cannot make a temporary folder: {}", plain(&error));
+        Failure::surroundings(
+            title,
+            Some("set TMPDIR to one that can be written".to_owned()),
+        )
+    })?;
+    Ok((Store::open(stand_in.path())?, Some(stand_in)))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -221,29 +283,61 @@ pub fn find_store(given: Option<&Path>) -> Result<PathBuf, Failure> {
 pub struct Asked {
     /// The pipeline file, absolute.
     pub file: PathBuf,
-    /// Values of `-p`.
-    pub params: Vec<(String, String)>,
+    /// Values from outside, and who said so.
+    pub params: BTreeMap<String, AskedValue>,
     /// Values of `--root`, absolute.
     pub roots: Vec<(String, String)>,
+    /// The `test` block that was run.
+    #[serde(default)]
+    pub test: Option<String>,
+}
+
+/// A value from outside, as `request.json` keeps it.
+#[derive(Serialize, Deserialize)]
+pub struct AskedValue {
+    /// The value, as the pipeline would write it.
+    pub text: String,
+    /// Who said so: `-p`, `params.yaml`, `profile quick`.
+    pub from: String,
+}
+
+/// What is to be asked again.
+pub struct Again {
+    /// The pipeline file.
+    pub file: PathBuf,
+    /// The command line, with the roots of that run.
+    pub with: With,
+    /// The values of that run.
+    pub params: BTreeMap<String, Given>,
 }
 
 impl Asked {
     /// Writes down what was asked for, so that it can be asked again from any folder.
-    pub fn of(pipeline: &Path, with: &With) -> Asked {
+    pub fn of(session: &Session, with: &With, test: Option<&str>) -> Asked {
         let absolute =
             |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let root = |(name, dir): &(String, String)| {
             (name.clone(), absolute(Path::new(dir)).display().to_string())
         };
+        let value = |given: &Given| AskedValue {
+            text: given.text.clone(),
+            from: given.from.clone(),
+        };
         Asked {
-            file: absolute(pipeline),
-            params: with.params.clone(),
+            file: absolute(&session.file),
+            params: session
+                .outside
+                .params
+                .iter()
+                .map(|(name, given)| (name.clone(), value(given)))
+                .collect(),
             roots: with.roots.iter().map(root).collect(),
+            test: test.map(str::to_owned),
         }
     }
 
     /// Finds the last run that can be asked again; what `with` gives goes before what that run was given.
-    pub fn last(with: &With) -> Result<(PathBuf, With), Failure> {
+    pub fn last(with: &With) -> Result<Again, Failure> {
         let place = find_store(with.store.as_deref())?;
         let store = Store::open(&place)?;
         for id in store.runs()? {
@@ -254,121 +348,31 @@ impl Asked {
             }) else {
                 continue;
             };
+            if asked.test.is_some() {
+                continue;
+            }
             let mut with = With {
                 store: Some(place),
                 ..with.clone()
             };
-            let add = |given: &mut Vec<(String, String)>, before: Vec<(String, String)>| {
-                for pair in before {
-                    if !given.iter().any(|(name, _)| *name == pair.0) {
-                        given.push(pair);
-                    }
+            for root in asked.roots {
+                if !with.roots.iter().any(|(name, _)| *name == root.0) {
+                    with.roots.push(root);
                 }
-            };
-            add(&mut with.params, asked.params);
-            add(&mut with.roots, asked.roots);
-            return Ok((asked.file, with));
+            }
+            let given = |AskedValue { text, from }| Given { text, from };
+            let params = asked.params.into_iter();
+            return Ok(Again {
+                file: asked.file,
+                with,
+                params: params.map(|(name, value)| (name, given(value))).collect(),
+            });
         }
         Err(Failure::call(
             "there is no run yet to ask about",
             "name the pipeline: `cerb why PIPELINE NODE`",
         ))
     }
-}
-
-fn params(given: &[(String, String)]) -> Result<BTreeMap<String, Given>, Failure> {
-    let mut params = BTreeMap::new();
-    for (name, value) in given {
-        let value = Given {
-            text: value.clone(),
-            from: "-p".to_owned(),
-        };
-        if params.insert(name.clone(), value).is_some() {
-            return Err(Failure::call(
-                format!("parameter `{name}` is set twice"),
-                format!("keep one `-p {name}=…`"),
-            ));
-        }
-    }
-    Ok(params)
-}
-
-/// Binds each declared root: `--root` first, else its default, relative to the pipeline's folder.
-///
-/// A root without either stays unbound; it is an error only where the pipeline reads it.
-fn bind(
-    declared: &BTreeMap<String, Option<String>>,
-    given: &[(String, String)],
-    pipeline: &Path,
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let mut roots = BTreeMap::new();
-    for (name, default) in declared {
-        if let Some(default) = default {
-            roots.insert(name.clone(), folder(pipeline).join(default));
-        }
-    }
-    for (name, dir) in given {
-        if !declared.contains_key(name) {
-            let known: Vec<_> = declared.keys().map(|name| format!("`{name}`")).collect();
-            let help = match known.as_slice() {
-                [] => "this pipeline has no `root`; leave the option out".to_owned(),
-                some => format!("its roots are {}", some.join(", ")),
-            };
-            return Err(Failure::call(
-                format!("the pipeline has no root `{name}`"),
-                help,
-            ));
-        }
-        let path = PathBuf::from(dir);
-        if !path.is_dir() {
-            let what = if path.exists() {
-                "is not a folder"
-            } else {
-                "is not there"
-            };
-            let help =
-                format!("bind `{name}` to the folder that holds its files: `--root {name}=DIR`");
-            return Err(Failure::call(format!("`{dir}` {what}"), help));
-        }
-        roots.insert(name.clone(), path);
-    }
-    Ok(roots)
-}
-
-/// Finds the `root` items of a pipeline and their defaults, before it is planned.
-///
-/// Planning lists slides, and listing needs the roots bound, so they are read off the
-/// tokens; a malformed item is left to the parser, which says what is wrong with it.
-fn declared_roots(text: &str) -> BTreeMap<String, Option<String>> {
-    let (tokens, _) = cerb_lang::lex(text);
-    let seen: Vec<(Kind, &str)> = tokens
-        .iter()
-        .filter(|token| !token.kind.is_trivia())
-        .map(|token| {
-            (
-                token.kind,
-                text.get(token.start as usize..token.end as usize)
-                    .unwrap_or_default(),
-            )
-        })
-        .collect();
-    let mut roots = BTreeMap::new();
-    for (at, token) in seen.iter().enumerate() {
-        let begins = at == 0 || seen[at - 1].0 == Kind::Newline;
-        let (true, (Kind::Word, "root"), Some((Kind::Word, name))) =
-            (begins, token, seen.get(at + 1))
-        else {
-            continue;
-        };
-        let default = match (seen.get(at + 2), seen.get(at + 3)) {
-            (Some((Kind::Assign, _)), Some((Kind::Text, quoted))) => {
-                Some(quoted.trim_matches('"').to_owned())
-            }
-            _ => None,
-        };
-        roots.insert((*name).to_owned(), default);
-    }
-    roots
 }
 
 /// Reads the modules of `use`: a file beside the pipeline, or, by its bare name, one of the prelude.
@@ -412,43 +416,5 @@ mod tests {
             store_dir(Some(Path::new("/s")), Path::new("x/a.cerb")),
             Path::new("/s")
         );
-    }
-
-    #[test]
-    fn defaults_of_roots_are_relative_to_the_pipeline() {
-        let declared = BTreeMap::from([
-            ("data".to_owned(), Some("slides".to_owned())),
-            ("refs".to_owned(), None),
-        ]);
-        let roots = bind(&declared, &[], Path::new("x/a.cerb")).ok().unwrap();
-        assert_eq!(
-            roots,
-            BTreeMap::from([("data".to_owned(), PathBuf::from("x/slides"))])
-        );
-    }
-
-    #[test]
-    fn roots_are_read_off_the_tokens() {
-        let text = "cerb 1\nroot data   # per machine\nroot refs = \"refs\"\nlet root = slide.scan(root: data)\n";
-        let expected = [
-            ("data".to_owned(), None),
-            ("refs".to_owned(), Some("refs".to_owned())),
-        ];
-        assert_eq!(declared_roots(text), BTreeMap::from(expected));
-    }
-
-    #[test]
-    fn a_root_that_is_not_declared_or_not_a_folder_is_refused() {
-        let declared = BTreeMap::from([("data".to_owned(), None)]);
-        let give = |name: &str, dir: &str| {
-            bind(
-                &declared,
-                &[(name.to_owned(), dir.to_owned())],
-                Path::new("a.cerb"),
-            )
-        };
-        assert!(give("dta", ".").is_err());
-        assert!(give("data", "/nowhere/at/all").is_err());
-        assert!(give("data", ".").is_ok());
     }
 }

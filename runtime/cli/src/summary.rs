@@ -1,6 +1,6 @@
 //! What a run came to, in words: what was made and where, what failed, what to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -124,20 +124,30 @@ fn failures(text: &mut String, outcome: &Outcome, paint: Paint) {
 }
 
 fn notes(text: &mut String, outcome: &Outcome, paint: Paint) {
-    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    // The same note of many nodes and items is told once, with its count.
+    let mut alike: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<Option<&str>>)> = BTreeMap::new();
     for note in &outcome.notes {
-        alike
-            .entry((&note.node, &note.text))
-            .or_default()
-            .push(note.item.as_deref().unwrap_or_default());
+        let (nodes, items) = alike.entry(&note.text).or_default();
+        nodes.insert(&note.node);
+        items.insert(note.item.as_deref());
     }
-    for ((node, note), items) in alike.iter().take(MOST) {
-        let place = match items.as_slice() {
-            [""] => (*node).to_owned(),
-            [item] => format!("{node}@{item}"),
-            several => format!("{node} on {} items", several.len()),
+    let notes = alike.len();
+    for (note, (nodes, items)) in alike.into_iter().take(MOST) {
+        let items: Vec<&str> = items.into_iter().flatten().collect();
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        let place = match (nodes.as_slice(), items.as_slice()) {
+            ([node], []) => (*node).to_owned(),
+            ([node], [item]) => format!("{node}@{item}"),
+            ([node], several) => format!("{node} on {} items", several.len()),
+            (several, []) => count(several.len() as u64, "node", "nodes"),
+            (several, [item]) => format!("{} nodes on {item}", several.len()),
+            (several, items) => format!("{} nodes on {} items", several.len(), items.len()),
         };
         let _ = writeln!(text, "  {} {place}: {note}", paint.warn("note"));
+    }
+    if notes > MOST {
+        let more = count((notes - MOST) as u64, "more note", "more notes");
+        let _ = writeln!(text, "    and {more}, in `cerb show {}`", outcome.run);
     }
 }
 
@@ -207,6 +217,19 @@ mod tests {
             text.contains("5 ran · 1.5 s (2.5 s of processor time) · run 01ABC"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_same_note_of_many_nodes_is_told_once() {
+        let note = |node: &str, item: &str| cerb_engine::Note {
+            node: node.into(),
+            item: Some(item.into()),
+            text: "repaired".into(),
+        };
+        let mut outcome = outcome(5, 0, 0);
+        outcome.notes = vec![note("mask", "a"), note("maps", "a"), note("mask", "b")];
+        let text = text(&outcome);
+        assert!(text.contains("note 2 nodes on 2 items: repaired"), "{text}");
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl<'a> Engine<'a> {
         Ok(Outlook::of(&actions, self.store, &self.settings)?.preview(&actions))
     }
 
+    /// Makes the folder results go to, or says why it cannot be written.
+    pub fn prepare(&self) -> Result<(), EngineError> {
+        publish::prepare(&self.settings.out)
+    }
+
     /// Does what the preview says and publishes the outputs.
     ///
     /// Failures of single actions are in the outcome. `events` is called from

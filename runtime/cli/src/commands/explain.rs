@@ -8,13 +8,14 @@ use crate::terminal::Paint;
 use crate::words::nearest;
 
 /// Pages by code, from `docs/errors`; see `build.rs`.
-const PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+pub const PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
 
 /// Explain an error code, with an example and a remedy
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   cerb explain lang::mpp_mismatch
+  cerb explain mpp_mismatch          its family may be left out
   cerb explain                       every code there is a page for")]
 pub struct Explain {
     /// The code at the head of a message
@@ -32,8 +33,14 @@ impl Explain {
             }
             return Ok(exit::DONE);
         };
-        let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == code) else {
-            let help = match nearest(&code, PAGES.iter().map(|(known, _)| *known)) {
+        let Some((_, page)) = PAGES
+            .iter()
+            .find(|(known, _)| *known == code)
+            .or(named(&code)?)
+        else {
+            let whole = nearest(&code, PAGES.iter().map(|(known, _)| *known));
+            let name = || nearest(&code, PAGES.iter().map(|(known, _)| name_of(known)));
+            let help = match whole.or_else(name) {
                 Some(near) => format!("did you mean `cerb explain {near}`?"),
                 None => "`cerb explain` lists the codes".to_owned(),
             };
@@ -52,8 +59,35 @@ impl Explain {
     }
 }
 
-/// The first sentence of a page.
-fn gist(page: &str) -> String {
+/// The name of a code without its family.
+fn name_of(code: &str) -> &str {
+    code.split_once("::").map_or(code, |(_, name)| name)
+}
+
+/// Finds a page by the name of its code alone, when there is one of that name.
+fn named(name: &str) -> Result<Option<&'static (&'static str, &'static str)>, Failure> {
+    let found: Vec<_> = PAGES
+        .iter()
+        .filter(|(code, _)| name_of(code) == name)
+        .collect();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let codes: Vec<String> = several
+                .iter()
+                .map(|(code, _)| format!("`cerb explain {code}`"))
+                .collect();
+            Err(Failure::call(
+                format!("{} families have a page `{name}`", several.len()),
+                format!("name one: {}", codes.join(", ")),
+            ))
+        }
+    }
+}
+
+/// Returns the first sentence of a page.
+pub fn gist(page: &str) -> String {
     let mut lines = page
         .lines()
         .filter(|line| !line.starts_with('#') && !line.trim().is_empty());

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::args::{PipelineArgs, When};
 use crate::drawing::{self, Block, Drawing, Edge, Look};
 use crate::failure::{Failure, exit};
-use crate::session::{self, Session};
+use crate::session::{self, Keep, Session};
 use crate::terminal::count;
 
 /// Draw a pipeline: dot, mermaid or svg
@@ -54,7 +54,7 @@ pub enum Format {
 impl Graph {
     /// Writes the drawing.
     pub fn execute(self, _color: When) -> Result<u8, Failure> {
-        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with, Keep::Nothing)?;
         let drawing = draw(&session.plan()?, &session.name());
         let text = match self.format {
             Format::Dot => drawing::dot(&drawing),

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::{PipelineArgs, When};
 use crate::failure::{Failure, exit};
 use crate::progress::{self, Voice};
-use crate::session::Session;
+use crate::session::{Keep, Session};
 use crate::terminal::{self, Paint, Table, count};
 
 /// Say what a run would do, and why, without doing it
@@ -44,7 +44,7 @@ pub struct Plan {
 impl Plan {
     /// Prints the table.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
-        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
+        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with, Keep::Nothing)?;
         let voice = Voice::choose(self.json);
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
         let engine = Engine::new(

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use crate::args::{PipelineArgs, When};
 use crate::failure::{Failure, exit};
+use crate::given;
 use crate::machine::{self, show_bytes};
 use crate::progress::{self, Progress, Voice};
-use crate::session::{Asked, Session};
+use crate::session::{Asked, Keep, Session};
 use crate::summary;
 use crate::terminal::{self, Paint, count};
 
@@ -71,23 +72,24 @@ impl Run {
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let voice = Voice::choose(self.json);
         let (out, err) = (Paint::stdout(color), Paint::stderr(color));
-        let session = Session::open(&self.pipeline.pipeline, &self.pipeline.with)?;
+        let with = &self.pipeline.with;
+        let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
+        given::secrets_are_bound(&plan.secrets, &session.outside.secrets)?;
         for warning in &plan.warnings {
             eprint!("{}", warning.render(err.is_on(), terminal::width()));
         }
         let settings = self.settings(&session);
+        let engine = Engine::new(&session.registry, &session.store, settings.clone());
+        // A call that is wrong ends here, before there is a run to tell of.
+        let preview = engine.preview(&plan)?;
+        engine.prepare()?;
         if voice != Voice::Json {
             eprintln!("{}", err.dim(&effective(&session, &plan, &settings)));
         }
-        let engine = Engine::new(&session.registry, &session.store, settings.clone());
-        let expected = if voice == Voice::Bars {
-            to_run(&engine.preview(&plan)?)
-        } else {
-            BTreeMap::new()
-        };
+        let expected = to_run(&preview);
         let run = session.store.begin_run()?;
-        let asked = Asked::of(&self.pipeline.pipeline, &self.pipeline.with);
+        let asked = Asked::of(&session, with, None);
         run.write_json("request.json", &request(&session, &asked, &plan, &settings))?;
         let progress = Progress::new(voice, err, expected);
         let cancel = Cancel::new();
@@ -164,7 +166,7 @@ fn request(
     let nodes: Vec<_> = plan
         .graph
         .node_weights()
-        .map(|node| json!({ "name": node.name, "work": node.work, "over": node.over }))
+        .map(|node| json!({ "name": node.name, "over": node.over }))
         .collect();
     json!({
         "cerb": env!("CARGO_PKG_VERSION"),
@@ -172,7 +174,8 @@ fn request(
         "asked": asked,
         "text": plan.sources.files().iter().map(|file| json!({ "name": file.name, "text": &*file.text })).collect::<Vec<_>>(),
         "params": params,
-        "roots": session.roots,
+        "roots": session.outside.roots,
+        "secrets": plan.secrets,
         "nodes": nodes,
         "cohorts": plan.cohorts,
         "settings": {

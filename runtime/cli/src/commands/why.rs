@@ -1,13 +1,13 @@
 //! `cerb why`: in words, why a node runs or does not.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use cerb_engine::Engine;
 use clap::Args;
 
 use crate::args::{When, With};
 use crate::failure::{Failure, exit};
-use crate::session::{Asked, Session};
+use crate::session::{Asked, Keep, Session};
 
 /// Say in words why a node runs again, or why it does not
 ///
@@ -40,15 +40,29 @@ pub struct Why {
 impl Why {
     /// Prints the explanation.
     pub fn execute(self, _color: When) -> Result<u8, Failure> {
-        let (node, (pipeline, with)) = match self.what.as_slice() {
-            [node] => (node, Asked::last(&self.with)?),
-            [pipeline, node] => (node, (PathBuf::from(pipeline), self.with)),
+        let (node, session) = match self.what.as_slice() {
+            [file] if is_file(file) => {
+                let help = format!("name one of its nodes too: `cerb why {file} NODE`");
+                return Err(Failure::call(
+                    format!("`{file}` is a pipeline, not a node"),
+                    help,
+                ));
+            }
+            [node] => {
+                let again = Asked::last(&self.with)?;
+                let session =
+                    Session::again(&again.file, &again.with, &again.params, Keep::Nothing)?;
+                (node, session)
+            }
+            [pipeline, node] => {
+                let session = Session::open(Path::new(pipeline), &self.with, Keep::Nothing)?;
+                (node, session)
+            }
             _ => {
                 let help = "one node at a time: `cerb why PIPELINE NODE`";
                 return Err(Failure::call("too many names", help));
             }
         };
-        let session = Session::open(&pipeline, &with)?;
         let plan = session.plan()?;
         let engine = Engine::new(
             &session.registry,
@@ -67,4 +81,9 @@ impl Why {
         }
         Ok(exit::DONE)
     }
+}
+
+/// Says whether a name is that of a pipeline rather than of a node.
+fn is_file(name: &str) -> bool {
+    name.ends_with(".cerb") || name.ends_with(".cerb.yaml") || Path::new(name).is_file()
 }

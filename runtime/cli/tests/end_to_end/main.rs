@@ -2,8 +2,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bad_input;
+mod check;
 mod command_line;
 mod first_run;
+mod given;
 mod interrupted;
 mod lab;
 mod network;

@@ -1,0 +1,318 @@
+//! Files of values: `-P params.yaml`, and `cerb.yaml` and `cerb.local.yaml` beside a pipeline.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use cerb_lang::{Diagnostic, Diagnostics, SourceMap, Span, UNITS};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+
+use crate::args::Device;
+use crate::failure::Failure;
+use crate::machine;
+use crate::session::plain;
+use crate::words::nearest;
+
+/// What `cerb.yaml` says: tracked, the same for everybody.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shared {
+    /// Values that go together, by name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// What `cerb.local.yaml` says: untracked, of this machine alone.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Local {
+    /// Folders of roots, relative to the file.
+    pub roots: BTreeMap<String, PathBuf>,
+    /// Files that hold secrets, relative to the file.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// Values that go together, by name; over those of `cerb.yaml`.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// Values that go together.
+#[derive(Deserialize, Default, Clone)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profile {
+    /// Values of parameters.
+    pub params: BTreeMap<String, Plain>,
+    /// Cores to use.
+    #[serde(deserialize_with = "jobs")]
+    pub jobs: Option<usize>,
+    /// What runs the network.
+    pub device: Option<Device>,
+    /// Bytes of memory to use.
+    #[serde(deserialize_with = "memory")]
+    pub memory: Option<u64>,
+}
+
+impl Profile {
+    /// Puts the values of another over these.
+    pub fn take(&mut self, over: &Profile) {
+        self.params.extend(over.params.clone());
+        self.jobs = over.jobs.or(self.jobs);
+        self.device = over.device.or(self.device);
+        self.memory = over.memory.or(self.memory);
+    }
+}
+
+/// A value of a parameter, as the text of an expression; a string is what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plain(pub String);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Plain, D::Error> {
+        Ok(Plain(from.deserialize_any(PlainVisitor { inner: false })?))
+    }
+}
+
+/// An element of a list: like a value, but a string is quoted unless it is a quantity.
+struct Element(String);
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Element, D::Error> {
+        from.deserialize_any(PlainVisitor { inner: true })
+            .map(Element)
+    }
+}
+
+struct PlainVisitor {
+    inner: bool,
+}
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, a text, true, false, or a list of these")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<String, E> {
+        if value.is_finite() {
+            Ok(format!("{value:?}"))
+        } else {
+            Err(E::custom("a value is a finite number"))
+        }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(if self.inner && !is_quantity(text) {
+            format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+        } else {
+            text.to_owned()
+        })
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
+        Err(E::custom(
+            "there is no value; leave the line out to keep what else is said",
+        ))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<String, A::Error> {
+        let mut words = Vec::new();
+        while let Some(Element(word)) = all.next_element()? {
+            words.push(word);
+        }
+        Ok(format!("[{}]", words.join(", ")))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<String, A::Error> {
+        Err(A::Error::custom(
+            "a value is a number, a text, true, false, or a list of these, not names inside a name",
+        ))
+    }
+}
+
+/// Says whether a text is a number with a unit behind it: `0.5 mpp`.
+fn is_quantity(text: &str) -> bool {
+    let text = text.trim();
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || "+-._ ".contains(c));
+    let number = text[..text.len() - unit.len()].trim();
+    number.parse::<f64>().is_ok() && UNITS.iter().any(|known| known.0 == unit)
+}
+
+fn jobs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    match Option::<usize>::deserialize(from)? {
+        Some(0) => Err(D::Error::custom("`jobs` is at least 1")),
+        given => Ok(given),
+    }
+}
+
+fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<String>::deserialize(from)?
+        .map(|text| machine::parse_bytes(&text).map_err(D::Error::custom))
+        .transpose()
+}
+
+/// Reads a file of values.
+pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::call(
+            format!("cannot read `{}`: {}", file.display(), plain(&error)),
+            "name a YAML or JSON file of values, one `name: value` on a line",
+        )
+    })?;
+    parse(&text, &file.display().to_string())
+}
+
+/// Reads a file of values if it is there.
+pub fn read_if_there<T: DeserializeOwned + Default>(file: &Path) -> Result<T, Failure> {
+    if file.exists() {
+        read(file)
+    } else {
+        Ok(T::default())
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| Failure::from(told(&error, text, name)))
+}
+
+/// Says what is wrong with a file of values, and where.
+fn told(error: &Error, text: &str, name: &str) -> Diagnostics {
+    let error = error.without_snippet();
+    let mut sources = SourceMap::default();
+    let file = sources.add(name, text);
+    let mut help = None;
+    let (title, label) = match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => {
+            help = Some(match nearest(field, expected.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("here may stand {}", quoted(expected)),
+            });
+            (format!("there is no setting `{field}`"), String::new())
+        }
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => {
+            help = Some(format!("it is one of {}", quoted(expected)));
+            (
+                format!("`{variant}` is none of the words this may be"),
+                String::new(),
+            )
+        }
+        other => {
+            let message = UserMessageFormatter.format_message(other).into_owned();
+            ("the file cannot be taken as values".to_owned(), message)
+        }
+    };
+    let place = error.location().map(|place| place.span());
+    let start = place.and_then(|span| span.byte_offset()).unwrap_or(0);
+    let length = place.and_then(|span| span.byte_len()).unwrap_or(0).max(1);
+    let end = text.len() as u64;
+    let (start, stop) = (start.min(end), (start + length).min(end));
+    // Only the first line of what is pointed at, and no less than its first word.
+    let rest = text.get(start as usize..).unwrap_or_default();
+    let line = rest.lines().next().unwrap_or_default();
+    let word = line
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(line.len()) as u64;
+    let shown = (stop - start).min(line.len() as u64).max(word);
+    let span = Span::new(file, start as u32, (start + shown) as u32);
+    let mut found = Diagnostic::new("cli::bad_values", title).at(span, label);
+    if let Some(help) = help {
+        found = found.help(help);
+    }
+    Diagnostics::new(sources, vec![found])
+}
+
+fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Values = BTreeMap<String, Plain>;
+
+    fn text(yaml: &str, name: &str) -> String {
+        parse::<Values>(yaml, "p.yaml").ok().unwrap()[name]
+            .0
+            .clone()
+    }
+
+    fn refused<T: DeserializeOwned>(yaml: &str) -> String {
+        match parse::<T>(yaml, "p.yaml") {
+            Ok(_) => panic!("it was taken"),
+            Err(failure) => failure.to_json().to_string(),
+        }
+    }
+
+    #[test]
+    fn values_become_the_text_of_expressions() {
+        assert_eq!(text("n: 3", "n"), "3");
+        assert_eq!(text("at: 0.5 mpp", "at"), "0.5 mpp");
+        assert_eq!(text("x: 1.0", "x"), "1.0");
+        assert_eq!(text("on: true", "on"), "true");
+        assert_eq!(text("word: no", "word"), "no");
+        assert_eq!(text("all: [1, 2]", "all"), "[1, 2]");
+        assert_eq!(text("all: [0.5 mpp, 1 mpp]", "all"), "[0.5 mpp, 1 mpp]");
+        assert_eq!(text("all: [a, \"b\\\"c\"]", "all"), r#"["a", "b\"c"]"#);
+        assert_eq!(text("{\n\t\"n\": 3\n}", "n"), "3");
+    }
+
+    #[test]
+    fn what_is_no_plain_value_is_refused_where_it_stands() {
+        let said = refused::<Values>("n: 3\nm:\n  k: 1\n");
+        assert!(
+            said.contains("names inside a name") && said.contains("\"line\":"),
+            "{said}"
+        );
+        assert!(refused::<Values>("n:\n").contains("there is no value"));
+        assert!(refused::<Values>("n: .inf\n").contains("finite"));
+        assert!(refused::<Values>("- 1\n- 2\n").contains("cli::bad_values"));
+        assert!(refused::<Values>("n: 1\nn: 2\n").contains("duplicate"));
+    }
+
+    #[test]
+    fn an_unknown_setting_gets_a_suggestion() {
+        let said = refused::<Local>("rots:\n  data: /x\n");
+        assert!(said.contains("did you mean `roots`?"), "{said}");
+        let said = refused::<Shared>("profiles:\n  quick: {job: 2}\n");
+        assert!(said.contains("did you mean `jobs`?"), "{said}");
+        assert!(refused::<Shared>("profiles: {q: {device: tpu}}\n").contains("`cuda`"));
+        assert!(refused::<Shared>("profiles: {q: {memory: 4 bananas}}\n").contains("4GiB"));
+        assert!(refused::<Shared>("profiles: {q: {jobs: 0}}\n").contains("at least 1"));
+    }
+
+    #[test]
+    fn a_profile_goes_over_another_value_by_value() {
+        let local: Local = parse(
+            "profiles: {quick: {params: {n: 3}, memory: 8 GiB}}\n",
+            "l.yaml",
+        )
+        .ok()
+        .unwrap();
+        let mut all: Profile = parse("{params: {n: 1, m: 2}, jobs: 2}", "s.yaml")
+            .ok()
+            .unwrap();
+        all.take(&local.profiles["quick"]);
+        assert_eq!(all.params["n"], Plain("3".into()));
+        assert_eq!(all.params["m"], Plain("2".into()));
+        assert_eq!((all.jobs, all.memory), (Some(2), Some(8 << 30)));
+    }
+}
