@@ -156,8 +156,7 @@ impl Diagnostic {
             .partition(|(span, _)| span.file == first);
         self.labels = here;
         for (span, text) in elsewhere {
-            let mut other = Diagnostic::new(&self.code, "decided here").at(span, text);
-            other.severity = Severity::Warning;
+            let other = Diagnostic::new(&self.code, "").at(span, text);
             self.related.push(other.with_sources(sources));
         }
         self
@@ -177,10 +176,19 @@ impl Diagnostic {
             .with_links(false)
             .with_context_lines(1)
             .with_cause_chain();
-        match handler.render_report(&mut out, self) {
-            Ok(()) => out,
-            Err(_) => format!("{}\n  {}\n", self.code, self.title),
+        if handler.render_report(&mut out, self).is_err() {
+            return format!("{}\n  {}\n", self.code, self.title);
         }
+        // What lies in other files stands under the own file, before the help.
+        let help = out.rfind("\n  help: ").filter(|_| self.help.is_some());
+        let end = out.split_off(help.map_or(out.len(), |at| at + 1));
+        for other in &self.related {
+            let shown = other.render(color, width);
+            let snippet = shown.find("  ╭─[").or_else(|| shown.find("╭─["));
+            let start = snippet.map_or(0, |at| shown[..at].rfind('\n').map_or(0, |at| at + 1));
+            out.push_str(&shown[start..]);
+        }
+        out + &end
     }
 }
 
@@ -227,15 +235,6 @@ impl miette::Diagnostic for Diagnostic {
                 }
             },
         )))
-    }
-
-    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
-        if self.related.is_empty() {
-            return None;
-        }
-        Some(Box::new(
-            self.related.iter().map(|d| d as &dyn miette::Diagnostic),
-        ))
     }
 }
 

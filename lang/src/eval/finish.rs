@@ -193,7 +193,7 @@ impl Planner<'_> {
             self.mistake(
                 Diagnostic::new("lang::bad_output_path", title)
                     .at(again, "this output")
-                    .at(first, "and this one"),
+                    .at(first, "the same place as here"),
             );
         }
     }

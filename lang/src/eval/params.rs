@@ -6,6 +6,7 @@ use super::Planner;
 use super::number::compare;
 use super::scope::Scope;
 use super::types::Place;
+use super::value::a;
 use crate::syntax::ast::{BinaryOp, Expr, ExprKind, Item, ItemKind, Name, TypeExpr};
 use crate::syntax::parse_expression;
 use crate::words::nearest;
@@ -69,8 +70,11 @@ impl Planner<'_> {
             .add(&given.from, &format!("{}={text}", name.text));
         let place_of = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let span = Span::new(file, place_of(head), place_of(head + text.len()));
-        let stands_for_itself =
-            matches!(ty, Some(Type::Str)) && !text.trim_start().starts_with('"');
+        let bare = match ty {
+            Some(Type::Optional(inner)) => Some(&**inner),
+            ty => ty,
+        };
+        let stands_for_itself = bare == Some(&Type::Str) && !text.trim_start().starts_with('"');
         if stands_for_itself {
             return (Some(Value::Str(text.to_owned())), span);
         }
@@ -79,6 +83,15 @@ impl Planner<'_> {
             self.mistakes.extend(faults);
             return (None, span);
         };
+        if let (ExprKind::Name(word), Some(ty)) = (&expr.kind, bare) {
+            let title = format!("{} is {}, not `{word}`", place.shown(), a(ty));
+            let mut found = Diagnostic::new("lang::type_mismatch", title).at(span, "a word");
+            if let Some(example) = example(ty) {
+                found = found.help(format!("write `{}={example}`, say", name.text));
+            }
+            self.mistake(found);
+            return (None, span);
+        }
         let value = self.eval(&expr, &Rc::new(Scope::default()), &name.text);
         (self.expect_scalar(value, ty, span, place), span)
     }
@@ -170,4 +183,15 @@ impl Planner<'_> {
         }
         Some(value.clone())
     }
+}
+
+/// How a value of a type may look.
+fn example(ty: &Type) -> Option<String> {
+    Some(match ty {
+        Type::Bool => "true".to_owned(),
+        Type::Int => "3".to_owned(),
+        Type::Float => "0.5".to_owned(),
+        Type::Quantity(unit) => format!("'1 {}'", unit.spelling()),
+        _ => return None,
+    })
 }

@@ -43,7 +43,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Place::Binding(name) => format!("`{name}`"),
             Place::Argument(callee, name) => format!("`{name}` of `{callee}`"),

@@ -98,6 +98,15 @@ fn cerb(i: Tokens<'_>) -> Parsed<'_, ItemKind> {
 }
 
 fn module(i: Tokens<'_>) -> Parsed<'_, ItemKind> {
+    if i.kind() == Kind::Word {
+        let word = i.text(i.peek());
+        let title = "`use` names a file, or a module that comes with the program, in quotes";
+        return Err(nom::Err::Error(Fault(Box::new(
+            Diagnostic::new("lang::unexpected_token", title)
+                .at(i.here(), "no quotes")
+                .help(format!("write `use \"{word}\"`")),
+        ))));
+    }
     let (i, path) = text(i)?;
     let (i, alias) = opt(preceded(keyword("as"), cut(name))).parse(i)?;
     Ok((i, ItemKind::Use { path, alias }))

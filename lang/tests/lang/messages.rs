@@ -323,3 +323,40 @@ fn each_mistake_has_its_code() {
         assert_eq!(last, format!("lang::{code}"), "{line}: {found:?}");
     }
 }
+
+#[test]
+fn what_the_command_line_says_is_shown_beside_the_pipeline() {
+    let text = "param at: Mpp = 0.5 mpp in 0.2 mpp ..= 1 mpp\nlet a = at\n";
+    let shown = |value: &str| {
+        crate::catalog::plan_with(text, &[("at", value)], &crate::catalog::files(&[]))
+            .unwrap_err()
+            .render(false, 100)
+    };
+    assert_eq!(
+        shown("5 mpp"),
+        "lang::out_of_range\n
+  × `at` is 5 mpp, outside of 0.2 mpp ..= 1 mpp
+   ╭─[-p:1:4]
+ 1 │ at=5 mpp
+   ·    ──┬──
+   ·      ╰── this value
+   ╰────
+   ╭─[test.cerb:1:28]
+ 1 │ param at: Mpp = 0.5 mpp in 0.2 mpp ..= 1 mpp
+   ·                            ────────┬────────
+   ·                                    ╰── what it may be
+   ╰────
+"
+    );
+    assert!(
+        shown("coarse").contains("`at` is a `Mpp`, not `coarse`"),
+        "{}",
+        shown("coarse")
+    );
+}
+
+#[test]
+fn a_module_without_quotes_says_so() {
+    let shown = plan("use nuclei\n").unwrap_err().render(false, 100);
+    assert!(shown.contains("help: write `use \"nuclei\"`"), "{shown}");
+}
