@@ -7,6 +7,7 @@ mod claim;
 mod diagnostics;
 mod eval;
 mod facts;
+mod format;
 mod formula;
 mod index;
 mod outline;
@@ -22,6 +23,7 @@ pub use claim::{Verdict, judge};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::{Analysis, analyse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};
+pub use format::format;
 pub use formula::{
     Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,
 };

@@ -116,13 +116,10 @@ pub fn plan(
 
 /// Parses the pipeline's own file: what was understood, and every mistake of its text.
 fn front(text: &str, name: &str) -> Result<(SourceMap, Document, Vec<Diagnostic>), Diagnostics> {
-    let mut map = SourceMap::default();
-    if text.len() > LARGEST {
-        let file = map.add(name, "");
-        let found = Diagnostic::new("lang::too_long", "the file is larger than 64 MiB")
-            .at(Span::new(file, 0, 0), "");
-        return Err(Diagnostics::new(map, vec![found]));
+    if let Some(found) = too_long(text, name) {
+        return Err(found);
     }
+    let mut map = SourceMap::default();
     let file = map.add(name, text);
     let (document, faults) = parse_document(text, file);
     Ok((map, document, faults))
@@ -170,6 +167,18 @@ impl<'a> Planner<'a> {
             notes: None,
         }
     }
+}
+
+/// The mistake of a text that is larger than any pipeline.
+pub(crate) fn too_long(text: &str, name: &str) -> Option<Diagnostics> {
+    if text.len() <= LARGEST {
+        return None;
+    }
+    let mut map = SourceMap::default();
+    let file = map.add(name, "");
+    let found = Diagnostic::new("lang::too_long", "the file is larger than 64 MiB")
+        .at(Span::new(file, 0, 0), "");
+    Some(Diagnostics::new(map, vec![found]))
 }
 
 impl Planner<'_> {

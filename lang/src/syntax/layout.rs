@@ -147,6 +147,10 @@ fn starts_item(word: &str, next: Option<Kind>) -> bool {
         Kind::Dot,
         Kind::CloseBrace,
         Kind::CloseParen,
+        Kind::CloseBracket,
+        Kind::Less,
+        Kind::More,
+        Kind::Question,
     ];
     ITEM_WORDS.contains(&word) && next.is_none_or(|kind| !label.contains(&kind))
 }

@@ -168,6 +168,9 @@ pub fn lex(text: &str) -> (Vec<Token>, Vec<LexError>) {
                 label: "the line ends before `\"`".into(),
                 help: Some("close it on the same line; `\\n` is a line break".into()),
             }),
+            Kind::Text | Kind::Comment | Kind::Doc if written.contains('\0') => {
+                errors.push(nul(*token, written));
+            }
             Kind::Text => {
                 if let Err(found) = unescape(written) {
                     errors.extend(found.into_iter().map(|(from, to, title)| LexError {
@@ -184,6 +187,19 @@ pub fn lex(text: &str) -> (Vec<Token>, Vec<LexError>) {
         }
     }
     (tokens, errors)
+}
+
+fn nul(token: Token, written: &str) -> LexError {
+    let at = written.find('\0').unwrap_or(0);
+    let start = token.start + u32::try_from(at).unwrap_or(0);
+    LexError {
+        code: "lang::bad_character",
+        title: "a NUL byte stands nowhere in a pipeline".to_owned(),
+        start,
+        end: start + 1,
+        label: "not even in a string or a comment".into(),
+        help: Some("save the file as text, UTF-8".to_owned()),
+    }
 }
 
 fn bad_character(token: Token, written: &str) -> LexError {

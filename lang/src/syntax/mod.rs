@@ -8,6 +8,7 @@ mod parse_expr;
 mod parse_item;
 mod tokens;
 
-pub(crate) use layout::{ITEM_WORDS, RESERVED};
+pub(crate) use layout::{ITEM_WORDS, RESERVED, Tok, layout};
 pub use lex::{Kind, LexError, Token, lex};
 pub(crate) use parse::{parse_document, parse_expression};
+pub(crate) use parse_expr::operator;

@@ -41,7 +41,8 @@ fn highest<'e>(parts: impl IntoIterator<Item = &'e Expr>) -> u16 {
     parts.into_iter().map(|part| part.height).max().unwrap_or(0)
 }
 
-fn operator(kind: Kind) -> Option<(BinaryOp, u8)> {
+/// The operator a token is, and how strongly it binds.
+pub(crate) fn operator(kind: Kind) -> Option<(BinaryOp, u8)> {
     Some(match kind {
         Kind::Or => (BinaryOp::Or, 1),
         Kind::And => (BinaryOp::And, 2),

@@ -3,7 +3,7 @@
 use crate::catalog::{codes, plan};
 
 /// The example of the design: everything it uses parses, and what is not built says so.
-const DESIGN: &str = r#"## Cerberus on TCGA colorectal slides: segment, classify, measure, compare with the paper.
+pub const DESIGN: &str = r#"## Cerberus on TCGA colorectal slides: segment, classify, measure, compare with the paper.
 cerb 1
 root data                                       # bound per machine: --root data=DIR, or cerb.local.yaml
 root refs = "refs"                              # a default, relative to this file
