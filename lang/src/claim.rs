@@ -5,7 +5,8 @@ use crate::formula::{Answer, Memo, Results, Step, evaluate};
 use crate::{Claim, Expect, FormulaId, Operation, Plan, Unit, Value};
 
 /// What came of an `expect`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It holds.
     Holds,

@@ -174,7 +174,10 @@ impl Progress {
                     error.as_deref(),
                 );
             }
-            Event::Note { .. } | Event::Published { .. } | Event::RunFinished { .. } => {}
+            Event::Note { .. }
+            | Event::Published { .. }
+            | Event::Judged { .. }
+            | Event::RunFinished { .. } => {}
         }
     }
 

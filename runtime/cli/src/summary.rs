@@ -172,6 +172,7 @@ mod tests {
                     ran,
                     failed,
                     skipped: 0,
+                    dropped: 0,
                 },
             )]),
             failures: (0..failed)
@@ -186,6 +187,8 @@ mod tests {
                 .collect(),
             notes: Vec::new(),
             published: BTreeMap::from([("case/nuclei.geojson".to_owned(), ran > 0)]),
+            dropped: Vec::new(),
+            verdicts: Vec::new(),
             missing: Vec::new(),
             cancelled: false,
             over_budget: false,

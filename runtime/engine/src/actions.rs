@@ -6,23 +6,17 @@ use std::{
 };
 
 use cerb_lang::{
-    Plan, Work,
+    FormulaId, Guard, Misfit, Plan, Reads, Step, Type, Value, Work, counterpart,
     petgraph::{Direction, algo::toposort, graph::NodeIndex, visit::EdgeRef},
 };
 use cerb_store::Stored;
 use serde_json::Value as Json;
 
-use crate::{Determinism, EngineError, Needs, Registry, command, registry::AnyOperator};
-
-/// What all actions of one node share.
-pub(crate) struct NodeWork {
-    pub operator: Arc<dyn AnyOperator>,
-    pub operator_name: String,
-    pub revision: u32,
-    pub determinism: Determinism,
-    pub args: Json,
-    pub needs: Needs,
-}
+use crate::{
+    EngineError, Registry,
+    call::NodeWork,
+    values::{Reading, claimed},
+};
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone)]
@@ -33,27 +27,60 @@ pub(crate) enum Origin {
     Made { action: usize, port: String },
 }
 
+impl Origin {
+    /// Returns the action that makes it, unless it was listed.
+    pub fn action(&self) -> Option<usize> {
+        match self {
+            Origin::Made { action, .. } => Some(*action),
+            Origin::Source(_) => None,
+        }
+    }
+}
+
 /// What feeds one input port.
 #[derive(Debug, Clone)]
 pub(crate) enum Feed {
     One(Origin),
-    Keyed(BTreeMap<String, Origin>),
+    /// Each item of a cohort: key, then its place there and where it comes from.
+    Keyed {
+        cohort: usize,
+        origins: BTreeMap<String, (usize, Origin)>,
+    },
 }
 
 impl Feed {
     /// Returns the actions behind the port.
     pub fn actions(&self) -> impl Iterator<Item = usize> + '_ {
-        let made = |origin: &Origin| match origin {
-            Origin::Made { action, .. } => Some(*action),
-            Origin::Source(_) => None,
-        };
         let (one, all) = match self {
-            Feed::One(origin) => (made(origin), None),
-            Feed::Keyed(origins) => (None, Some(origins.values().filter_map(made))),
+            Feed::One(origin) => (origin.action(), None),
+            Feed::Keyed { origins, .. } => (None, Some(origins.values())),
         };
-        one.into_iter().chain(all.into_iter().flatten())
+        let all = all.into_iter().flatten();
+        one.into_iter()
+            .chain(all.filter_map(|(_, origin)| origin.action()))
     }
 }
+
+/// What an action does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Calls an operator.
+    Call,
+    /// Passes on one side of an `if`.
+    Choose(FormulaId),
+    /// Passes on the only item there is.
+    Only,
+}
+
+impl Task {
+    /// Returns whether it passes on what another action made.
+    pub fn passes(self) -> bool {
+        self != Task::Call
+    }
+}
+
+/// Output port of what passes something on.
+pub(crate) const VALUE: &str = "value";
 
 /// One node on one item.
 #[derive(Debug)]
@@ -61,9 +88,17 @@ pub(crate) struct Action {
     pub node: NodeIndex,
     /// Index in the cohort of the node.
     pub item: Option<usize>,
+    pub task: Task,
     pub inputs: BTreeMap<String, Feed>,
-    /// Actions it reads from, each once.
+    /// Actions it reads from, each once: those whose artifacts it reads, then those of
+    /// which only fields are read.
     pub uses: Vec<usize>,
+    /// How many of `uses` are read as artifacts.
+    pub artifacts: usize,
+    /// Actions whose fields the conditions around it read, and that of an `if`.
+    pub first: Vec<usize>,
+    /// Actions whose fields are read at all, `first` included.
+    pub asks: Vec<usize>,
     /// Actions that read from it, each once.
     pub users: Vec<usize>,
 }
@@ -78,43 +113,54 @@ pub(crate) struct Wanted {
 /// Every action of a plan, producers before consumers.
 pub(crate) struct Actions<'p> {
     pub plan: &'p Plan,
-    pub works: Vec<Option<NodeWork>>,
+    /// By node; nothing for one whose arguments are worked out when running.
+    pub works: Vec<Option<Arc<NodeWork>>>,
     pub all: Vec<Action>,
     pub wanted: Vec<Wanted>,
     /// Longest way from each node to an end of the graph, for priorities.
     pub remaining: Vec<usize>,
+    /// What each formula reads.
+    pub readings: Vec<Reading>,
+    registry: &'p Registry,
+    device_class: &'p str,
     by_node: HashMap<(NodeIndex, Option<usize>), usize>,
     sources: HashMap<(NodeIndex, Option<usize>), Arc<Stored>>,
-    /// Per cohort: key → index.
-    keys: Vec<HashMap<&'p str, usize>>,
+    /// By node: the conditions around it, the `where` of its cohort first.
+    guards: Vec<Vec<Guard>>,
+    /// Types of the fields that formulas read.
+    fields: HashMap<NodeIndex, Vec<(&'p str, &'p str, &'p Type)>>,
 }
 
 impl<'p> Actions<'p> {
     /// Expands a plan over its cohorts.
-    pub fn of(plan: &'p Plan, registry: &Registry) -> Result<Actions<'p>, EngineError> {
+    pub fn of(
+        plan: &'p Plan,
+        registry: &'p Registry,
+        device_class: &'p str,
+    ) -> Result<Actions<'p>, EngineError> {
         let order = toposort(&plan.graph, None)
             .map_err(|_| EngineError::Plan("its graph has a cycle".to_owned()))?;
-        let keys = plan
-            .cohorts
-            .iter()
-            .map(|cohort| {
-                cohort
-                    .items
-                    .iter()
-                    .enumerate()
-                    .map(|(at, item)| (item.key.as_str(), at))
-                    .collect()
-            })
-            .collect();
+        let mut fields: HashMap<NodeIndex, Vec<_>> = HashMap::new();
+        for formula in &plan.formulas {
+            if let Step::Field { node, port, field } = &formula.step {
+                let all = fields.entry(*node).or_default();
+                all.push((port.as_str(), field.as_str(), &formula.ty));
+            }
+        }
+        let readings = Reading::all(plan);
         let mut actions = Actions {
             plan,
             works: plan.graph.node_indices().map(|_| None).collect(),
             all: Vec::new(),
             wanted: Vec::new(),
             remaining: vec![0; plan.graph.node_count()],
+            guards: guards(plan, &readings),
+            readings,
+            registry,
+            device_class,
             by_node: HashMap::new(),
             sources: HashMap::new(),
-            keys,
+            fields,
         };
         for &node in order.iter().rev() {
             let longest = plan
@@ -125,11 +171,12 @@ impl<'p> Actions<'p> {
             actions.remaining[node.index()] = longest.unwrap_or(0);
         }
         for node in order {
-            actions.add(node, registry)?;
+            actions.add(node)?;
         }
         for (output, wanted) in plan.outputs.iter().enumerate() {
             for item in actions.items(wanted.over)? {
-                let origin = actions.origin(wanted.node, &wanted.port, wanted.over, item)?;
+                let at = wanted.over.zip(item);
+                let origin = actions.origin(wanted.node, &wanted.port, at)?;
                 actions.wanted.push(Wanted {
                     output,
                     item,
@@ -155,13 +202,14 @@ impl<'p> Actions<'p> {
         }
     }
 
-    fn add(&mut self, index: NodeIndex, registry: &Registry) -> Result<(), EngineError> {
+    fn add(&mut self, index: NodeIndex) -> Result<(), EngineError> {
         let plan = self.plan;
         let node = &plan.graph[index];
-        match &node.work {
+        let task = match &node.work {
             Work::Listed(listed) => {
                 self.sources
                     .insert((index, None), Arc::new(source(&listed.handle, &node.name)?));
+                return Ok(());
             }
             Work::Element { cohort, variable } => {
                 let items = plan
@@ -181,139 +229,283 @@ impl<'p> Actions<'p> {
                         Arc::new(source(&listed.handle, &node.name)?),
                     );
                 }
+                return Ok(());
             }
-            Work::Choose(_) | Work::Only => {
-                return Err(EngineError::Plan("a choice between results".to_owned()));
-            }
+            Work::Choose(condition) => Task::Choose(*condition),
+            Work::Only => Task::Only,
             Work::Call {
                 operator,
                 args,
+                late,
                 command,
                 ..
             } => {
-                let misfit = |misfit| EngineError::Misfit {
-                    node: node.name.clone(),
-                    misfit,
-                };
-                let (built, revision, determinism) = match command {
-                    Some(command) => {
-                        let built = command::operator(command, args).map_err(misfit)?;
-                        (built, command.revision, Determinism::Exact)
-                    }
-                    None => {
-                        let (built, signature, determinism) =
-                            registry.operator(operator, args).map_err(misfit)?;
-                        (built, signature.revision, determinism)
-                    }
-                };
-                let args = built
-                    .args()
-                    .map_err(|reason| EngineError::Plan(format!("`{operator}`: {reason}")))?;
-                self.works[index.index()] = Some(NodeWork {
-                    needs: built.needs(),
-                    operator: Arc::from(built),
-                    operator_name: operator.clone(),
-                    revision,
-                    determinism,
-                    args,
-                });
-                for item in self.items(node.over)? {
-                    self.add_action(index, item)?;
+                if late.is_empty() {
+                    let misfit = |misfit| EngineError::Misfit {
+                        node: node.name.clone(),
+                        misfit,
+                    };
+                    let command = command.as_ref();
+                    let work =
+                        NodeWork::of(self.registry, operator, command, args, self.device_class)
+                            .map_err(misfit)?;
+                    self.works[index.index()] = Some(Arc::new(work));
                 }
+                Task::Call
             }
+        };
+        for item in self.items(node.over)? {
+            self.add_action(index, item, task)?;
         }
         Ok(())
     }
 
-    fn add_action(&mut self, node: NodeIndex, item: Option<usize>) -> Result<(), EngineError> {
+    fn add_action(
+        &mut self,
+        node: NodeIndex,
+        item: Option<usize>,
+        task: Task,
+    ) -> Result<(), EngineError> {
         let plan = self.plan;
+        let at = plan.graph[node].over.zip(item);
         let mut inputs = BTreeMap::new();
+        let (mut first, mut asks) = (BTreeSet::new(), BTreeSet::new());
         for edge in plan.graph.edges_directed(node, Direction::Incoming) {
             let wire = edge.weight();
-            let over = plan.graph[node].over;
+            if wire.reads == Reads::Fields {
+                // What is read there is known from the formulas that read it.
+                continue;
+            }
             let feed = if wire.gather {
                 let from = plan.graph[edge.source()].over;
-                let cohort = from
-                    .and_then(|cohort| plan.cohorts.get(cohort))
+                let (from, cohort) = from
+                    .and_then(|from| Some((from, plan.cohorts.get(from)?)))
                     .ok_or_else(|| {
                         EngineError::Plan(format!(
                             "`{}` gathers from one thing",
                             plan.graph[node].name
                         ))
                     })?;
-                let mut keyed = BTreeMap::new();
+                let mut origins = BTreeMap::new();
                 for (at, one) in cohort.items.iter().enumerate() {
-                    keyed.insert(
-                        one.key.clone(),
-                        self.origin(edge.source(), &wire.from, from, Some(at))?,
-                    );
+                    let origin = self.origin(edge.source(), &wire.from, Some((from, at)))?;
+                    origins.insert(one.key.clone(), (at, origin));
+                    if let Some(filter) = cohort.filter {
+                        self.read(filter, Some((from, at)), &mut asks);
+                    }
                 }
-                Feed::Keyed(keyed)
+                let cohort = from;
+                Feed::Keyed { cohort, origins }
             } else {
-                Feed::One(self.origin(edge.source(), &wire.from, over, item)?)
+                Feed::One(self.origin(edge.source(), &wire.from, at)?)
             };
             inputs.insert(wire.to.clone(), feed);
         }
+        for guard in &self.guards[node.index()] {
+            self.read(guard.condition, at, &mut first);
+        }
+        match &plan.graph[node].work {
+            Work::Choose(condition) => self.read(*condition, at, &mut first),
+            Work::Call { late, .. } => {
+                for formula in late.values() {
+                    self.read(*formula, at, &mut asks);
+                }
+            }
+            _ => {}
+        }
+        asks.extend(&first);
         let id = self.all.len();
-        let uses: Vec<usize> = inputs
-            .values()
-            .flat_map(Feed::actions)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let artifacts: BTreeSet<usize> = inputs.values().flat_map(Feed::actions).collect();
+        let mut uses: Vec<usize> = artifacts.iter().copied().collect();
+        uses.extend(asks.iter().filter(|used| !artifacts.contains(used)));
         for &used in &uses {
             self.all[used].users.push(id);
         }
         self.all.push(Action {
             node,
             item,
+            task,
             inputs,
             uses,
+            artifacts: artifacts.len(),
+            first: first.into_iter().collect(),
+            asks: asks.into_iter().collect(),
             users: Vec::new(),
         });
         self.by_node.insert((node, item), id);
         Ok(())
     }
 
-    /// Returns what a port of `node` gives to something that goes over `over` and stands at `item`.
-    fn origin(
+    /// Collects the actions whose fields a formula reads when it is asked for at a place.
+    pub fn read(&self, id: FormulaId, at: Option<(usize, usize)>, into: &mut BTreeSet<usize>) {
+        let Some(reading) = self.readings.get(id.0 as usize) else {
+            return;
+        };
+        let single = reading.single.iter();
+        into.extend(single.filter_map(|node| self.action_at(*node, at)));
+        for (cohort, node) in &reading.gathered {
+            let items = self.plan.cohorts.get(*cohort).map_or(0, |c| c.items.len());
+            into.extend((0..items).filter_map(|item| self.action_at(*node, Some((*cohort, item)))));
+        }
+    }
+
+    /// Returns the actions that claims and the filters of outputs need records of.
+    pub fn asked(&self) -> BTreeSet<usize> {
+        let mut asked = BTreeSet::new();
+        for id in self.plan.expects.iter().flat_map(claimed) {
+            self.read(id, None, &mut asked);
+        }
+        for output in &self.plan.outputs {
+            let cohort = output.over.and_then(|over| self.plan.cohorts.get(over));
+            if let (Some(over), Some(cohort)) = (output.over, cohort)
+                && let Some(filter) = cohort.filter
+            {
+                for item in 0..cohort.items.len() {
+                    self.read(filter, Some((over, item)), &mut asked);
+                }
+            }
+        }
+        asked
+    }
+
+    /// Returns the item of a node's own cohort that is meant from a place; `None` when there is none.
+    fn item_of(&self, node: NodeIndex, at: Option<(usize, usize)>) -> Option<Option<usize>> {
+        match (self.plan.graph.node_weight(node)?.over, at) {
+            (None, _) => Some(None),
+            (Some(to), Some((from, item))) => {
+                counterpart(&self.plan.cohorts, from, item, to).map(Some)
+            }
+            (Some(_), None) => None,
+        }
+    }
+
+    /// Returns the action of a node for something that stands at an item of a cohort.
+    pub fn action_at(&self, node: NodeIndex, at: Option<(usize, usize)>) -> Option<usize> {
+        let item = self.item_of(node, at)?;
+        self.by_node.get(&(node, item)).copied()
+    }
+
+    /// Returns what a port of `node` gives to something that stands at an item of a cohort.
+    pub fn origin(
         &self,
         node: NodeIndex,
         port: &str,
-        over: Option<usize>,
-        item: Option<usize>,
+        at: Option<(usize, usize)>,
     ) -> Result<Origin, EngineError> {
         let plan = self.plan;
-        let at = match (plan.graph[node].over, over, item) {
-            (None, _, _) => None,
-            (Some(from), Some(over), Some(item)) if from == over => Some(item),
-            (Some(from), Some(over), Some(item)) => {
-                let key = plan.cohorts[over].items[item].key.as_str();
-                let found = self.keys[from].get(key).copied();
-                Some(found.ok_or_else(|| {
-                    EngineError::Plan(format!("`{}` has no item `{key}`", plan.graph[node].name))
-                })?)
-            }
-            _ => {
-                return Err(EngineError::Plan(format!(
-                    "`{}` is one per item and read as one",
-                    plan.graph[node].name
-                )));
-            }
+        let name = &plan.graph[node].name;
+        let Some(item) = self.item_of(node, at) else {
+            return Err(EngineError::Plan(match at {
+                Some((cohort, item)) => {
+                    let key = &plan.cohorts[cohort].items[item].key;
+                    format!("`{name}` has no item `{key}`")
+                }
+                None => format!("`{name}` is one per item and read as one"),
+            }));
         };
-        if let Some(stored) = self.sources.get(&(node, at)) {
+        if let Some(stored) = self.sources.get(&(node, item)) {
             return Ok(Origin::Source(Arc::clone(stored)));
         }
-        match self.by_node.get(&(node, at)) {
+        match self.by_node.get(&(node, item)) {
             Some(&action) => Ok(Origin::Made {
                 action,
                 port: port.to_owned(),
             }),
-            None => Err(EngineError::Plan(format!(
-                "`{}` makes nothing",
-                plan.graph[node].name
-            ))),
+            None => Err(EngineError::Plan(format!("`{name}` makes nothing"))),
         }
+    }
+
+    /// Returns the call of a node with the arguments that were worked out for one action.
+    pub fn late_work(
+        &self,
+        id: usize,
+        values: BTreeMap<String, Value>,
+    ) -> Result<NodeWork, Misfit> {
+        match &self.plan.graph[self.all[id].node].work {
+            Work::Call {
+                operator,
+                args,
+                command,
+                ..
+            } => {
+                let mut args = args.clone();
+                args.extend(values);
+                let command = command.as_ref();
+                NodeWork::of(self.registry, operator, command, &args, self.device_class)
+            }
+            _ => Err(Misfit {
+                code: "engine::plan",
+                title: "it is no call".to_owned(),
+                labels: Vec::new(),
+                help: None,
+            }),
+        }
+    }
+
+    /// Returns the arguments of an action that are worked out when running.
+    pub fn late(&self, id: usize) -> Option<&'p BTreeMap<String, FormulaId>> {
+        let plan = self.plan;
+        match &plan.graph[self.all[id].node].work {
+            Work::Call { late, .. } if !late.is_empty() => Some(late),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of what an action calls, as previews show it.
+    pub fn operator(&self, id: usize) -> &'p str {
+        let plan = self.plan;
+        match &plan.graph[self.all[id].node].work {
+            Work::Call { operator, .. } => operator,
+            Work::Choose(_) => "if",
+            Work::Only => "only",
+            Work::Listed(_) | Work::Element { .. } => "",
+        }
+    }
+
+    /// Returns the conditions around an action, outermost first.
+    pub fn guards(&self, id: usize) -> &[Guard] {
+        &self.guards[self.all[id].node.index()]
+    }
+
+    /// Returns the declared type of a field that formulas read.
+    pub fn field_type(&self, node: NodeIndex, port: &str, field: &str) -> Option<&'p Type> {
+        let all = self.fields.get(&node)?;
+        let found = all.iter().find(|one| one.0 == port && one.1 == field);
+        found.map(|(_, _, ty)| *ty)
+    }
+
+    /// Returns a formula as it is written, with its line.
+    pub fn written(&self, id: FormulaId) -> String {
+        let Some(formula) = self.plan.formulas.get(id.0 as usize) else {
+            return String::new();
+        };
+        let line = self.plan.sources.line_column(formula.span).0;
+        format!("`{}` (line {line})", self.text(id))
+    }
+
+    /// Returns the text of a formula.
+    pub fn text(&self, id: FormulaId) -> String {
+        let formula = self.plan.formulas.get(id.0 as usize);
+        formula.map_or_else(String::new, |formula| {
+            self.plan.sources.text(formula.span).to_owned()
+        })
+    }
+
+    /// Returns whether so many lost items of a cohort are within the `@tolerate` of a node, or of the cohort.
+    pub fn within_budget(
+        &self,
+        node: Option<NodeIndex>,
+        cohort: usize,
+        lost: usize,
+        of: usize,
+    ) -> bool {
+        let own = node.and_then(|node| self.plan.graph[node].attrs.tolerate);
+        let cohort = self.plan.cohorts.get(cohort);
+        let share = own
+            .or(cohort.and_then(|cohort| cohort.tolerate))
+            .unwrap_or(0.0);
+        // The small addend forgives the rounding of 1 % of 100.
+        lost < of && lost as f64 <= share * of as f64 + 1e-9
     }
 
     /// Returns everything that was listed while planning.
@@ -327,24 +519,62 @@ impl<'p> Actions<'p> {
         &plan.graph[self.all[action].node].name
     }
 
+    /// Returns cohort and item of an action.
+    pub fn at(&self, action: usize) -> Option<(usize, usize)> {
+        let action = &self.all[action];
+        self.plan.graph[action.node].over.zip(action.item)
+    }
+
     /// Returns the key of the action's item.
     pub fn item(&self, action: usize) -> Option<&'p str> {
-        self.item_key(
-            self.plan.graph[self.all[action].node].over,
-            self.all[action].item,
-        )
+        self.key_at(self.at(action))
     }
 
     /// Returns the key of an item of a cohort.
-    pub fn item_key(&self, over: Option<usize>, item: Option<usize>) -> Option<&'p str> {
+    pub fn key_at(&self, at: Option<(usize, usize)>) -> Option<&'p str> {
+        let (cohort, item) = at?;
         let plan = self.plan;
-        Some(plan.cohorts.get(over?)?.items.get(item?)?.key.as_str())
+        Some(plan.cohorts.get(cohort)?.items.get(item)?.key.as_str())
     }
 
     /// Returns `node` or `node@item`.
     pub fn label(&self, action: usize) -> String {
         label(self.name(action), self.item(action))
     }
+}
+
+/// Returns the conditions around each node: those of the plan, and the `where` of its cohort
+/// around all but what that reads.
+fn guards(plan: &Plan, readings: &[Reading]) -> Vec<Vec<Guard>> {
+    let mut guards: Vec<Vec<Guard>> = plan
+        .graph
+        .node_weights()
+        .map(|node| node.guards.clone())
+        .collect();
+    for (cohort, filter) in plan.cohorts.iter().enumerate() {
+        let Some(condition) = filter.filter else {
+            continue;
+        };
+        let mut before: BTreeSet<NodeIndex> = BTreeSet::new();
+        let reading = readings.get(condition.0 as usize);
+        let mut stack: Vec<NodeIndex> = reading.into_iter().flat_map(Reading::nodes).collect();
+        while let Some(node) = stack.pop() {
+            if before.insert(node) {
+                stack.extend(plan.graph.neighbors_directed(node, Direction::Incoming));
+            }
+        }
+        for node in plan.graph.node_indices() {
+            let own = &mut guards[node.index()];
+            if plan.graph[node].over == Some(cohort)
+                && !before.contains(&node)
+                && own.iter().all(|guard| guard.condition != condition)
+            {
+                let wanted = true;
+                own.insert(0, Guard { condition, wanted });
+            }
+        }
+    }
+    guards
 }
 
 /// Returns `node` or `node@item`, as the command line writes it.

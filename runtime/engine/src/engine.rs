@@ -54,7 +54,7 @@ impl<'a> Engine<'a> {
 
     /// Says what a run would do, and changes nothing.
     pub fn preview(&self, plan: &Plan) -> Result<Preview, EngineError> {
-        let actions = Actions::of(plan, self.registry)?;
+        let actions = Actions::of(plan, self.registry, &self.settings.device_class)?;
         publish::targets(&actions)?;
         Ok(Outlook::of(&actions, self.store, &self.settings)?.preview(&actions))
     }
@@ -76,7 +76,7 @@ impl<'a> Engine<'a> {
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
         let watch = Stopwatch::start();
-        let actions = Actions::of(plan, self.registry)?;
+        let actions = Actions::of(plan, self.registry, &self.settings.device_class)?;
         let targets = publish::targets(&actions)?;
         publish::prepare(&self.settings.out)?;
         let outlook = Outlook::of(&actions, self.store, &self.settings)?;
@@ -95,7 +95,7 @@ impl<'a> Engine<'a> {
 
     /// Explains why a node (`nuclei`, `wsi.nuclei`, `nuclei@KEY`) runs or does not.
     pub fn why(&self, plan: &Plan, name: &str) -> Result<Explanation, EngineError> {
-        let actions = Actions::of(plan, self.registry)?;
+        let actions = Actions::of(plan, self.registry, &self.settings.device_class)?;
         let outlook = Outlook::of(&actions, self.store, &self.settings)?;
         why::explain(&actions, &outlook, self.store, name)
     }

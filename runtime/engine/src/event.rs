@@ -14,6 +14,8 @@ pub enum Ended {
     Failed,
     /// Something it reads failed, or the run was stopped.
     Skipped,
+    /// A condition around it, or around what it reads, came out otherwise.
+    Dropped,
 }
 
 /// Something that happened in a run; one line of `events.jsonl`.
@@ -34,6 +36,9 @@ pub enum Event {
         runs: usize,
         /// Those that depend on how others come out.
         follows: usize,
+        /// Those that are not done, by a condition of the pipeline.
+        #[serde(default)]
+        dropped: usize,
     },
     /// An action began to work.
     ActionStarted {
@@ -70,7 +75,7 @@ pub enum Event {
         /// Milliseconds of processor time: of the whole process while the action
         /// was alone, else of its own thread.
         cpu_ms: u64,
-        /// Why it failed or was skipped.
+        /// Why it failed, was skipped or was dropped.
         error: Option<String>,
     },
     /// An output stands at its path.
@@ -91,6 +96,17 @@ pub enum Event {
         /// What is to be known.
         text: String,
     },
+    /// An expectation was held against the results.
+    Judged {
+        /// The claim, as written.
+        text: String,
+        /// `holds`, `fails`, or `lost` when what it reads gave no result.
+        verdict: String,
+        /// What was found and what was expected, or why nothing is known.
+        found: Option<String>,
+        /// What the pipeline says when it does not hold.
+        otherwise: Option<String>,
+    },
     /// The run ended.
     RunFinished {
         /// `complete`, `partial` or `nothing`.
@@ -103,6 +119,9 @@ pub enum Event {
         failed: usize,
         /// Actions that were skipped.
         skipped: usize,
+        /// Actions that were dropped.
+        #[serde(default)]
+        dropped: usize,
         /// Milliseconds by the clock.
         wall_ms: u64,
     },

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use cerb_store::{Digest, Stored, canonical};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::{
-    Bound, Determinism,
-    actions::{Action, Feed, NodeWork, Origin},
+    Bound,
+    actions::{Action, Feed, Origin},
 };
 
 /// What an action has made, by port; shared by all who read it.
@@ -15,27 +15,25 @@ pub(crate) type Made = std::sync::Arc<BTreeMap<String, Stored>>;
 
 /// Returns what stands at each input port, once every producer has made its part.
 ///
-/// `made` gives the outputs of an action; those it does not know (failed and
-/// tolerated) are left out of a gather. An optional output that is not there
-/// leaves the port unbound.
+/// `stored` gives what stands behind an origin; what it does not know (dropped, or
+/// failed and tolerated) is left out of a gather, and so is an item that `belongs` says
+/// is not of its cohort. An optional output that is not there leaves the port unbound.
 pub(crate) fn bind(
     action: &Action,
-    made: impl Fn(usize) -> Option<Made>,
+    stored: impl Fn(&Origin) -> Option<Stored>,
+    belongs: impl Fn(usize, usize) -> bool,
 ) -> BTreeMap<String, Bound> {
-    let stored = |origin: &Origin| match origin {
-        Origin::Source(stored) => Some((**stored).clone()),
-        Origin::Made { action, port } => made(*action)?.get(port).cloned(),
-    };
     action
         .inputs
         .iter()
         .filter_map(|(port, feed)| {
             let bound = match feed {
                 Feed::One(origin) => Bound::One(stored(origin)?),
-                Feed::Keyed(origins) => Bound::Keyed(
+                Feed::Keyed { cohort, origins } => Bound::Keyed(
                     origins
                         .iter()
-                        .filter_map(|(key, origin)| Some((key.clone(), stored(origin)?)))
+                        .filter(|(_, (item, _))| belongs(*cohort, *item))
+                        .filter_map(|(key, (_, origin))| Some((key.clone(), stored(origin)?)))
                         .collect(),
                 ),
             };
@@ -63,22 +61,6 @@ pub(crate) fn digests(bound: &BTreeMap<String, Bound>) -> Json {
             })
             .collect::<Map<_, _>>(),
     )
-}
-
-/// Returns the pre-image of a node: all of it but the inputs.
-pub(crate) fn node_preimage(work: &NodeWork, device_class: &str) -> Map<String, Json> {
-    let mut parts = Map::new();
-    parts.insert("operator".to_owned(), json!(work.operator_name));
-    parts.insert("revision".to_owned(), json!(work.revision));
-    parts.insert("determinism".to_owned(), json!(work.determinism.word()));
-    if work.determinism == Determinism::Device {
-        parts.insert("device".to_owned(), json!(device_class));
-    }
-    parts.insert("args".to_owned(), work.args.clone());
-    if let Some(program) = work.operator.program() {
-        parts.insert("program".to_owned(), program);
-    }
-    parts
 }
 
 /// Returns the key of a node's pre-image with its inputs.

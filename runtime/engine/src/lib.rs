@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod actions;
+mod call;
 mod clock;
 mod command;
 mod ctx;
@@ -17,6 +18,7 @@ mod event;
 mod exec;
 mod fields;
 mod key;
+mod late;
 mod listing;
 mod operator;
 mod outcome;
@@ -27,6 +29,7 @@ mod registry;
 mod run;
 mod schema;
 mod temp;
+mod values;
 mod why;
 
 pub use command::COMMAND_OUTPUTS;
@@ -36,7 +39,7 @@ pub use error::EngineError;
 pub use event::{Ended, Event};
 pub use listing::{Entry, ListEnv, Listing, RootRef};
 pub use operator::{Determinism, Needs, OpError, Operator};
-pub use outcome::{Counts, Failure, Note, Outcome, Status};
+pub use outcome::{Counts, Failure, Left, Note, Outcome, Status};
 pub use ports::{Bound, Keyed, PortValue, Ports};
 pub use preview::{Planned, Preview, Reason, State};
 pub use publish::{Manifest, PublishedFile};
@@ -44,7 +47,7 @@ pub use registry::{Registry, RegistryError, View};
 pub use why::Explanation;
 
 /// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.
-pub use cerb_lang::{Fact, Facts, Misfit, Origin, Unit, Value};
+pub use cerb_lang::{Fact, Facts, Misfit, Origin, Unit, Value, Verdict};
 
 /// What `ports!` needs to name from other crates; not for people.
 #[doc(hidden)]

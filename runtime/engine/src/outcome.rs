@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cerb_lang::Verdict;
 use serde::Serialize;
 
 /// How many actions of one node ended how.
@@ -15,6 +16,8 @@ pub struct Counts {
     pub failed: usize,
     /// Something it reads failed, or the run was stopped.
     pub skipped: usize,
+    /// A condition around it, or around what it reads, came out otherwise.
+    pub dropped: usize,
 }
 
 /// One action that failed.
@@ -32,6 +35,19 @@ pub struct Failure {
     pub attempts: u32,
     /// Whether it is a bug of ours rather than the user's matter.
     pub bug: bool,
+}
+
+/// What a condition of the pipeline left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The item, when the condition is one of an item.
+    pub item: Option<String>,
+    /// The condition, as written.
+    pub condition: String,
+    /// What it came out as.
+    pub was: bool,
+    /// The nodes that were not done.
+    pub nodes: Vec<String>,
 }
 
 /// A drop or a warning that belongs in the report.
@@ -84,7 +100,11 @@ pub struct Outcome {
     pub notes: Vec<Note>,
     /// Paths below the results that hold their output now; `true` when it was put there by this run.
     pub published: BTreeMap<String, bool>,
-    /// Outputs that are not there.
+    /// What conditions left out, by item.
+    pub dropped: Vec<Left>,
+    /// What came of each expectation, by its place in [`Plan::expects`](cerb_lang::Plan::expects).
+    pub verdicts: Vec<(usize, Verdict)>,
+    /// Outputs that are not there and should be.
     pub missing: Vec<String>,
     /// Whether the run was stopped from outside.
     pub cancelled: bool,
@@ -107,6 +127,7 @@ impl Outcome {
                 ran: sum.ran + one.ran,
                 failed: sum.failed + one.failed,
                 skipped: sum.skipped + one.skipped,
+                dropped: sum.dropped + one.dropped,
             })
     }
 

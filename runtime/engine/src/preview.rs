@@ -1,15 +1,21 @@
 //! What a plan comes to on this store: the one planner behind `cerb plan` and `cerb run`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use cerb_store::{Digest, Record, Store};
+use cerb_store::{Digest, Record, Store, Stored};
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::{
     EngineError, Settings,
-    actions::{Actions, Origin},
+    actions::{Actions, Feed, Origin, Task, VALUE},
+    call::NodeWork,
     key::{self, Made},
+    late::{late_work, only},
+    values::{Cause, Found, Gate, Known, Memos, Standing, Values},
 };
 
 /// What stands before one action.
@@ -34,6 +40,13 @@ pub enum State {
         /// Label (`node@item`) of the other.
         with: String,
     },
+    /// It is not done: a condition around it, or around what it reads, came out otherwise.
+    Dropped {
+        /// The condition, as written.
+        condition: String,
+        /// What it came out as.
+        was: bool,
+    },
 }
 
 /// Why an action runs.
@@ -55,7 +68,7 @@ pub struct Planned {
     pub node: String,
     /// The item, unless the node goes over nothing.
     pub item: Option<String>,
-    /// The operator.
+    /// The operator; `if` or `only` for what passes on a result.
     pub operator: String,
     /// What stands before it.
     #[serde(flatten)]
@@ -79,13 +92,15 @@ pub struct Preview {
     pub follows: usize,
     /// How many are done by another action.
     pub shared: usize,
+    /// How many are not done, by a condition of the pipeline.
+    pub dropped: usize,
 }
 
 impl Preview {
     /// Returns whether there is nothing to do.
     #[must_use]
     pub fn nothing_to_do(&self) -> bool {
-        self.hits == self.actions.len()
+        self.hits + self.dropped == self.actions.len()
     }
 }
 
@@ -115,20 +130,51 @@ pub(crate) struct Seen {
     /// The action that does the same work for it.
     pub shared: Option<usize>,
     pub state: State,
+    /// The call, when its arguments were worked out for it.
+    pub work: Option<Arc<NodeWork>>,
+    /// Why it is dropped.
+    pub dropped: Option<Cause>,
+    /// What it passes on, when it calls nothing.
+    pub chosen: Option<Origin>,
+    /// What the condition of an `if` came out as, once it did.
+    pub holds: bool,
+    /// What matters of what it uses, when that is not all: read as artifacts, and read by field.
+    narrow: Option<(Vec<usize>, Vec<usize>)>,
+    /// Why it will fail, when that is known.
+    pub trouble: Option<String>,
 }
 
 impl Seen {
-    /// Returns whether an output needs it.
+    fn new() -> Seen {
+        Seen {
+            demand: Demand::Nothing,
+            key: None,
+            inputs: None,
+            record: None,
+            made: None,
+            complete: None,
+            must: None,
+            remade: false,
+            shared: None,
+            state: State::Hit,
+            work: None,
+            dropped: None,
+            chosen: None,
+            holds: false,
+            narrow: None,
+            trouble: None,
+        }
+    }
+
+    /// Returns whether an output or a claim needs it, or would if it were not dropped.
     pub fn demanded(&self) -> bool {
-        self.demand > Demand::Nothing
+        self.demand > Demand::Nothing || matches!(self.state, State::Dropped { .. })
     }
 }
 
 /// What is known of every action before the run.
 pub(crate) struct Outlook {
     pub seen: Vec<Seen>,
-    /// Pre-image of each node without its inputs, by node index.
-    pub nodes: Vec<Option<Map<String, Json>>>,
     /// Nodes that `--refresh` names.
     pub refresh: BTreeSet<usize>,
 }
@@ -140,14 +186,6 @@ impl Outlook {
         store: &Store,
         settings: &Settings,
     ) -> Result<Outlook, EngineError> {
-        let nodes = actions
-            .works
-            .iter()
-            .map(|work| {
-                work.as_ref()
-                    .map(|work| key::node_preimage(work, &settings.device_class))
-            })
-            .collect();
         let mut refresh = BTreeSet::new();
         for name in &settings.refresh {
             let found = actions.plan.find(name);
@@ -158,13 +196,20 @@ impl Outlook {
         }
         let mut outlook = Outlook {
             seen: Vec::with_capacity(actions.all.len()),
-            nodes,
             refresh,
         };
-        let needed = needed(actions);
+        let asked = actions.asked();
+        let needed = needed(actions, &asked);
+        let memos = Memos::default();
         for (id, needed) in needed.into_iter().enumerate() {
-            let seen = outlook.look(id, needed, actions, store)?;
+            let seen = match needed {
+                true => outlook.look(id, actions, store, &memos)?,
+                false => Seen::new(),
+            };
             outlook.seen.push(seen);
+        }
+        for id in asked {
+            outlook.seen[id].demand = Demand::Digests;
         }
         for wanted in &actions.wanted {
             if let Origin::Made { action, .. } = wanted.origin {
@@ -176,49 +221,130 @@ impl Outlook {
         Ok(outlook)
     }
 
-    /// Reads the record of one action, if its inputs are known.
+    /// Works out what one action comes to, as far as records say, and reads its own.
     fn look(
         &self,
         id: usize,
-        needed: bool,
         actions: &Actions,
         store: &Store,
+        memos: &Memos,
     ) -> Result<Seen, EngineError> {
-        let mut seen = Seen {
-            demand: Demand::Nothing,
-            key: None,
-            inputs: None,
-            record: None,
-            made: None,
-            complete: None,
-            must: None,
-            remade: false,
-            shared: None,
-            state: State::Hit,
+        let mut seen = Seen::new();
+        let action = &actions.all[id];
+        let values = Values {
+            actions,
+            known: self,
+            memos,
         };
-        if !needed {
+        let first = || action.first.clone();
+        if let Gate::Stop(found) = values.gate(id) {
+            seen.narrow = Some((Vec::new(), first()));
+            seen.stop(found);
             return Ok(seen);
         }
-        let action = &actions.all[id];
-        if action
-            .uses
-            .iter()
-            .all(|&used| self.seen[used].made.is_some())
-        {
-            let bound = key::bind(action, |used| self.seen[used].made.clone());
-            let inputs = key::digests(&bound);
-            if let Some(node) = &self.nodes[action.node.index()] {
-                let key = key::key(node, inputs.clone());
-                seen.record = store.record(&key)?;
-                seen.made = seen
-                    .record
-                    .as_ref()
-                    .map(|record| Made::new(record.outputs.clone()));
-                seen.key = Some(key);
-                seen.inputs = Some(inputs);
+        if let Task::Choose(condition) = action.task {
+            match values.holds(condition, actions.at(id)) {
+                Err(found) => seen.stop(found),
+                Ok(holds) => {
+                    seen.holds = holds;
+                    if let Some(Feed::One(origin)) = action.inputs.get(side(holds)) {
+                        seen.narrow = Some((origin.action().into_iter().collect(), first()));
+                        seen.pass(origin, self);
+                    }
+                }
+            }
+            return Ok(seen);
+        }
+        let single = action.inputs.values().find_map(|feed| match feed {
+            Feed::One(Origin::Made { action, .. }) => Some(*action).zip(self.seen[*action].dropped),
+            _ => None,
+        });
+        if let Some((used, cause)) = single {
+            seen.dropped = Some(cause);
+            seen.narrow = Some((vec![used], first()));
+            return Ok(seen);
+        }
+        let filtered = |cohort: &usize| actions.plan.cohorts[*cohort].filter.is_some();
+        let mut known = true;
+        let mut artifacts = Vec::new();
+        let mut narrowed = false;
+        for feed in action.inputs.values() {
+            match feed {
+                Feed::Keyed { cohort, origins } if filtered(cohort) => {
+                    narrowed = true;
+                    for (item, origin) in origins.values() {
+                        match values.kept(*cohort, *item) {
+                            Some(false) => {}
+                            Some(true) => artifacts.extend(origin.action()),
+                            None => known = false,
+                        }
+                    }
+                }
+                feed => artifacts.extend(feed.actions()),
             }
         }
+        let made =
+            |used: &usize| self.seen[*used].made.is_some() || self.seen[*used].dropped.is_some();
+        let made = artifacts.iter().all(made);
+        if narrowed && known {
+            seen.narrow = Some((artifacts, action.asks.clone()));
+        }
+        if !known || !made {
+            return Ok(seen);
+        }
+        let belongs = |cohort, item| values.kept(cohort, item).unwrap_or(true);
+        if action.task == Task::Only {
+            match only(id, actions, belongs, |origin| self.stored(origin).is_some()) {
+                Ok(origin) => seen.pass(origin, self),
+                Err(why) => seen.trouble = Some(why),
+            }
+            return Ok(seen);
+        }
+        let work = match late_work(id, &values) {
+            Ok(work) => work,
+            Err(found) => {
+                seen.stop(found);
+                return Ok(seen);
+            }
+        };
+        let bound = key::bind(action, |origin| self.stored(origin), belongs);
+        let inputs = key::digests(&bound);
+        let key = key::key(&work.preimage, inputs.clone());
+        seen.record = store.record(&key)?;
+        seen.made = seen
+            .record
+            .as_ref()
+            .map(|record| Made::new(record.outputs.clone()));
+        seen.key = Some(key);
+        seen.inputs = Some(inputs);
+        if actions.late(id).is_some() {
+            seen.work = Some(work);
+        }
         Ok(seen)
+    }
+
+    /// Returns what stands behind an origin, if it is known.
+    fn stored(&self, origin: &Origin) -> Option<Stored> {
+        match origin {
+            Origin::Source(stored) => Some((**stored).clone()),
+            Origin::Made { action, port } => self.seen[*action].made.as_ref()?.get(port).cloned(),
+        }
+    }
+
+    /// Returns what matters of what an action uses: what it reads as artifacts, and by field.
+    fn uses<'s>(&'s self, id: usize, actions: &'s Actions) -> (&'s [usize], &'s [usize]) {
+        let action = &actions.all[id];
+        match &self.seen[id].narrow {
+            // What was worked out holds while what it was worked out from stays.
+            Some((artifacts, asks))
+                if !asks.iter().any(|&used| self.seen[used].remade)
+                    && (self.seen[id].dropped.is_none()
+                        || !artifacts.iter().any(|&used| self.seen[used].remade)) =>
+            {
+                (artifacts, asks)
+            }
+            _ => (&action.uses[..action.artifacts], &action.asks),
+        }
     }
 
     /// Decides forwards what is remade; returns whether anything is new.
@@ -226,13 +352,24 @@ impl Outlook {
         let mut changed = false;
         for id in 0..self.seen.len() {
             let demand = self.seen[id].demand;
-            if demand == Demand::Nothing || (self.seen[id].must.is_some() && self.seen[id].remade) {
+            let dropped = self.seen[id].dropped.is_some();
+            if (demand == Demand::Nothing && !dropped)
+                || (self.seen[id].must.is_some() && self.seen[id].remade)
+            {
                 continue;
             }
-            let follows = actions.all[id]
-                .uses
+            let (artifacts, asks) = self.uses(id, actions);
+            let follows = artifacts
                 .iter()
+                .chain(asks)
                 .any(|&used| self.seen[used].remade);
+            if dropped || actions.all[id].task.passes() {
+                let seen = &mut self.seen[id];
+                let remade = follows || (!dropped && seen.made.is_none());
+                changed |= remade != seen.remade;
+                seen.remade = remade;
+                continue;
+            }
             let refresh = self.refresh.contains(&actions.all[id].node.index());
             let seen = &mut self.seen[id];
             if demand >= Demand::MaybeBytes && seen.complete.is_none() {
@@ -268,15 +405,22 @@ impl Outlook {
                 continue;
             }
             let asks = match (seen.must, seen.remade) {
+                _ if actions.all[id].task.passes() && !seen.remade => seen.demand,
+                _ if actions.all[id].task.passes() => seen.demand.min(Demand::MaybeBytes),
                 (Some(_), _) => Demand::Bytes,
                 (None, true) => Demand::MaybeBytes,
                 (None, false) => Demand::Digests,
             };
-            for &used in &actions.all[id].uses {
-                if self.seen[used].demand < asks {
-                    self.seen[used].demand = asks;
-                    changed = true;
-                }
+            let (artifacts, fields) = self.uses(id, actions);
+            let asked: Vec<(usize, Demand)> = artifacts
+                .iter()
+                .map(|&used| (used, asks))
+                .chain(fields.iter().map(|&used| (used, Demand::Digests)))
+                .filter(|(used, asks)| self.seen[*used].demand < *asks)
+                .collect();
+            for (used, asks) in asked {
+                changed |= self.seen[used].demand < asks;
+                self.seen[used].demand = self.seen[used].demand.max(asks);
             }
         }
         changed
@@ -286,18 +430,26 @@ impl Outlook {
     fn settle(&mut self, actions: &Actions) {
         let mut first: HashMap<Digest, usize> = HashMap::new();
         for id in 0..self.seen.len() {
-            if !self.seen[id].demanded() {
+            let seen = &self.seen[id];
+            if seen.demand == Demand::Nothing && (seen.dropped.is_none() || seen.remade) {
                 continue;
             }
-            let of: Vec<String> = actions.all[id]
-                .uses
+            let (artifacts, asks) = self.uses(id, actions);
+            let mut of: Vec<usize> = artifacts
                 .iter()
-                .filter(|&&used| self.seen[used].remade)
-                .map(|&used| actions.label(used))
+                .chain(asks)
+                .copied()
+                .filter(|&used| self.seen[used].remade)
                 .collect();
-            let seen = &self.seen[id];
+            of.sort_unstable();
+            of.dedup();
+            let of: Vec<String> = of.into_iter().map(|used| actions.label(used)).collect();
             let state = match (seen.must, seen.key) {
                 _ if !of.is_empty() => State::Follows { of },
+                _ if let Some(cause) = seen.dropped => State::Dropped {
+                    condition: actions.text(cause.condition),
+                    was: cause.was,
+                },
                 (Some(reason), Some(key)) => match first.get(&key) {
                     Some(&other) => State::Shared {
                         with: actions.label(other),
@@ -325,6 +477,7 @@ impl Outlook {
             runs: 0,
             follows: 0,
             shared: 0,
+            dropped: 0,
         };
         for (id, seen) in self
             .seen
@@ -337,14 +490,12 @@ impl Outlook {
                 State::Run { .. } => preview.runs += 1,
                 State::Follows { .. } => preview.follows += 1,
                 State::Shared { .. } => preview.shared += 1,
+                State::Dropped { .. } => preview.dropped += 1,
             }
-            let operator = actions.works[actions.all[id].node.index()].as_ref();
             preview.actions.push(Planned {
                 node: actions.name(id).to_owned(),
                 item: actions.item(id).map(str::to_owned),
-                operator: operator
-                    .map(|work| work.operator_name.clone())
-                    .unwrap_or_default(),
+                operator: actions.operator(id).to_owned(),
                 state: seen.state.clone(),
                 key: if matches!(seen.state, State::Follows { .. }) {
                     None
@@ -356,6 +507,46 @@ impl Outlook {
         }
         preview
     }
+}
+
+impl Seen {
+    /// Takes note of why an action is not done.
+    fn stop(&mut self, found: Found) {
+        match found {
+            Found::Dropped(cause) => self.dropped = Some(cause),
+            Found::Failed(why) | Found::Wrong(why) => self.trouble = Some(why),
+            Found::NotYet | Found::Value(_) => {}
+        }
+    }
+
+    /// Takes note of what an action passes on, as far as that is known.
+    fn pass(&mut self, origin: &Origin, outlook: &Outlook) {
+        self.chosen = Some(origin.clone());
+        self.dropped = origin.action().and_then(|used| outlook.seen[used].dropped);
+        self.made = outlook
+            .stored(origin)
+            .map(|stored| Made::new(BTreeMap::from([(VALUE.to_owned(), stored)])));
+    }
+}
+
+impl Known for Outlook {
+    fn standing(&self, action: usize) -> Standing<'_> {
+        match self.seen.get(action) {
+            Some(Seen {
+                made: Some(made), ..
+            }) => Standing::Made(made),
+            Some(Seen {
+                dropped: Some(cause),
+                ..
+            }) => Standing::Dropped(*cause),
+            _ => Standing::Open,
+        }
+    }
+}
+
+/// Returns the input that a condition chooses.
+pub(crate) fn side(holds: bool) -> &'static str {
+    if holds { "yes" } else { "no" }
 }
 
 /// Returns whether all bytes of these artifacts are in the store.
@@ -371,13 +562,16 @@ pub(crate) fn complete(
     Ok(true)
 }
 
-/// Marks what the outputs need, through however many nodes.
-fn needed(actions: &Actions) -> Vec<bool> {
+/// Marks what the outputs and claims need, through however many nodes.
+fn needed(actions: &Actions, asked: &BTreeSet<usize>) -> Vec<bool> {
     let mut needed = vec![false; actions.all.len()];
     for wanted in &actions.wanted {
         if let Origin::Made { action, .. } = wanted.origin {
             needed[action] = true;
         }
+    }
+    for &action in asked {
+        needed[action] = true;
     }
     for id in (0..needed.len()).rev() {
         if needed[id] {

@@ -24,6 +24,8 @@ pub(crate) struct Target {
     pub origin: Origin,
     pub node: String,
     pub item: Option<String>,
+    /// Cohort and item it is of.
+    pub at: Option<(usize, usize)>,
 }
 
 /// What the results hold: `manifest.json` beside them.
@@ -58,7 +60,8 @@ pub(crate) fn targets(actions: &Actions) -> Result<Vec<Target>, EngineError> {
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for wanted in &actions.wanted {
         let output = &actions.plan.outputs[wanted.output];
-        let item = actions.item_key(output.over, wanted.item);
+        let at = output.over.zip(wanted.item);
+        let item = actions.key_at(at);
         let path = fill(&output.path, item)?;
         let node = actions.plan.graph[output.node].name.clone();
         let name = label(&format!("{node}.{}", output.port), item);
@@ -74,6 +77,7 @@ pub(crate) fn targets(actions: &Actions) -> Result<Vec<Target>, EngineError> {
             origin: wanted.origin.clone(),
             node,
             item: item.map(str::to_owned),
+            at,
         });
     }
     for path in taken.keys() {

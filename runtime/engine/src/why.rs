@@ -9,8 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     EngineError,
-    actions::{Action, Actions, label},
-    preview::{Outlook, Reason, State},
+    actions::{Action, Actions, Origin, Task, label},
+    preview::{Outlook, Reason, Seen, State},
     schema::from_json,
 };
 
@@ -116,6 +116,7 @@ fn one(
     let mut words = Vec::new();
     match &seen.state {
         _ if !seen.demanded() => words.push(format!("`{name}` is not needed by any output")),
+        State::Hit if actions.all[id].task.passes() => words.push(passed(id, actions, seen)),
         State::Hit => words.push(match &before {
             Some(before) if Some(before.key) == seen.key => {
                 format!(
@@ -162,9 +163,24 @@ fn one(
         State::Run {
             reason: Reason::Refresh,
         } => words.push(format!("`{name}` runs because `--refresh` asks for it")),
+        State::Dropped { .. } => {
+            if let Some(cause) = seen.dropped {
+                let item = actions.key_at(cause.at);
+                words.push(format!(
+                    "`{name}` is dropped: {} is {}{}",
+                    actions.written(cause.condition),
+                    cause.was,
+                    item.map(|item| format!(" for `{item}`"))
+                        .unwrap_or_default()
+                ));
+            }
+        }
         State::Shared { with } => words.push(format!(
             "`{name}` is the same work as `{with}`, which is done once for both"
         )),
+        State::Follows { .. } if let Some(why) = &seen.trouble => {
+            words.push(format!("`{name}` will fail: {why}"));
+        }
         State::Follows { of } if of.is_empty() => {
             words.push(format!(
                 "the bytes of `{name}` are gone; it is remade if what reads it has to run"
@@ -193,6 +209,20 @@ fn one(
         "cause": cause(id, actions, outlook).map(|cause| actions.label(cause)),
     });
     Ok(Explanation { words, json })
+}
+
+/// Says what an action passes on, and why that.
+fn passed(id: usize, actions: &Actions, seen: &Seen) -> String {
+    let name = actions.label(id);
+    let from = match &seen.chosen {
+        Some(Origin::Made { action, .. }) => format!("`{}`", actions.label(*action)),
+        _ => "what was listed".to_owned(),
+    };
+    let Task::Choose(condition) = actions.all[id].task else {
+        return format!("`{name}` is {from}, the only item there is");
+    };
+    let written = actions.written(condition);
+    format!("`{name}` is {from}, because {written} is {}", seen.holds)
 }
 
 /// Walks up to the first action that runs for a reason of its own.
@@ -238,9 +268,12 @@ fn before(name: &str, pipeline: &str, store: &Store) -> Result<Option<Before>, E
 /// Compares the pre-image of an action with that of the last run, field by field.
 fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> Vec<Change> {
     let action = &actions.all[id];
-    let Some(now) = &outlook.nodes[action.node.index()] else {
+    let seen = &outlook.seen[id];
+    let shared = || actions.works[action.node.index()].as_ref();
+    let Some(now) = seen.work.as_ref().or_else(shared) else {
         return Vec::new();
     };
+    let now = &now.preimage;
     let mut changes = Vec::new();
     for (field, words) in [
         ("operator", "its operator"),
@@ -308,15 +341,23 @@ fn argument(
     plan: &Plan,
     action: &Action,
 ) -> Change {
-    let (mut line, mut typed) = (None, None);
+    let (mut line, mut typed, mut text) = (None, None, String::new());
     if let Work::Call {
-        args, arg_spans, ..
+        args,
+        late,
+        arg_spans,
+        ..
     } = &plan.graph[action.node].work
     {
-        line = arg_spans
-            .get(name)
-            .map(|span| plan.sources.line_column(*span).0);
-        typed = args.get(name).map(cerb_lang::Value::type_of);
+        let late = late.get(name);
+        let formula = late.and_then(|id| plan.formulas.get(id.0 as usize));
+        let span = formula.map(|one| one.span).or(arg_spans.get(name).copied());
+        line = span.map(|span| plan.sources.line_column(span).0);
+        let late = formula.map(|formula| formula.ty.clone());
+        typed = late.or_else(|| args.get(name).map(cerb_lang::Value::type_of));
+        if let Some(formula) = formula {
+            text = format!(", which is `{}`", plan.sources.text(formula.span));
+        }
     }
     let write = |json: Option<&Json>| match (json, &typed) {
         (None, _) => "nothing".to_owned(),
@@ -331,7 +372,7 @@ fn argument(
     };
     Change {
         words: format!(
-            "its argument `{name}` changed from {} to {}{place}",
+            "its argument `{name}` changed from {} to {}{text}{place}",
             write(from),
             write(to)
         ),

@@ -126,10 +126,13 @@ fn words(preview: &Preview, items: bool, paint: Paint) -> String {
     if preview.shared > 0 {
         out.push_str(&format!(", {} the same work as another", preview.shared));
     }
+    if preview.dropped > 0 {
+        out.push_str(&format!(", {} dropped by a condition", preview.dropped));
+    }
     let known: u64 = preview
         .actions
         .iter()
-        .filter(|action| action.state != State::Hit)
+        .filter(|action| !matches!(action.state, State::Hit | State::Dropped { .. }))
         .filter_map(|action| action.last_wall_ms)
         .sum();
     if known > 0 {
@@ -203,6 +206,7 @@ fn reason(state: &State) -> String {
         }
         State::Follows { of } => format!("reads {}", of.join(", ")),
         State::Shared { with } => format!("the same work as {with}"),
+        State::Dropped { condition, was } => format!("dropped: `{condition}` is {was}"),
     }
 }
 
@@ -212,6 +216,7 @@ fn state_word(state: &State) -> &'static str {
         State::Run { .. } => "run",
         State::Follows { .. } => "follows",
         State::Shared { .. } => "shared",
+        State::Dropped { .. } => "dropped",
     }
 }
 
@@ -227,6 +232,7 @@ mod tests {
             runs: count(|state| matches!(state, State::Run { .. })),
             follows: count(|state| matches!(state, State::Follows { .. })),
             shared: count(|state| matches!(state, State::Shared { .. })),
+            dropped: count(|state| matches!(state, State::Dropped { .. })),
             actions: states
                 .into_iter()
                 .enumerate()

@@ -196,7 +196,7 @@ fn to_run(preview: &Preview) -> BTreeMap<String, usize> {
     for action in preview
         .actions
         .iter()
-        .filter(|action| action.state != State::Hit)
+        .filter(|action| !matches!(action.state, State::Hit | State::Dropped { .. }))
     {
         *counts.entry(action.node.clone()).or_default() += 1;
     }

@@ -1,13 +1,62 @@
-//! Deciding on an action: skip it, take its result, join whoever is at it, or line it up.
+//! Deciding on an action: drop it, skip it, take its result, join whoever is at it, or line it up.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use cerb_store::Stored;
 
 use super::{Driver, REMAKES, Stage, bytes};
 use crate::{
-    OpError, actions::Feed, actions::Origin, event::Ended, key, key::Made, preview::complete,
+    OpError,
+    actions::{Feed, Origin, Task, VALUE},
+    event::Ended,
+    key,
+    key::Made,
+    late::{late_work, only},
+    preview::{complete, side},
+    values::{Found, Gate},
 };
 
-impl Driver<'_> {
-    /// Decides on an action whose inputs are all decided.
+impl<'a> Driver<'a> {
+    /// Decides on an action, as far as what it reads is decided; else it waits for that.
     pub(super) fn consider(&mut self, id: usize) {
+        let actions = self.actions;
+        let action = &actions.all[id];
+        if self.wait(id, &action.first) {
+            return;
+        }
+        if let Gate::Stop(found) = self.values().gate(id) {
+            return self.stop(id, found);
+        }
+        if let Task::Choose(condition) = action.task {
+            let holds = match self.values().holds(condition, actions.at(id)) {
+                Ok(holds) => holds,
+                Err(found) => return self.stop(id, found),
+            };
+            let Some(Feed::One(origin)) = action.inputs.get(side(holds)) else {
+                let error = OpError::Operator(format!("it has no side `{}`", side(holds)));
+                return self.fail(id, &error, error.class());
+            };
+            return self.pass_on(id, origin);
+        }
+        if self.wait(id, &action.asks) {
+            return;
+        }
+        let artifacts = self.artifacts(id);
+        if self.wait(id, &artifacts) {
+            return;
+        }
+        if let Some(leader) = self.outlook.seen[id].shared
+            && self.wait(id, &[leader])
+        {
+            return;
+        }
+        for feed in action.inputs.values() {
+            if let Feed::One(Origin::Made { action, .. }) = feed
+                && let Stage::Dropped(cause) = self.slots[*action].stage
+            {
+                return self.drop_out(id, cause);
+            }
+        }
         if let Some(reason) = self.unreadable(id) {
             return self.skip(id, reason);
         }
@@ -16,6 +65,20 @@ impl Driver<'_> {
         {
             return self.fail_like(id, leader);
         }
+        if action.task == Task::Only {
+            let values = self.values();
+            let belongs = |cohort, item| values.kept(cohort, item) == Some(true);
+            return match only(id, actions, belongs, |one| self.stored(one).is_some()) {
+                Ok(origin) => self.pass_on(id, origin),
+                Err(why) => self.stop(id, Found::Wrong(why)),
+            };
+        }
+        if actions.late(id).is_some() && self.slots[id].work.is_none() {
+            match late_work(id, &self.values()) {
+                Ok(work) => self.slots[id].work = Some(work),
+                Err(found) => return self.stop(id, found),
+            }
+        }
         match self.lookup(id) {
             Ok(true) => {}
             Ok(false) => self.line_up(id),
@@ -23,14 +86,137 @@ impl Driver<'_> {
         }
     }
 
+    /// Lets an action wait for those of others that are not decided; returns whether there are any.
+    fn wait(&mut self, id: usize, on: &[usize]) -> bool {
+        let mut pending = 0;
+        for &used in on {
+            let slot = &mut self.slots[used];
+            if slot.stage.ended() {
+                continue;
+            }
+            if slot.stage == Stage::Idle {
+                slot.stage = Stage::Waiting;
+                self.todo.push_back(used);
+            }
+            self.slots[used].waiters.push(id);
+            pending += 1;
+        }
+        self.slots[id].pending = pending;
+        pending > 0
+    }
+
+    /// Ends an action that cannot or need not be done.
+    fn stop(&mut self, id: usize, found: Found) {
+        match found {
+            Found::Dropped(cause) => self.drop_out(id, cause),
+            Found::Failed(why) => self.skip(id, why),
+            Found::Wrong(why) => self.fail(id, &OpError::Input(why), "input"),
+            // Everything it reads is decided, so this is a bug of ours.
+            Found::NotYet | Found::Value(_) => {
+                let error = OpError::Operator("a value it needs was never known".to_owned());
+                self.fail(id, &error, error.class());
+            }
+        }
+    }
+
+    /// Returns the actions whose artifacts an action reads: without items that a `where` left out.
+    fn artifacts(&self, id: usize) -> Cow<'a, [usize]> {
+        let actions = self.actions;
+        let action = &actions.all[id];
+        let filtered = |feed: &Feed| match feed {
+            Feed::Keyed { cohort, .. } => actions.plan.cohorts[*cohort].filter.is_some(),
+            Feed::One(_) => false,
+        };
+        if !action.inputs.values().any(filtered) {
+            return Cow::Borrowed(&action.uses[..action.artifacts]);
+        }
+        let values = self.values();
+        let mut artifacts = Vec::new();
+        for feed in action.inputs.values() {
+            match feed {
+                Feed::Keyed { cohort, origins } if filtered(feed) => {
+                    let kept = origins
+                        .values()
+                        .filter(|(item, _)| values.kept(*cohort, *item) != Some(false));
+                    artifacts.extend(kept.filter_map(|(_, origin)| origin.action()));
+                }
+                feed => artifacts.extend(feed.actions()),
+            }
+        }
+        artifacts.sort_unstable();
+        artifacts.dedup();
+        Cow::Owned(artifacts)
+    }
+
+    /// Returns what stands behind an origin, through whatever passes it on.
+    pub(super) fn stored(&self, origin: &Origin) -> Option<Stored> {
+        match self.source(origin) {
+            Origin::Source(stored) => Some((**stored).clone()),
+            Origin::Made { action, port } => self.slots[*action].made.as_ref()?.get(port).cloned(),
+        }
+    }
+
+    /// Returns where an artifact is made, behind whatever passes it on.
+    fn source<'o>(&'o self, origin: &'o Origin) -> &'o Origin {
+        let mut at = origin;
+        while let Origin::Made { action, .. } = at
+            && let Some(chosen) = &self.slots[*action].chosen
+        {
+            at = chosen;
+        }
+        at
+    }
+
+    /// Returns the action that made what another gives; nothing when that was listed.
+    pub(super) fn maker(&self, id: usize) -> Option<usize> {
+        match &self.slots[id].chosen {
+            None => Some(id),
+            Some(origin) => self.source(origin).action(),
+        }
+    }
+
+    /// Passes on what stands behind one input, once it is there.
+    fn pass_on(&mut self, id: usize, origin: &Origin) {
+        if let Some(used) = origin.action() {
+            if self.wait(id, &[used]) {
+                return;
+            }
+            match self.slots[used].stage {
+                Stage::Dropped(cause) => return self.drop_out(id, cause),
+                Stage::Failed | Stage::Skipped => {
+                    let reason = format!("`{}` gave no result", self.actions.label(used));
+                    return self.skip(id, reason);
+                }
+                _ => {}
+            }
+        }
+        let Some(stored) = self.stored(origin) else {
+            return self.stop(id, Found::Wrong("what it chose gave nothing".to_owned()));
+        };
+        self.slots[id].chosen = Some(origin.clone());
+        if self.by_action.contains_key(&id)
+            && let Some(maker) = self.maker(id)
+        {
+            match self.remake(id, &[maker]) {
+                Ok(0) => {}
+                Ok(_) => return,
+                Err(error) => return self.fail(id, &error, error.class()),
+            }
+        }
+        let made = Made::new(BTreeMap::from([(VALUE.to_owned(), stored)]));
+        self.slots[id].made = Some(made);
+        self.finish(id, Ended::Hit, 0, 0);
+    }
+
     /// Returns why an action cannot have its inputs, if it cannot.
     pub(super) fn unreadable(&self, id: usize) -> Option<String> {
-        let lost = |origin: &Origin| match origin {
-            Origin::Made { action, .. } => {
-                matches!(self.slots[*action].stage, Stage::Failed | Stage::Skipped)
-                    .then_some(*action)
-            }
-            Origin::Source(_) => None,
+        let lost = |origin: &Origin| {
+            let action = origin.action()?;
+            matches!(self.slots[action].stage, Stage::Failed | Stage::Skipped).then_some(action)
+        };
+        let dropped = |origin: &Origin| {
+            let action = origin.action();
+            action.is_some_and(|id| matches!(self.slots[id].stage, Stage::Dropped(_)))
         };
         for feed in self.actions.all[id].inputs.values() {
             match feed {
@@ -39,16 +225,28 @@ impl Driver<'_> {
                         return Some(format!("`{}` gave no result", self.actions.label(lost)));
                     }
                 }
-                Feed::Keyed(origins) => {
-                    let missing: Vec<usize> = origins.values().filter_map(lost).collect();
-                    if let Some(&first) = missing.first()
-                        && !self.within_budget(first, missing.len(), origins.len())
-                    {
-                        let node = self.actions.name(first);
+                Feed::Keyed { cohort, origins } => {
+                    let (mut missing, mut first, mut of) = (0, None, 0);
+                    for (item, origin) in origins.values() {
+                        let kept = self.values().kept(*cohort, *item);
+                        if kept == Some(false) || dropped(origin) {
+                            continue;
+                        }
+                        of += 1;
+                        let lost = lost(origin);
+                        if lost.is_some() || kept.is_none() {
+                            missing += 1;
+                            first = first.or(lost);
+                        }
+                    }
+                    let node = first.map(|id| self.actions.all[id].node);
+                    if missing > 0 && !self.actions.within_budget(node, *cohort, missing, of) {
+                        let name = match first {
+                            Some(first) => self.actions.name(first),
+                            None => &self.actions.plan.cohorts[*cohort].name,
+                        };
                         return Some(format!(
-                            "{} of {} items of `{node}` gave no result",
-                            missing.len(),
-                            origins.len()
+                            "{missing} of {of} items of `{name}` gave no result"
                         ));
                     }
                 }
@@ -57,31 +255,19 @@ impl Driver<'_> {
         None
     }
 
-    /// Returns whether so many lost items are within the `@tolerate` of the action's cohort.
-    pub(super) fn within_budget(&self, action: usize, lost: usize, of: usize) -> bool {
-        let node = &self.actions.plan.graph[self.actions.all[action].node];
-        let cohort = node
-            .over
-            .and_then(|over| self.actions.plan.cohorts.get(over));
-        let share = node
-            .attrs
-            .tolerate
-            .or(cohort.and_then(|cohort| cohort.tolerate))
-            .unwrap_or(0.0);
-        // The small addend forgives the rounding of 1 % of 100.
-        lost < of && lost as f64 <= share * of as f64 + 1e-9
-    }
-
     /// Computes the key; takes the result or joins whoever is at it. `false` when it has to run.
     pub(super) fn lookup(&mut self, id: usize) -> Result<bool, OpError> {
-        let action = &self.actions.all[id];
-        let slots = &self.slots;
-        let bound = key::bind(action, |used| slots[used].made.clone());
+        let values = self.values();
+        let bound = key::bind(
+            &self.actions.all[id],
+            |origin| self.stored(origin),
+            |cohort, item| values.kept(cohort, item) == Some(true),
+        );
         let inputs = key::digests(&bound);
-        let Some(node) = &self.outlook.nodes[action.node.index()] else {
+        let Some(work) = self.work(id) else {
             return Err(OpError::Operator("it is no call".to_owned()));
         };
-        let key = key::key(node, inputs.clone());
+        let key = key::key(&work.preimage, inputs.clone());
         let seen = &mut self.outlook.seen[id];
         let record = if seen.key == Some(key) {
             seen.record.take()
@@ -151,7 +337,7 @@ impl Driver<'_> {
             Err(error) => return self.fail(id, &error, error.class()),
         }
         let action = &self.actions.all[id];
-        let Some(work) = &self.actions.works[action.node.index()] else {
+        let Some(work) = self.work(id) else {
             return;
         };
         let budget = self.settings.memory;
@@ -180,9 +366,18 @@ impl Driver<'_> {
 
     /// Sends producers whose bytes are gone back to work; returns how many.
     pub(super) fn remake_inputs(&mut self, id: usize) -> Result<usize, OpError> {
+        let artifacts = self.artifacts(id);
+        let mut makers: Vec<usize> = artifacts.iter().filter_map(|&id| self.maker(id)).collect();
+        makers.sort_unstable();
+        makers.dedup();
+        self.remake(id, &makers)
+    }
+
+    /// Sends those whose bytes are gone back to work for an action; returns how many.
+    fn remake(&mut self, id: usize, makers: &[usize]) -> Result<usize, OpError> {
         let actions = self.actions;
         let mut waiting = 0;
-        for &used in &actions.all[id].uses {
+        for &used in makers {
             let Some(made) = self.slots[used].made.clone() else {
                 continue;
             };

@@ -2,15 +2,25 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet};
 
+use cerb_lang::{FormulaId, Span, Verdict};
+
 use super::{Driver, Stage};
 use crate::{
-    EngineError, Event, Outcome, clock::Stopwatch, event::Ended, outcome::Counts, outcome::Note,
-    outcome::Status, publish, publish::Manifest,
+    EngineError, Event, Outcome,
+    clock::Stopwatch,
+    event::Ended,
+    outcome::{Counts, Left, Note, Status},
+    publish,
+    publish::{Manifest, Target},
 };
 
 impl Driver<'_> {
     /// Counts, writes the manifest and the run's own files.
     pub(super) fn end(mut self, watch: &Stopwatch) -> Result<Outcome, EngineError> {
+        for at in std::mem::take(&mut self.postponed) {
+            self.offer(at);
+        }
+        let verdicts = self.judge();
         let mut nodes: BTreeMap<String, Counts> = BTreeMap::new();
         for (id, slot) in self.slots.iter().enumerate() {
             let counts = match slot.stage {
@@ -21,6 +31,7 @@ impl Driver<'_> {
                 Stage::Done(Ended::Ran) => counts.ran += 1,
                 Stage::Done(_) => counts.hit += 1,
                 Stage::Failed => counts.failed += 1,
+                Stage::Dropped(_) => counts.dropped += 1,
                 _ => counts.skipped += 1,
             }
         }
@@ -28,7 +39,7 @@ impl Driver<'_> {
         let unfinished = self
             .slots
             .iter()
-            .any(|slot| slot.stage != Stage::Idle && !matches!(slot.stage, Stage::Done(_)));
+            .any(|slot| !matches!(slot.stage, Stage::Idle | Stage::Done(_) | Stage::Dropped(_)));
         let status = match (missing.is_empty(), self.files.is_empty()) {
             (true, _) if !unfinished => Status::Complete,
             (false, true) => Status::Nothing,
@@ -47,6 +58,8 @@ impl Driver<'_> {
             failures: std::mem::take(&mut self.failures),
             notes: std::mem::take(&mut self.notes),
             published: std::mem::take(&mut self.published),
+            dropped: self.left(),
+            verdicts,
             missing,
             cancelled: self.cancel.is_cancelled() && unfinished,
             over_budget,
@@ -60,6 +73,7 @@ impl Driver<'_> {
             ran: total.ran,
             failed: total.failed,
             skipped: total.skipped,
+            dropped: total.dropped,
             wall_ms: outcome.wall_ms,
         });
         if let Some(text) = self.log_fault.take() {
@@ -76,11 +90,82 @@ impl Driver<'_> {
         Ok(outcome)
     }
 
-    /// Returns the paths of outputs that have not been put in place.
+    /// Holds what must hold against what was made, and tells it.
+    fn judge(&mut self) -> Vec<(usize, Verdict)> {
+        let plan = self.actions.plan;
+        let mut verdicts = Vec::new();
+        for (at, expect) in plan.expects.iter().enumerate() {
+            let verdict = self.values().judge(expect);
+            let (word, found) = match &verdict {
+                Verdict::Holds => ("holds", None),
+                Verdict::Fails(found) => ("fails", Some(found.clone())),
+                Verdict::Lost(why) => ("lost", Some(why.clone())),
+                Verdict::NotYet => ("lost", Some("the run ended before it was known".to_owned())),
+            };
+            self.emit(Event::Judged {
+                text: expect.text.clone(),
+                verdict: word.to_owned(),
+                found,
+                otherwise: expect.otherwise.clone(),
+            });
+            verdicts.push((at, verdict));
+        }
+        verdicts
+    }
+
+    /// Returns what conditions left out, by item.
+    fn left(&self) -> Vec<Left> {
+        let mut left: BTreeMap<(Option<&str>, Span, bool), BTreeSet<&str>> = BTreeMap::new();
+        let plan = self.actions.plan;
+        let span = |id: FormulaId| plan.formulas.get(id.0 as usize).map(|one| one.span);
+        for (id, slot) in self.slots.iter().enumerate() {
+            if let Stage::Dropped(cause) = slot.stage {
+                let item = self.actions.key_at(cause.at);
+                if let Some(span) = span(cause.condition) {
+                    let nodes = left.entry((item, span, cause.was)).or_default();
+                    nodes.insert(self.actions.name(id));
+                }
+            }
+        }
+        for (at, cohort) in plan.cohorts.iter().enumerate() {
+            let Some(filter) = cohort.filter else {
+                continue;
+            };
+            for item in 0..cohort.items.len() {
+                let place = Some((at, item));
+                if self.values().holds(filter, place) == Ok(false)
+                    && let Some(span) = span(filter)
+                {
+                    left.entry((self.actions.key_at(place), span, false))
+                        .or_default();
+                }
+            }
+        }
+        left.into_iter()
+            .map(|((item, span, was), nodes)| Left {
+                item: item.map(str::to_owned),
+                condition: plan.sources.text(span).to_owned(),
+                was,
+                nodes: nodes.into_iter().map(str::to_owned).collect(),
+            })
+            .collect()
+    }
+
+    /// Returns whether a condition left an output out.
+    fn left_out(&self, target: &Target) -> bool {
+        let dropped = target
+            .origin
+            .action()
+            .is_some_and(|action| matches!(self.slots[action].stage, Stage::Dropped(_)));
+        let kept = |(cohort, item)| self.values().kept(cohort, item);
+        dropped || target.at.is_some_and(|at| kept(at) == Some(false))
+    }
+
+    /// Returns the paths of outputs that have not been put in place and should be.
     fn missing(&self) -> Vec<String> {
         let targets = self.targets.iter();
         targets
-            .filter(|target| !self.files.contains_key(&target.path))
+            .filter(|target| !self.files.contains_key(&target.path) && !self.left_out(target))
             .map(|target| target.path.clone())
             .collect()
     }
@@ -122,11 +207,14 @@ impl Driver<'_> {
                 .count();
         outputs_failed
             || failed.iter().any(|(over, (first, items))| {
-                !self.within_budget(
-                    *first,
-                    items.len(),
-                    self.actions.plan.cohorts[*over].items.len(),
-                )
+                let of = (0..self.actions.plan.cohorts[*over].items.len())
+                    .filter(|item| self.values().kept(*over, *item) != Some(false))
+                    .count();
+                let node = self.actions.all[*first].node;
+                let within = self
+                    .actions
+                    .within_budget(Some(node), *over, items.len(), of);
+                !within
             })
     }
 }

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     Bound, Cancel, DeviceChoice, EngineError, Event, Outcome, Settings,
     actions::{Actions, Origin},
+    call::NodeWork,
     clock::Stopwatch,
     event::Ended,
     exec::{Handle, Message},
@@ -28,6 +29,7 @@ use crate::{
     preview::{Outlook, Reason, State},
     publish::{PublishedFile, Target},
     temp::Live,
+    values::{Cause, Known, Memos, Standing, Values},
 };
 
 /// Longest the driver sleeps, so that a cancelled run is noticed.
@@ -54,16 +56,25 @@ enum Stage {
     Done(Ended),
     Failed,
     Skipped,
+    /// A condition around it, or around what it reads, came out otherwise.
+    Dropped(Cause),
 }
 
 impl Stage {
     fn ended(&self) -> bool {
-        matches!(self, Stage::Done(_) | Stage::Failed | Stage::Skipped)
+        matches!(
+            self,
+            Stage::Done(_) | Stage::Failed | Stage::Skipped | Stage::Dropped(_)
+        )
     }
 }
 
 struct Slot {
     stage: Stage,
+    /// The call, when its arguments were worked out for it.
+    work: Option<Arc<NodeWork>>,
+    /// What it passes on, when it calls nothing.
+    chosen: Option<Origin>,
     pending: usize,
     waiters: Vec<usize>,
     made: Option<Made>,
@@ -97,6 +108,8 @@ struct Grant {
 
 struct Driver<'a> {
     actions: &'a Actions<'a>,
+    /// What formulas have come to.
+    memos: Memos,
     targets: &'a [Target],
     outlook: Outlook,
     store: &'a Store,
@@ -124,6 +137,8 @@ struct Driver<'a> {
     /// Whether the manifest says already that the results are being changed.
     marked: bool,
     published: BTreeMap<String, bool>,
+    /// Outputs of items that a `where` may leave out, until it is decided.
+    postponed: Vec<usize>,
     log_fault: Option<String>,
 }
 
@@ -164,6 +179,7 @@ pub(crate) fn run(
             .map(|seen| Slot::new(seen.demanded()))
             .collect(),
         actions,
+        memos: Memos::default(),
         targets,
         outlook,
         store,
@@ -192,6 +208,7 @@ pub(crate) fn run(
         files: BTreeMap::new(),
         marked: false,
         published: BTreeMap::new(),
+        postponed: Vec::new(),
         log_fault: None,
     };
     driver.begin()?;
@@ -207,6 +224,8 @@ impl Slot {
             } else {
                 Stage::Idle
             },
+            work: None,
+            chosen: None,
             pending: 0,
             waiters: Vec::new(),
             made: None,
@@ -242,7 +261,7 @@ impl Driver<'_> {
             "out": self.settings.out,
             "plan": {
                 "actions": preview.actions.len(), "hits": preview.hits, "runs": preview.runs,
-                "follows": preview.follows, "shared": preview.shared,
+                "follows": preview.follows, "shared": preview.shared, "dropped": preview.dropped,
             },
         });
         self.run.write_json("run.json", &about)?;
@@ -253,22 +272,30 @@ impl Driver<'_> {
             hits: preview.hits,
             runs: preview.runs,
             follows: preview.follows,
+            dropped: preview.dropped,
         });
-        for at in 0..self.targets.len() {
-            if let Origin::Source(stored) = &self.targets[at].origin {
-                self.publish(at, &Arc::clone(stored));
-            }
-        }
         for id in 0..self.slots.len() {
             let seen = &mut self.outlook.seen[id];
-            if seen.demanded() && seen.state == State::Hit {
-                let slot = &mut self.slots[id];
+            if !seen.demanded() {
+                continue;
+            }
+            let slot = &mut self.slots[id];
+            if let (State::Dropped { .. }, Some(cause)) = (&seen.state, seen.dropped) {
+                slot.stage = Stage::Dropped(cause);
+            } else if seen.state == State::Hit {
                 slot.key = seen.key;
                 slot.inputs = seen.inputs.take();
                 slot.made.clone_from(&seen.made);
+                slot.work = seen.work.take();
+                slot.chosen = seen.chosen.take();
                 slot.stage = Stage::Done(Ended::Hit);
                 self.log_preimage(id);
                 self.count(id);
+            }
+        }
+        for at in 0..self.targets.len() {
+            if let Origin::Source(_) = &self.targets[at].origin {
+                self.offer(at);
             }
         }
         for id in 0..self.slots.len() {
@@ -282,16 +309,7 @@ impl Driver<'_> {
                     reason: Reason::BytesGone,
                 };
                 self.slots[id].need_bytes = self.outlook.seen[id].state == gone;
-                let shared = self.outlook.seen[id].shared;
-                for &used in self.actions.all[id].uses.iter().chain(shared.iter()) {
-                    if !self.slots[used].stage.ended() {
-                        self.slots[used].waiters.push(id);
-                        self.slots[id].pending += 1;
-                    }
-                }
-                if self.slots[id].pending == 0 {
-                    self.todo.push_back(id);
-                }
+                self.todo.push_back(id);
             }
         }
         Ok(())
@@ -340,6 +358,21 @@ impl Driver<'_> {
         }
     }
 
+    /// Returns the call of an action, once its arguments are known.
+    fn work(&self, id: usize) -> Option<&Arc<NodeWork>> {
+        let shared = || self.actions.works[self.actions.all[id].node.index()].as_ref();
+        self.slots[id].work.as_ref().or_else(shared)
+    }
+
+    /// Returns the formulas of the plan on what has been made so far.
+    fn values(&self) -> Values<'_> {
+        Values {
+            actions: self.actions,
+            known: self,
+            memos: &self.memos,
+        }
+    }
+
     fn named(&self, id: usize) -> (String, Option<String>) {
         (
             self.actions.name(id).to_owned(),
@@ -370,11 +403,10 @@ impl Driver<'_> {
     /// Writes down what an action is keyed by, for `why`.
     fn log_preimage(&mut self, id: usize) {
         let slot = &self.slots[id];
-        let node = &self.outlook.nodes[self.actions.all[id].node.index()];
-        let (Some(key), Some(inputs), Some(node)) = (slot.key, &slot.inputs, node) else {
+        let (Some(key), Some(inputs), Some(work)) = (slot.key, &slot.inputs, self.work(id)) else {
             return;
         };
-        let mut preimage = node.clone();
+        let mut preimage = work.preimage.clone();
         preimage.insert("inputs".to_owned(), inputs.clone());
         let written = self.run.append_preimage(
             &self.actions.label(id),
@@ -383,6 +415,20 @@ impl Driver<'_> {
         );
         if let (None, Err(error)) = (&self.log_fault, written) {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
+        }
+    }
+}
+
+impl Known for Driver<'_> {
+    fn standing(&self, action: usize) -> Standing<'_> {
+        let Some(slot) = self.slots.get(action) else {
+            return Standing::Open;
+        };
+        match (&slot.stage, &slot.made) {
+            (Stage::Done(_), Some(made)) => Standing::Made(made),
+            (Stage::Dropped(cause), _) => Standing::Dropped(*cause),
+            (Stage::Failed | Stage::Skipped, _) => Standing::Lost,
+            _ => Standing::Open,
         }
     }
 }

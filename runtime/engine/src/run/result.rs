@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Driver, Stage};
 use crate::{
-    Event, OpError, actions::Origin, event::Ended, exec::NOTES, outcome::Failure, outcome::Note,
-    outcome::Status, publish, publish::PublishedFile,
+    Event, OpError, event::Ended, exec::NOTES, outcome::Failure, outcome::Note, outcome::Status,
+    publish, publish::PublishedFile, values::Cause,
 };
 
 impl Driver<'_> {
@@ -43,6 +43,10 @@ impl Driver<'_> {
 
     /// Counts the bytes of a result, so that they stay while it needs them.
     pub(super) fn count(&mut self, id: usize) {
+        // What is passed on is counted where it is made.
+        if self.slots[id].chosen.is_some() {
+            return;
+        }
         if let (Some(live), Some(made)) = (&mut self.live, &self.slots[id].made) {
             live.made(id, made);
         }
@@ -66,26 +70,77 @@ impl Driver<'_> {
             });
         }
         for at in self.by_action.get(&id).cloned().unwrap_or_default() {
-            if let Origin::Made { port, .. } = &self.targets[at].origin
-                && let Some(stored) = made.get(port)
-            {
-                self.publish(at, stored);
-            }
+            self.offer(at);
         }
-        let slots = &self.slots;
-        let done = |action: usize| matches!(slots[action].stage, Stage::Done(_) | Stage::Idle);
-        if let Some(live) = &mut self.live {
-            for &used in self.actions.all[id].uses.iter().chain([&id]) {
-                let temp = self.actions.plan.graph[self.actions.all[used].node]
-                    .attrs
-                    .temp;
-                let wanted = self.by_action.contains_key(&used);
-                let users = &self.actions.all[used].users;
-                if temp && !wanted && !users.is_empty() && users.iter().all(|&user| done(user)) {
-                    live.drop_bytes(used, self.store);
+        self.shed(id);
+    }
+
+    /// Publishes an output, unless its item is not known to stay, or was left out.
+    pub(super) fn offer(&mut self, at: usize) {
+        let target = &self.targets[at];
+        let kept = match target.at {
+            None => Some(true),
+            Some((cohort, item)) => self.values().kept(cohort, item),
+        };
+        match kept {
+            Some(true) => {
+                if let Some(stored) = self.stored(&target.origin) {
+                    self.publish(at, &stored);
                 }
             }
+            Some(false) => {}
+            None => self.postponed.push(at),
         }
+    }
+
+    /// Drops temporary bytes that an action read, or made, and that nobody waits for.
+    fn shed(&mut self, id: usize) {
+        let Some(mut live) = self.live.take() else {
+            return;
+        };
+        for &used in self.actions.all[id].uses.iter().chain([&id]) {
+            let Some(used) = self.maker(used) else {
+                continue;
+            };
+            let temp = self.actions.plan.graph[self.actions.all[used].node]
+                .attrs
+                .temp;
+            if temp && !self.actions.all[used].users.is_empty() && self.is_read(used) {
+                live.drop_bytes(used, self.store);
+            }
+        }
+        self.live = Some(live);
+    }
+
+    /// Returns whether nobody will read the bytes of an action any more.
+    fn is_read(&self, id: usize) -> bool {
+        !self.by_action.contains_key(&id)
+            && self.actions.all[id].users.iter().all(|&user| {
+                let passes = self.slots[user].chosen.is_some();
+                match self.slots[user].stage {
+                    Stage::Done(_) => !passes || self.is_read(user),
+                    Stage::Idle | Stage::Dropped(_) => true,
+                    _ => false,
+                }
+            })
+    }
+
+    /// Drops an action: by a condition around it, or with what it reads.
+    pub(super) fn drop_out(&mut self, id: usize, cause: Cause) {
+        self.slots[id].stage = Stage::Dropped(cause);
+        let (node, item) = self.named(id);
+        let came = format!("{} is {}", self.actions.written(cause.condition), cause.was);
+        self.emit(Event::ActionFinished {
+            id,
+            node,
+            item,
+            state: Ended::Dropped,
+            wall_ms: 0,
+            cpu_ms: 0,
+            error: Some(came),
+        });
+        self.shed(id);
+        self.release(id);
     }
 
     pub(super) fn publish(&mut self, at: usize, stored: &cerb_store::Stored) {

@@ -43,7 +43,7 @@ impl Driver<'_> {
     /// Returns what an action is given: its needs, cut to what the run has.
     pub(super) fn grant(&self, id: usize) -> Grant {
         let node = self.actions.all[id].node;
-        let Some(work) = &self.actions.works[node.index()] else {
+        let Some(work) = self.work(id) else {
             return Grant {
                 cpus: 1,
                 memory: 0,
@@ -69,8 +69,7 @@ impl Driver<'_> {
     pub(super) fn start(&mut self, id: usize) {
         let grant = self.grant(id);
         let node = self.actions.all[id].node;
-        let (Some(work), Some(key)) = (&self.actions.works[node.index()], self.slots[id].key)
-        else {
+        let (Some(work), Some(key)) = (self.work(id).cloned(), self.slots[id].key) else {
             return;
         };
         self.free.cpus -= grant.cpus;

@@ -3,6 +3,7 @@
 
 mod cache;
 mod commands;
+mod conditions;
 mod failures;
 mod random;
 mod registry;

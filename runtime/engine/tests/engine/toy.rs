@@ -12,7 +12,8 @@ use cerb_engine::{
     Operator, Outcome, Preview, Registry, Settings, State, ports,
 };
 use cerb_lang::{
-    Attrs, Cohort, Facts, Item, Listed, Node, Output, Plan, SourceMap, Span, Value, Wire, Work,
+    Attrs, Claim, Cohort, Expect, Facts, Formula, FormulaId, Guard, Item, Listed, Node, Operation,
+    Output, Plan, Reads, Reduction, SourceMap, Span, Step, Type, Value, Wire, Work,
     petgraph::graph::{DiGraph, NodeIndex},
 };
 use cerb_store::{Artifact, Store, StoreError, Stored};
@@ -398,28 +399,186 @@ impl Toy {
                 From::Each(source) => (*source, false),
                 From::All(source) => (*source, true),
             };
-            self.plan.graph.add_edge(
-                source,
-                node,
-                Wire {
-                    from: "y".to_owned(),
-                    to: (*port).to_owned(),
-                    gather,
-                    reads: cerb_lang::Reads::Artifact,
-                },
-            );
+            self.wire(source, node, port, gather);
         }
         node
+    }
+
+    /// Adds a formula, as it is written on a line of its own.
+    pub fn formula(&mut self, text: &str, step: Step, ty: Type, over: Option<usize>) -> FormulaId {
+        let file = self.plan.sources.add(text, text);
+        let span = Span::new(file, 0, u32::try_from(text.len()).unwrap());
+        self.plan.formulas.push(Formula {
+            step,
+            ty,
+            over,
+            span,
+        });
+        FormulaId(u32::try_from(self.plan.formulas.len()).unwrap() - 1)
+    }
+
+    /// Adds the formula of a plain value.
+    pub fn value(&mut self, value: Value) -> FormulaId {
+        let ty = value.type_of();
+        self.formula(&value.to_string(), Step::Value(value.clone()), ty, None)
+    }
+
+    /// Adds the formula `node.value`.
+    pub fn field(&mut self, node: NodeIndex) -> FormulaId {
+        let port = self.port(node);
+        let over = self.plan.graph[node].over;
+        let text = format!("{}.value", self.plan.graph[node].name);
+        let field = "value".to_owned();
+        let step = Step::Field { node, port, field };
+        self.formula(&text, step, Type::Float, over)
+    }
+
+    /// Adds the formula `node.value op limit`.
+    pub fn compare(&mut self, node: NodeIndex, op: Operation, limit: f64) -> FormulaId {
+        let left = self.field(node);
+        let right = self.value(Value::Float(limit));
+        let over = self.plan.graph[node].over;
+        let text = format!(
+            "{}.value {} {limit:?}",
+            self.plan.graph[node].name,
+            op.symbol()
+        );
+        self.formula(&text, Step::Binary(op, left, right), Type::Bool, over)
+    }
+
+    /// Adds the formula `how(node.value)`.
+    pub fn reduce(&mut self, how: Reduction, of: FormulaId, cohort: usize) -> FormulaId {
+        let formula = &self.plan.formulas[of.0 as usize];
+        let text = format!("{}({})", how.word(), self.plan.sources.text(formula.span));
+        let ty = match how {
+            Reduction::Count => Type::Int,
+            Reduction::All | Reduction::Any => Type::Bool,
+            _ => Type::Float,
+        };
+        self.formula(&text, Step::Reduce { how, cohort, of }, ty, None)
+    }
+
+    /// Returns the name of the port a node gives.
+    fn port(&self, node: NodeIndex) -> String {
+        match self.plan.graph[node].work {
+            Work::Choose(_) | Work::Only => "value".to_owned(),
+            _ => "y".to_owned(),
+        }
+    }
+
+    /// Wires the fields that a formula reads to the node that reads them, as the language does.
+    fn wire_fields(&mut self, id: FormulaId, to: NodeIndex) {
+        let mut stack = vec![(id, false)];
+        while let Some((id, gather)) = stack.pop() {
+            match self.plan.formulas[id.0 as usize].step.clone() {
+                Step::Field { node, port, .. } => {
+                    let wire = Wire {
+                        from: port,
+                        to: String::new(),
+                        gather,
+                        reads: Reads::Fields,
+                    };
+                    self.plan.graph.add_edge(node, to, wire);
+                }
+                Step::Not(of) | Step::Negate(of) => stack.push((of, gather)),
+                Step::Binary(_, a, b) => stack.extend([(a, gather), (b, gather)]),
+                Step::If(a, b, c) => stack.extend([(a, gather), (b, gather), (c, gather)]),
+                Step::Reduce { of, .. } => stack.push((of, true)),
+                Step::Value(_) | Step::Each(_) => {}
+            }
+        }
+    }
+
+    /// Puts a condition around a node.
+    pub fn guard(&mut self, node: NodeIndex, condition: FormulaId, wanted: bool) {
+        self.plan.graph[node]
+            .guards
+            .push(Guard { condition, wanted });
+        self.wire_fields(condition, node);
+    }
+
+    /// Wires what a `where` reads to a node that gathers its items.
+    pub fn guard_wires(&mut self, node: NodeIndex, condition: FormulaId) {
+        self.wire_fields(condition, node);
+    }
+
+    /// Lets an argument be worked out when running.
+    pub fn late(&mut self, node: NodeIndex, name: &str, formula: FormulaId) {
+        if let Work::Call { args, late, .. } = &mut self.plan.graph[node].work {
+            args.remove(name);
+            late.insert(name.to_owned(), formula);
+        }
+        self.wire_fields(formula, node);
+    }
+
+    /// Adds an `if` between two results.
+    pub fn choose(
+        &mut self,
+        name: &str,
+        condition: FormulaId,
+        yes: NodeIndex,
+        no: NodeIndex,
+    ) -> NodeIndex {
+        let over = self.plan.graph[yes].over.or(self.plan.graph[no].over);
+        let node = self.node(name, over, Work::Choose(condition));
+        for (to, from) in [("yes", yes), ("no", no)] {
+            self.wire(from, node, to, false);
+        }
+        self.wire_fields(condition, node);
+        node
+    }
+
+    /// Adds an `only` of a node that goes over a cohort.
+    pub fn only(&mut self, name: &str, of: NodeIndex) -> NodeIndex {
+        let node = self.node(name, None, Work::Only);
+        self.wire(of, node, "all", true);
+        node
+    }
+
+    /// Adds a cohort of the items of another that a condition keeps, and the node that gives them.
+    pub fn kept(&mut self, name: &str, cohort: usize, filter: FormulaId) -> NodeIndex {
+        let mut kept = self.plan.cohorts[cohort].clone();
+        kept.name = name.to_owned();
+        kept.filter = Some(filter);
+        self.plan.cohorts.push(kept);
+        let cohort = self.plan.cohorts.len() - 1;
+        let work = Work::Element {
+            cohort,
+            variable: 0,
+        };
+        self.node(name, Some(cohort), work)
+    }
+
+    /// Adds a claim.
+    pub fn expect(&mut self, claim: FormulaId) {
+        let span = self.plan.formulas[claim.0 as usize].span;
+        self.plan.expects.push(Expect {
+            claim: Claim::Holds(claim),
+            text: self.plan.sources.text(span).to_owned(),
+            otherwise: Some("look again".to_owned()),
+            span,
+        });
+    }
+
+    fn wire(&mut self, from: NodeIndex, to: NodeIndex, port: &str, gather: bool) {
+        let wire = Wire {
+            from: self.port(from),
+            to: port.to_owned(),
+            gather,
+            reads: Reads::Artifact,
+        };
+        self.plan.graph.add_edge(from, to, wire);
     }
 
     /// Publishes what a node makes.
     pub fn output(&mut self, path: &str, node: NodeIndex) {
         let over = self.plan.graph[node].over;
+        let port = self.port(node);
         let span = Span::new(cerb_lang::FileId(0), 0, 1);
         self.plan.outputs.push(Output {
             path: path.to_owned(),
             node,
-            port: "y".to_owned(),
+            port,
             over,
             span,
         });
