@@ -125,8 +125,6 @@ pub(crate) struct Actions<'p> {
     device_class: &'p str,
     by_node: HashMap<(NodeIndex, Option<usize>), usize>,
     sources: HashMap<(NodeIndex, Option<usize>), Arc<Stored>>,
-    /// By node: the conditions around it, the `where` of its cohort first.
-    guards: Vec<Vec<Guard>>,
     /// Types of the fields that formulas read.
     fields: HashMap<NodeIndex, Vec<(&'p str, &'p str, &'p Type)>>,
 }
@@ -147,15 +145,13 @@ impl<'p> Actions<'p> {
                 all.push((port.as_str(), field.as_str(), &formula.ty));
             }
         }
-        let readings = Reading::all(plan);
         let mut actions = Actions {
             plan,
             works: plan.graph.node_indices().map(|_| None).collect(),
             all: Vec::new(),
             wanted: Vec::new(),
             remaining: vec![0; plan.graph.node_count()],
-            guards: guards(plan, &readings),
-            readings,
+            readings: Reading::all(plan),
             registry,
             device_class,
             by_node: HashMap::new(),
@@ -301,7 +297,7 @@ impl<'p> Actions<'p> {
             };
             inputs.insert(wire.to.clone(), feed);
         }
-        for guard in &self.guards[node.index()] {
+        for guard in &plan.graph[node].guards {
             self.read(guard.condition, at, &mut first);
         }
         match &plan.graph[node].work {
@@ -463,8 +459,9 @@ impl<'p> Actions<'p> {
     }
 
     /// Returns the conditions around an action, outermost first.
-    pub fn guards(&self, id: usize) -> &[Guard] {
-        &self.guards[self.all[id].node.index()]
+    pub fn guards(&self, id: usize) -> &'p [Guard] {
+        let plan = self.plan;
+        &plan.graph[self.all[id].node].guards
     }
 
     /// Returns the declared type of a field that formulas read.
@@ -541,40 +538,6 @@ impl<'p> Actions<'p> {
     pub fn label(&self, action: usize) -> String {
         label(self.name(action), self.item(action))
     }
-}
-
-/// Returns the conditions around each node: those of the plan, and the `where` of its cohort
-/// around all but what that reads.
-fn guards(plan: &Plan, readings: &[Reading]) -> Vec<Vec<Guard>> {
-    let mut guards: Vec<Vec<Guard>> = plan
-        .graph
-        .node_weights()
-        .map(|node| node.guards.clone())
-        .collect();
-    for (cohort, filter) in plan.cohorts.iter().enumerate() {
-        let Some(condition) = filter.filter else {
-            continue;
-        };
-        let mut before: BTreeSet<NodeIndex> = BTreeSet::new();
-        let reading = readings.get(condition.0 as usize);
-        let mut stack: Vec<NodeIndex> = reading.into_iter().flat_map(Reading::nodes).collect();
-        while let Some(node) = stack.pop() {
-            if before.insert(node) {
-                stack.extend(plan.graph.neighbors_directed(node, Direction::Incoming));
-            }
-        }
-        for node in plan.graph.node_indices() {
-            let own = &mut guards[node.index()];
-            if plan.graph[node].over == Some(cohort)
-                && !before.contains(&node)
-                && own.iter().all(|guard| guard.condition != condition)
-            {
-                let wanted = true;
-                own.insert(0, Guard { condition, wanted });
-            }
-        }
-    }
-    guards
 }
 
 /// Returns `node` or `node@item`, as the command line writes it.

@@ -72,12 +72,6 @@ impl Reading {
             self.gathered.extend(&other.gathered);
         }
     }
-
-    /// Returns every node that is read.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeIndex> + '_ {
-        let gathered = self.gathered.iter().map(|(_, node)| *node);
-        self.single.iter().copied().chain(gathered)
-    }
 }
 
 /// Why an action was dropped: a condition that came out otherwise.
