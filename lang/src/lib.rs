@@ -7,6 +7,7 @@ mod claim;
 mod diagnostics;
 mod eval;
 mod facts;
+mod form;
 mod format;
 mod formula;
 mod index;
@@ -17,12 +18,14 @@ mod syntax;
 mod types;
 mod vocabulary;
 mod words;
+mod yaml;
 
 pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
 pub use claim::{Verdict, judge};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::{Analysis, analyse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};
+pub use form::Form;
 pub use format::format;
 pub use formula::{
     Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,

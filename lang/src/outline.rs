@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::syntax::ast::{Item, ItemKind};
-use crate::syntax::parse_document;
-use crate::{FileId, Span};
+use crate::{FileId, Span, form};
 
 /// What a file declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,8 +41,8 @@ pub struct OutlineParam {
 ///
 /// The form, text or YAML, is that of the file's name.
 #[must_use]
-pub fn outline(text: &str, _name: &str) -> Outline {
-    let (document, _) = parse_document(text, FileId(0));
+pub fn outline(text: &str, name: &str) -> Outline {
+    let (document, _) = form::document(text, name, FileId(0), None);
     let mut found = Outline {
         doc: document.doc,
         ..Outline::default()

@@ -34,7 +34,7 @@ pub fn analyse(
     catalog: &dyn Catalog,
     sources: &dyn Sources,
 ) -> Analysis {
-    let (map, document, faults) = match front(text, name) {
+    let (map, document, faults) = match front(text, name, catalog) {
         Ok(found) => found,
         Err(diagnostics) => {
             return Analysis {

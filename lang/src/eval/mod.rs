@@ -31,8 +31,8 @@ pub(crate) use self::attributes::KNOWN as ATTRIBUTES;
 use self::file::Module;
 pub(crate) use self::notes::Seen;
 pub(crate) use self::types::NAMED;
+use crate::form;
 use crate::syntax::ast::Document;
-use crate::syntax::parse_document;
 use crate::{
     Catalog, Cohort, Diagnostic, Diagnostics, Expect, Facts, FileId, Formula, Guard, Node, Output,
     Plan, PlanOptions, SourceMap, Sources, Span, Test, Value, Wire,
@@ -105,7 +105,7 @@ pub fn plan(
     catalog: &dyn Catalog,
     sources: &dyn Sources,
 ) -> Result<Plan, Diagnostics> {
-    let (map, document, faults) = front(text, name)?;
+    let (map, document, faults) = front(text, name, catalog)?;
     if !faults.is_empty() {
         return Err(Diagnostics::new(map, faults));
     }
@@ -115,13 +115,17 @@ pub fn plan(
 }
 
 /// Parses the pipeline's own file: what was understood, and every mistake of its text.
-fn front(text: &str, name: &str) -> Result<(SourceMap, Document, Vec<Diagnostic>), Diagnostics> {
+fn front(
+    text: &str,
+    name: &str,
+    catalog: &dyn Catalog,
+) -> Result<(SourceMap, Document, Vec<Diagnostic>), Diagnostics> {
     if let Some(found) = too_long(text, name) {
         return Err(found);
     }
     let mut map = SourceMap::default();
     let file = map.add(name, text);
-    let (document, faults) = parse_document(text, file);
+    let (document, faults) = form::document(text, name, file, Some(catalog));
     Ok((map, document, faults))
 }
 

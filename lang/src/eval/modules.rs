@@ -6,9 +6,8 @@ use super::Planner;
 use super::file::Module;
 use super::scope::{Entry, Scope};
 use super::value::Val;
-use crate::Diagnostic;
 use crate::syntax::ast::{Item, Name, Text};
-use crate::syntax::parse_document;
+use crate::{Diagnostic, form};
 
 impl Planner<'_> {
     /// Reads a module and binds its name.
@@ -20,12 +19,7 @@ impl Planner<'_> {
         user: usize,
         scope: &Rc<Scope>,
     ) {
-        let stem = path
-            .text
-            .rsplit('/')
-            .next()
-            .unwrap_or("")
-            .trim_end_matches(".cerb");
+        let stem = stem(&path.text);
         let word = |text: &str| {
             text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -75,8 +69,8 @@ impl Planner<'_> {
         }
         // A bare name is a module of the prelude; a path is seen from the file that uses it.
         let home = self.modules.get(user).map_or("", |m| m.path.as_str());
-        let full = match (path.text.ends_with(".cerb"), home.rsplit_once('/')) {
-            (true, Some((folder, _))) => format!("{folder}/{}", path.text),
+        let full = match (form::ending(&path.text), home.rsplit_once('/')) {
+            (Some(_), Some((folder, _))) => format!("{folder}/{}", path.text),
             _ => path.text.clone(),
         };
         if let Some((at, _)) = self.reading.iter().find(|(p, _)| *p == full) {
@@ -122,7 +116,7 @@ impl Planner<'_> {
             return None;
         }
         let file = self.sources.add(&full, &text);
-        let (document, faults) = parse_document(&text, file);
+        let (document, faults) = form::document(&text, &full, file, Some(self.catalog));
         let broken = !faults.is_empty();
         self.mistakes.extend(faults);
         let scope = Rc::new(Scope::default());
@@ -141,4 +135,10 @@ impl Planner<'_> {
         self.note_module(id, file, document);
         Some(id)
     }
+}
+
+/// The name a module has when `use` gives it none: its file's, without folder and ending.
+fn stem(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or("");
+    form::ending(file).map_or(file, |(ending, _)| file.trim_end_matches(ending))
 }

@@ -10,5 +10,6 @@ mod tokens;
 
 pub(crate) use layout::{ITEM_WORDS, RESERVED, Tok, layout};
 pub use lex::{Kind, LexError, Token, lex};
-pub(crate) use parse::{parse_document, parse_expression};
+pub(crate) use parse::{Part, expression_in, name_in, parse_document, parse_expression, type_in};
 pub(crate) use parse_expr::operator;
+pub(crate) use tokens::{DEEPEST, Fault, too_deep};

@@ -2,17 +2,45 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::ast::{Document, Expr, Item};
+use super::ast::{Document, Expr, Item, Name, TypeExpr};
 use super::layout::layout;
 use super::lex::{Kind, lex};
 use super::parse_expr::expr;
-use super::parse_item::{doc, item};
-use super::tokens::{Source, Tokens};
+use super::parse_item::{doc, item, type_expr};
+use super::tokens::{Parsed, Source, Tokens, name};
 use crate::{Diagnostic, FileId, Span};
+
+/// What is parsed: a whole text, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'t> {
+    /// The file's text; or, when `shown` is given, a text that stands for what is written there.
+    pub text: &'t str,
+    /// The file.
+    pub file: FileId,
+    /// First byte parsed.
+    pub start: usize,
+    /// First byte behind.
+    pub end: usize,
+    /// Where everything stands, when the text is not what stands in the file.
+    pub shown: Option<Span>,
+}
+
+impl<'t> Part<'t> {
+    /// All of a file.
+    fn whole(text: &'t str, file: FileId) -> Self {
+        Self {
+            text,
+            file,
+            start: 0,
+            end: text.len(),
+            shown: None,
+        }
+    }
+}
 
 /// Parses a file; returns what was understood and every mistake.
 pub(crate) fn parse_document(text: &str, file: FileId) -> (Document, Vec<Diagnostic>) {
-    with_tokens(text, file, |i| {
+    with_tokens(Part::whole(text, file), |i| {
         let (rest, doc) = doc(i);
         let (items, _) = items(rest, Kind::End);
         Document { doc, items }
@@ -21,10 +49,33 @@ pub(crate) fn parse_document(text: &str, file: FileId) -> (Document, Vec<Diagnos
 
 /// Parses one expression, all of the text.
 pub(crate) fn parse_expression(text: &str, file: FileId) -> (Option<Expr>, Vec<Diagnostic>) {
-    with_tokens(text, file, |i| match expr(i) {
+    expression_in(Part::whole(text, file))
+}
+
+/// Parses one expression, all of the part.
+pub(crate) fn expression_in(part: Part<'_>) -> (Option<Expr>, Vec<Diagnostic>) {
+    all_of(part, "the end of the value", expr)
+}
+
+/// Parses one type, all of the part.
+pub(crate) fn type_in(part: Part<'_>) -> (Option<TypeExpr>, Vec<Diagnostic>) {
+    all_of(part, "the end of the type", type_expr)
+}
+
+/// Parses one word that may be bound, all of the part.
+pub(crate) fn name_in(part: Part<'_>) -> (Option<Name>, Vec<Diagnostic>) {
+    all_of(part, "the end of the name", name)
+}
+
+fn all_of<T>(
+    part: Part<'_>,
+    end: &str,
+    parser: impl FnOnce(Tokens<'_>) -> Parsed<'_, T>,
+) -> (Option<T>, Vec<Diagnostic>) {
+    with_tokens(part, |i| match parser(i) {
         Ok((rest, found)) if rest.kind() == Kind::End => Some(found),
         Ok((rest, _)) => {
-            rest.record(nom::Err::Error(rest.unexpected("the end of the value")));
+            rest.record(nom::Err::Error(rest.unexpected(end)));
             None
         }
         Err(fault) => {
@@ -34,23 +85,29 @@ pub(crate) fn parse_expression(text: &str, file: FileId) -> (Option<Expr>, Vec<D
     })
 }
 
-fn with_tokens<T>(
-    text: &str,
-    file: FileId,
-    run: impl FnOnce(Tokens<'_>) -> T,
-) -> (T, Vec<Diagnostic>) {
-    let (tokens, errors) = lex(text);
+fn with_tokens<T>(part: Part<'_>, run: impl FnOnce(Tokens<'_>) -> T) -> (T, Vec<Diagnostic>) {
+    let inner = part.text.get(part.start..part.end).unwrap_or("");
+    let head = u32::try_from(part.start).unwrap_or(u32::MAX);
+    let (tokens, errors) = lex(inner);
+    // Parts that all stand at one place cannot be told apart: their first mistakes are enough.
+    let most = (part.shown.is_some() && !errors.is_empty()).then_some(errors.len());
     let faults = errors.into_iter().map(|e| {
-        let found = Diagnostic::new(e.code, e.title).at(Span::new(file, e.start, e.end), e.label);
+        let at = Span::new(part.file, head + e.start, head + e.end);
+        let found = Diagnostic::new(e.code, e.title).at(part.shown.unwrap_or(at), e.label);
         match e.help {
             Some(help) => found.help(help),
             None => found,
         }
     });
-    let toks = layout(text, &tokens);
+    let mut toks = layout(inner, &tokens);
+    for tok in &mut toks {
+        tok.start += head;
+        tok.end += head;
+    }
     let source = Source {
-        text,
-        file,
+        text: part.text,
+        file: part.file,
+        shown: part.shown,
         faults: RefCell::new(faults.collect()),
         least: Cell::new(toks.len()),
     };
@@ -59,7 +116,9 @@ fn with_tokens<T>(
         source: &source,
         depth: 0,
     });
-    (found, source.faults.into_inner())
+    let mut faults = source.faults.into_inner();
+    faults.truncate(most.unwrap_or(usize::MAX));
+    (found, faults)
 }
 
 /// Takes items up to `close`, which is not taken.

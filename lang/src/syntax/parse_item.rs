@@ -252,7 +252,7 @@ fn port(i: Tokens<'_>) -> Parsed<'_, PortDecl> {
 }
 
 /// Takes a type.
-fn type_expr(outer: Tokens<'_>) -> Parsed<'_, TypeExpr> {
+pub(crate) fn type_expr(outer: Tokens<'_>) -> Parsed<'_, TypeExpr> {
     let i = outer.deeper()?;
     let start = i.here();
     let (i, kind, end) = match i.kind() {

@@ -22,6 +22,8 @@ const MOST_KEPT: usize = 1000;
 pub(crate) struct Source<'a> {
     pub text: &'a str,
     pub file: FileId,
+    /// Where everything stands, when the text is not what stands in the file.
+    pub shown: Option<Span>,
     /// Mistakes that were recovered from.
     pub faults: RefCell<Vec<Diagnostic>>,
     /// Fewest tokens that were ever left: going on after a mistake never goes back behind it.
@@ -94,13 +96,14 @@ impl<'a> Tokens<'a> {
     }
 
     pub fn span(&self, tok: Tok) -> Span {
-        Span::new(self.source.file, tok.start, tok.end)
+        let found = Span::new(self.source.file, tok.start, tok.end);
+        self.source.shown.unwrap_or(found)
     }
 
     /// Where the next token stands; the end of the line for a newline, without its breadth.
     pub fn here(&self) -> Span {
         let next = self.peek();
-        if matches!(next.kind, Kind::Newline | Kind::End) {
+        if matches!(next.kind, Kind::Newline | Kind::End) && self.source.shown.is_none() {
             return Span::new(self.source.file, next.start, next.start);
         }
         self.span(next)

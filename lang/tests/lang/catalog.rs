@@ -427,6 +427,27 @@ pub fn tested(
     sources: &Files,
     test: Option<&str>,
 ) -> Result<Plan, Diagnostics> {
+    plan_file(text, "test.cerb", params, sources, test)
+}
+
+/// Plans a file in the form of its name.
+pub fn plan_named(
+    text: &str,
+    name: &str,
+    params: &[(&str, &str)],
+    sources: &Files,
+) -> Result<Plan, Diagnostics> {
+    plan_file(text, name, params, sources, None)
+}
+
+/// Plans a file in the form of its name, or a test of it.
+pub fn plan_file(
+    text: &str,
+    name: &str,
+    params: &[(&str, &str)],
+    sources: &Files,
+    test: Option<&str>,
+) -> Result<Plan, Diagnostics> {
     let params = params
         .iter()
         .map(|(name, value)| {
@@ -439,7 +460,7 @@ pub fn tested(
         .collect();
     cerb_lang::plan(
         text,
-        "test.cerb",
+        name,
         &PlanOptions {
             params,
             test: test.map(str::to_owned),

@@ -11,3 +11,4 @@ mod outline;
 mod pages;
 mod plans;
 mod properties;
+mod yaml;

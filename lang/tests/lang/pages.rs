@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{files, tested};
+use crate::catalog::{files, plan_file};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors/lang")
@@ -38,8 +38,10 @@ fn pages_show_what_their_mistakes_give() {
         if !known.contains(&name) {
             continue;
         }
-        let Some((_, mistake)) = block(&page, "cerb") else {
-            wrong.push(format!("{name}: no ```cerb block"));
+        let text = block(&page, "cerb").map(|(_, text)| (text, "test.cerb"));
+        let yaml = block(&page, "yaml").map(|(_, text)| (text, "pipeline.cerb.yaml"));
+        let Some((mistake, file)) = text.or(yaml) else {
+            wrong.push(format!("{name}: neither a ```cerb nor a ```yaml block"));
             continue;
         };
         let module = block(&page, "cerb module").map_or("", |(_, text)| text);
@@ -56,7 +58,7 @@ fn pages_show_what_their_mistakes_give() {
         let test = ["unknown_test", "misplaced_item"]
             .contains(&name.as_str())
             .then_some("one slide");
-        let shown = match tested(mistake, &params, &all, test) {
+        let shown = match plan_file(mistake, file, &params, &all, test) {
             Ok(plan) => plan.warnings.iter().map(|w| w.render(false, 88)).collect(),
             Err(found) => found.render(false, 88),
         };

@@ -1,0 +1,64 @@
+//! The two forms of a file, told by its name: text or YAML.
+
+use crate::syntax::ast::Document;
+use crate::syntax::parse_document;
+use crate::{Catalog, Diagnostic, FileId, yaml};
+
+/// The form a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The language's own: `.cerb`.
+    Text,
+    /// YAML: `.cerb.yaml`, `.yaml`, `.yml`.
+    Yaml,
+}
+
+/// The endings of file names, longest first.
+const ENDINGS: [(&str, Form); 5] = [
+    (".cerb.yaml", Form::Yaml),
+    (".cerb.yml", Form::Yaml),
+    (".cerb", Form::Text),
+    (".yaml", Form::Yaml),
+    (".yml", Form::Yaml),
+];
+
+impl Form {
+    /// Returns the form of a file, by its name; text when the name says nothing.
+    #[must_use]
+    pub fn of(name: &str) -> Form {
+        ending(name).map_or(Form::Text, |(_, form)| form)
+    }
+}
+
+/// The ending of a pipeline's or module's file name, and its form.
+pub(crate) fn ending(name: &str) -> Option<(&'static str, Form)> {
+    ENDINGS
+        .into_iter()
+        .find(|(ending, _)| name.ends_with(ending))
+}
+
+/// Reads a file in the form of its name; returns what was understood and every mistake.
+pub(crate) fn document(
+    text: &str,
+    name: &str,
+    file: FileId,
+    catalog: Option<&dyn Catalog>,
+) -> (Document, Vec<Diagnostic>) {
+    match Form::of(name) {
+        Form::Text => parse_document(text, file),
+        Form::Yaml => yaml::read(text, file, catalog),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_says_the_form() {
+        assert_eq!(Form::of("a/b.cerb"), Form::Text);
+        assert_eq!(Form::of("a/b.cerb.yaml"), Form::Yaml);
+        assert_eq!(Form::of("b.yml"), Form::Yaml);
+        assert_eq!(Form::of("survival"), Form::Text);
+    }
+}
