@@ -17,6 +17,7 @@ pub(crate) mod number;
 mod operator;
 mod order;
 mod params;
+mod reduce;
 mod scope;
 mod types;
 mod value;
