@@ -39,7 +39,7 @@ pub use plan::{
     PlanOptions, Reads, Run, Test, Wire, Work,
 };
 pub use span::{FileId, SourceFile, SourceMap, Span};
-pub use syntax::{Kind, LexError, Token, lex};
+pub use syntax::{ITEM_WORDS, Kind, LexError, RESERVED, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};
 pub use vocabulary::{Vocable, WordKind, vocabulary};
 

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use cerb_tests::{Manifest, files, manifest, root};
 
 /// Which of our crates each of our crates may name.
-const IMPORTS: [(&str, &[&str]); 8] = [
+const IMPORTS: [(&str, &[&str]); 9] = [
     ("cerb-lang", &[]),
     ("cerb-store", &[]),
     ("cerb-engine", &["cerb-lang", "cerb-store"]),
+    ("cerb-lsp", &["cerb-lang"]),
     ("cerb-image", &["cerb-store"]),
     ("cerb-slide", &["cerb-image", "cerb-store"]),
     ("cerb-model", &["cerb-image", "cerb-store"]),
@@ -25,7 +26,13 @@ const IMPORTS: [(&str, &[&str]); 8] = [
     ),
     (
         "cerb",
-        &["cerb-engine", "cerb-lang", "cerb-ops", "cerb-store"],
+        &[
+            "cerb-engine",
+            "cerb-lang",
+            "cerb-lsp",
+            "cerb-ops",
+            "cerb-store",
+        ],
     ),
 ];
 

@@ -3,12 +3,12 @@
 use super::lex::{Kind, Token};
 
 /// Words that start an item when they stand first on a line.
-pub(crate) const ITEM_WORDS: &[&str] = &[
+pub const ITEM_WORDS: &[&str] = &[
     "cerb", "use", "root", "secret", "param", "op", "def", "let", "expect", "output", "test",
 ];
 
 /// Words that are no names.
-pub(crate) const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "cerb", "use", "root", "secret", "param", "op", "def", "let", "expect", "output", "test",
     "for", "in", "where", "if", "else", "as", "within", "true", "false",
 ];

@@ -8,7 +8,8 @@ mod parse_expr;
 mod parse_item;
 mod tokens;
 
-pub(crate) use layout::{ITEM_WORDS, RESERVED, Tok, layout};
+pub use layout::{ITEM_WORDS, RESERVED};
+pub(crate) use layout::{Tok, layout};
 pub use lex::{Kind, LexError, Token, lex};
 pub(crate) use parse::{Part, expression_in, name_in, parse_document, parse_expression, type_in};
 pub(crate) use parse_expr::operator;

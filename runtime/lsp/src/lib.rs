@@ -1,0 +1,57 @@
+//! What an editor knows of a pipeline: the language server of cerb, over any connection.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod complete;
+mod cursor;
+mod describe;
+mod document;
+mod navigate;
+mod outline;
+mod server;
+mod transport;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use cerb_lang::{Catalog, PlanOptions};
+use lsp_types::Uri;
+
+pub use lsp_server;
+pub use lsp_types;
+pub use server::{Ended, serve};
+pub use transport::{Writer, stdio};
+
+/// What the server asks of the world, per pipeline; it is asked again at every edit.
+pub trait Workspace {
+    /// The operators there are for a pipeline, and what they list.
+    ///
+    /// A listing may touch slow disks: an implementation keeps what it listed for a while, and
+    /// gives one stand-in entry when it cannot list now, so that a `for` over it is still checked.
+    fn catalog<'a>(&'a self, pipeline: &Path, text: &str) -> Box<dyn Catalog + 'a>;
+
+    /// Reads a file that a pipeline uses.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words.
+    fn read(&self, pipeline: &Path, module: &str) -> Result<String, String>;
+
+    /// Where a file that a pipeline uses lies; nothing for those inside the program.
+    fn place(&self, pipeline: &Path, module: &str) -> Option<PathBuf>;
+
+    /// How a pipeline is planned.
+    fn options(&self, _pipeline: &Path) -> PlanOptions {
+        PlanOptions::default()
+    }
+
+    /// Formats a text.
+    ///
+    /// # Errors
+    /// Why it cannot be formatted, in words.
+    fn format(&self, pipeline: &Path, text: &str) -> Result<String, String>;
+
+    /// Where the explanation of an error code can be read, when there is such a place.
+    fn explanation(&self, _code: &str) -> Option<Uri> {
+        None
+    }
+}
