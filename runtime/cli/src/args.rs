@@ -57,7 +57,7 @@ Exit codes:
   0    done, or nothing to do
   1    nothing complete, or more failures than @tolerate allows
   2    the pipeline or the command line is wrong
-  3    some items failed, within what @tolerate allows
+  3    some items failed, within what @tolerate allows; or `fmt --check` would change a file
   4    `plan --exit-code`: something would run
   130  interrupted
   70   a bug in cerb";
@@ -90,6 +90,8 @@ pub enum Command {
     Show(commands::show::Show),
     /// Draw a pipeline: dot, mermaid or svg
     Graph(commands::graph::Graph),
+    /// Write pipelines in the one layout; comments and meaning stay
+    Fmt(commands::fmt::Fmt),
     /// Explain an error code, with an example and a remedy
     Explain(commands::explain::Explain),
 }
@@ -104,7 +106,7 @@ impl Command {
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Show(show) => show.json,
-            Command::Graph(_) | Command::Explain(_) => false,
+            Command::Graph(_) | Command::Fmt(_) | Command::Explain(_) => false,
         }
     }
 }

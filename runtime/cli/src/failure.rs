@@ -15,6 +15,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// The pipeline or the command line is wrong.
     pub const WRONG_CALL: u8 = 2;
+    /// Something is not as it should be, and nothing is broken.
+    pub const PARTIAL: u8 = 3;
     /// `plan --exit-code`: something would run.
     pub const WOULD_RUN: u8 = 4;
     /// Interrupted.

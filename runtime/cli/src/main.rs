@@ -53,6 +53,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Help(help) => help.execute(color),
         Command::Show(show) => show.execute(color),
         Command::Graph(graph) => graph.execute(color),
+        Command::Fmt(fmt) => fmt.execute(color),
         Command::Explain(explain) => explain.execute(color),
     }
 }

@@ -198,16 +198,30 @@ fn store(place: &Path, keep: Keep) -> Result<(Store, Option<TempDir>), Failure> 
     Ok((Store::open(stand_in.path())?, Some(stand_in)))
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
+/// Reads a pipeline's text.
+pub fn read(file: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| {
         let title = format!("cannot read `{}`: {}", file.display(), plain(&error));
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => nearby(file),
-            std::io::ErrorKind::InvalidData => "a pipeline is a text file in UTF-8".to_owned(),
             std::io::ErrorKind::IsADirectory => nearby(&file.join("x.cerb")),
             _ => "check the file's permissions".to_owned(),
         };
         Failure::call(title, help)
+    })?;
+    utf8(bytes, &file.display().to_string())
+}
+
+/// Takes bytes for text; says where they are none.
+pub fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..at).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Failure::call(
+            format!("`{name}` is no text in UTF-8: line {line}, byte {at} of the file"),
+            "a pipeline is a text file; save it as UTF-8",
+        )
     })
 }
 

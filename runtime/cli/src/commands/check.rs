@@ -264,7 +264,8 @@ fn pipelines(what: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
+/// Finds the pipelines below a folder.
+pub fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();

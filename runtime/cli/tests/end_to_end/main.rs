@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod command_line;
 mod first_run;
+mod fmt;
 mod given;
 mod interrupted;
 mod lab;
