@@ -7,10 +7,11 @@
 pub mod cerberus;
 mod device;
 pub mod export;
-mod file;
+pub mod file;
 pub mod instances;
 pub mod model;
 pub mod patch;
+mod pattern;
 pub mod prelude;
 mod reading;
 pub mod report;
@@ -32,6 +33,7 @@ pub use file::{File, Report};
 pub fn registry() -> Result<Registry, Vec<RegistryError>> {
     kinds()
         .and(slide::family())
+        .and(file::family())
         .and(model::family())
         .and(tissue::family())
         .and(patch::family())
@@ -71,6 +73,8 @@ mod tests {
             "cerberus.infer",
             "export.geojson",
             "export.parquet",
+            "file.open",
+            "file.scan",
             "instances.nuclei",
             "model.load",
             "patch.grid",

@@ -1,21 +1,26 @@
 //! `slide.scan`: the slides below a folder that match a pattern.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Value};
 use cerb_image::units::Mpp;
 use cerb_slide::{Slide, SlideError};
 use cerb_store::{Artifact, Blob, Digest, StoreError, Stored};
-use globset::{GlobBuilder, GlobMatcher};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Names and reasons shown of one fault; the count in the title is of all.
-const SHOWN: usize = 20;
-/// Folders within folders that are looked into; deeper ones are taken for a cycle of links.
-const DEEPEST: usize = 40;
+use crate::pattern::{Faults, Found, Pattern, shortened};
+
+/// How faults of the pattern are told.
+const FAULTS: Faults = Faults {
+    one: "slide",
+    many: "slides",
+    bad_pattern: "slide::bad_pattern",
+    no_match: "slide::no_match",
+    same_key: "slide::same_key",
+};
 
 /// Lists the slides below a folder that match a pattern, and what is known of each.
 ///
@@ -49,7 +54,12 @@ impl Listing for Scan {
     const MANY: bool = true;
 
     fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
-        let found = self.files(env)?;
+        let pattern = Pattern {
+            root: &self.root,
+            pattern: &self.pattern,
+            limit: self.limit,
+        };
+        let found = pattern.files(env, &FAULTS)?;
         let opened: Vec<(&Found, Result<Entry, Fault>)> = found
             .par_iter()
             .map(|file| (file, self.entry(file, env)))
@@ -112,31 +122,6 @@ impl Listing for Scan {
     }
 }
 
-/// A file that matches.
-struct Found {
-    key: String,
-    path: PathBuf,
-    shown: String,
-}
-
-impl Found {
-    /// Says why the file cannot be used, naming it once and as the user does.
-    fn says(&self, reason: &str) -> String {
-        // A reason begins with the path as it was opened, which may be written with a `./`.
-        let named = reason
-            .strip_prefix('`')
-            .and_then(|rest| rest.split_once("` "));
-        match named {
-            Some((path, rest))
-                if Path::new(path).ends_with(&self.shown) || Path::new(path) == self.path =>
-            {
-                format!("`{}` {rest}", self.shown)
-            }
-            _ => format!("`{}`: {reason}", self.shown),
-        }
-    }
-}
-
 enum Fault {
     NoMpp,
     Unreadable(String),
@@ -158,115 +143,6 @@ impl From<StoreError> for Fault {
 }
 
 impl Scan {
-    /// Lists the files that match by key, as many as wanted.
-    fn files(&self, env: &ListEnv) -> Result<Vec<Found>, Misfit> {
-        let prefix = fixed_prefix(&self.pattern);
-        // Checks the pattern as a path too: absolute ones and `..` are refused.
-        env.below(&self.root, &self.pattern, "pattern")?;
-        let root = env.root(&self.root)?;
-        let folder = root.join(prefix);
-        let matcher = self.matcher()?;
-        let mut paths = Vec::new();
-        walk(&folder, DEEPEST, &mut paths);
-        let mut by_key: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-        for path in paths {
-            let Ok(below) = path.strip_prefix(&root) else {
-                continue;
-            };
-            if !matcher.is_match(below) {
-                continue;
-            }
-            let key = path
-                .strip_prefix(&folder)
-                .unwrap_or(below)
-                .with_extension("");
-            let key = key
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect::<Vec<_>>()
-                .join("/");
-            let shown = below.to_string_lossy().into_owned();
-            by_key
-                .entry(key.clone())
-                .or_default()
-                .push(Found { key, path, shown });
-        }
-        if by_key.is_empty() {
-            return Err(self.nothing(&folder));
-        }
-        if let Some(same) = by_key.values().find(|same| same.len() > 1) {
-            let repeated = by_key.values().filter(|same| same.len() > 1).count();
-            let names = same
-                .iter()
-                .map(|file| format!("`{}`", file.shown))
-                .collect::<Vec<_>>()
-                .join(" and ");
-            let title = if repeated == 1 {
-                format!("two slides have the same key `{}`", same[0].key)
-            } else {
-                format!(
-                    "{repeated} keys belong to more than one slide, `{}` among them",
-                    same[0].key
-                )
-            };
-            return Err(Misfit {
-                code: "slide::same_key",
-                title,
-                labels: vec![(Origin::Param("pattern".into()), format!("matches {names}"))],
-                help: Some("a key is the path below the pattern's fixed prefix, without extension: rename one, or narrow the pattern".into()),
-            });
-        }
-        let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
-        Ok(by_key.into_values().flatten().take(limit).collect())
-    }
-
-    fn matcher(&self) -> Result<GlobMatcher, Misfit> {
-        let glob = GlobBuilder::new(&self.pattern)
-            .literal_separator(true)
-            .build();
-        glob.map(|glob| glob.compile_matcher())
-            .map_err(|error| Misfit {
-                code: "slide::bad_pattern",
-                title: format!("`{}` is no pattern", self.pattern),
-                labels: vec![(Origin::Param("pattern".into()), error.kind().to_string())],
-                help: None,
-            })
-    }
-
-    fn nothing(&self, folder: &Path) -> Misfit {
-        let there = match std::fs::read_dir(folder) {
-            Err(error) => format!("the folder cannot be read: {error}"),
-            Ok(entries) => {
-                let mut names: Vec<String> = entries
-                    .flatten()
-                    .map(|entry| {
-                        let slash = if entry.path().is_dir() { "/" } else { "" };
-                        format!("`{}{slash}`", entry.file_name().to_string_lossy())
-                    })
-                    .collect();
-                names.sort();
-                if names.is_empty() {
-                    "it is empty".to_owned()
-                } else {
-                    format!("it holds {}", shortened(&names, ", "))
-                }
-            }
-        };
-        Misfit {
-            code: "slide::no_match",
-            title: format!(
-                "nothing in `{}` matches `{}`",
-                folder.display(),
-                self.pattern
-            ),
-            labels: vec![(Origin::Param("pattern".into()), there)],
-            help: Some(format!(
-                "is it the right folder? `--root {}=DIR` binds another",
-                self.root.0
-            )),
-        }
-    }
-
     fn entry(&self, file: &Found, env: &ListEnv) -> Result<Entry, Fault> {
         let given = self.mpp.map(|mpp| mpp.0);
         let Blob { digest, size } = content(&file.path, env)?;
@@ -317,44 +193,6 @@ fn content(path: &Path, env: &ListEnv) -> Result<Blob, StoreError> {
         digest: Digest::derive("cerb slide files v1", both.as_bytes()),
         size: own.size,
     })
-}
-
-/// Returns the folders of a pattern before the first that is not spelled out.
-fn fixed_prefix(pattern: &str) -> PathBuf {
-    let folders = pattern.rsplit_once('/').map_or("", |(folders, _)| folders);
-    folders
-        .split('/')
-        .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
-        .collect()
-}
-
-/// Adds the files below a folder, sorted; folders that cannot be read are passed over.
-fn walk(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_file() {
-            files.push(path);
-        } else if deeper > 0 && path.is_dir() {
-            walk(&path, deeper - 1, files);
-        }
-    }
-}
-
-fn shortened(words: &[String], separator: &str) -> String {
-    let mut text = words
-        .iter()
-        .take(SHOWN)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(separator);
-    if words.len() > SHOWN {
-        text.push_str(&format!("{separator}and {} more", words.len() - SHOWN));
-    }
-    text
 }
 
 #[cfg(test)]
