@@ -32,7 +32,7 @@ mod temp;
 mod values;
 mod why;
 
-pub use command::COMMAND_OUTPUTS;
+pub use command::{COMMAND_OUTPUTS, extension};
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
 pub use engine::{Engine, Settings};
 pub use error::EngineError;

@@ -100,7 +100,7 @@ impl Engine {
         match self.dialect {
             Dialect::Podman | Dialect::Docker => {
                 process.args(["run", "--rm", "--network=none"]);
-                process.args(["--security-opt=label=disable", "--init"]);
+                process.arg("--security-opt=label=disable");
                 process.arg(format!("--name={name}"));
                 process.arg(self.user());
                 process.arg(joined("--workdir=", stage.dir()));

@@ -87,7 +87,10 @@ impl Ended {
             "stderr" => &self.stderr,
             _ => &self.stdout,
         });
-        let mut text = format!("`{name}` {}", how(self.status, line.shell));
+        let mut text = format!(
+            "`{name}` {}",
+            how(self.status, line.shell, self.fenced.is_none())
+        );
         let lines = last_lines(&said);
         if lines.is_empty() {
             text.push_str(", and said nothing");
@@ -98,7 +101,7 @@ impl Ended {
                 text.push_str(&line);
             }
         }
-        if self.fenced == Some(true)
+        if self.fenced != Some(false)
             && ["Permission denied", "Read-only file system"]
                 .iter()
                 .any(|refused| said.contains(refused))
@@ -114,7 +117,7 @@ impl Ended {
 }
 
 /// Says how a process ended.
-fn how(status: ExitStatus, shell: bool) -> String {
+fn how(status: ExitStatus, shell: bool, boxed: bool) -> String {
     let signal = |number: i32| {
         let known = SIGNALS.iter().find(|(known, ..)| *known == number);
         match known {
@@ -131,7 +134,11 @@ fn how(status: ExitStatus, shell: bool) -> String {
         (Some(127), _) if shell => {
             format!(
                 "ended with exit code 127: a program in it was not found{}",
-                searched("")
+                if boxed {
+                    " in its image".to_owned()
+                } else {
+                    searched("")
+                }
             )
         }
         (Some(code @ 129..=192), _) if shell => format!(
@@ -168,16 +175,19 @@ mod tests {
 
     #[test]
     fn an_end_is_told_by_name() {
-        let code = |code: i32| how(ExitStatus::from_raw(code << 8), true);
+        let code = |code: i32| how(ExitStatus::from_raw(code << 8), true, false);
         assert_eq!(code(3), "ended with exit code 3");
         assert!(code(127).contains("was not found on PATH ("));
+        assert!(
+            how(ExitStatus::from_raw(127 << 8), true, true).ends_with("not found in its image")
+        );
         assert!(code(137).contains("was killed by SIGKILL (9), often because memory ran out"));
         assert_eq!(
-            how(ExitStatus::from_raw(15), false),
+            how(ExitStatus::from_raw(15), false, false),
             "was killed by SIGTERM (15)"
         );
         assert_eq!(
-            how(ExitStatus::from_raw(137 << 8), false),
+            how(ExitStatus::from_raw(137 << 8), false, false),
             "ended with exit code 137"
         );
     }

@@ -22,6 +22,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::{Bound, Ctx, Needs, OpError, registry::AnyOperator, schema::to_json};
 use stage::Stage;
 
+pub use stage::extension;
+
 /// Kinds that a program can write as a plain file: one blob and the name it was written under.
 pub const COMMAND_OUTPUTS: &[&str] = &["File", "Report"];
 

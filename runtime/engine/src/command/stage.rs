@@ -166,8 +166,7 @@ impl Stage {
     ) -> Result<PathBuf, OpError> {
         match &stored.form {
             Form::Blob => {
-                let name = stored.fields.get("name").and_then(|name| name.as_str());
-                let path = with_extension(place, Path::new(name.unwrap_or_default()));
+                let path = with_extension(place, named(stored).unwrap_or(Path::new("")));
                 self.link_blob(port, stored.digest, &path, store)?;
                 Ok(path)
             }
@@ -229,7 +228,7 @@ impl Stage {
                 Ok(place.join(path.file_name().unwrap_or_default()))
             }
             extension => {
-                let link = with_extension(place, source);
+                let link = with_extension(place, named(stored).unwrap_or(source));
                 self.tie(port, &path, &link)?;
                 // MIRAX keeps its pixels in a folder of the file's name.
                 let pixels = path.with_extension("");
@@ -306,26 +305,36 @@ fn below(folder: &Path, name: &str, port: &str) -> Result<PathBuf, OpError> {
     )))
 }
 
+/// Returns the name an artifact gives itself.
+fn named(stored: &Stored) -> Option<&Path> {
+    stored.fields.get("name")?.as_str().map(Path::new)
+}
+
 /// Adds the extension of `named` to a place, for programs that go by it.
 fn with_extension(place: &Path, named: &Path) -> PathBuf {
+    let mut path = OsString::from(place);
+    if let Some(extension) = extension(named) {
+        path.push(".");
+        path.push(extension);
+    }
+    path.into()
+}
+
+/// Returns the extension that programs tell the format of a file by: `csv`, `tar.gz`, `ome.tiff`.
+#[must_use]
+pub fn extension(path: &Path) -> Option<String> {
     let part = |path: &Path| {
         let text = path.extension()?.to_str()?;
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         plain.then(|| text.to_owned())
     };
-    let Some(mut extension) = part(named) else {
-        return place.to_path_buf();
-    };
-    let stem = named.with_extension("");
-    if let Some(before) = part(&stem)
-        && (before == "ome" || PACKED.contains(&extension.as_str()))
-    {
-        extension = format!("{before}.{extension}");
+    let last = part(path)?;
+    match part(&path.with_extension("")) {
+        Some(before) if before == "ome" || PACKED.contains(&last.as_str()) => {
+            Some(format!("{before}.{last}"))
+        }
+        _ => Some(last),
     }
-    let mut path = OsString::from(place);
-    path.push(".");
-    path.push(extension);
-    path.into()
 }
 
 #[cfg(test)]
