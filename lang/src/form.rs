@@ -37,6 +37,12 @@ pub(crate) fn ending(name: &str) -> Option<(&'static str, Form)> {
         .find(|(ending, _)| name.ends_with(ending))
 }
 
+/// The name a module has when `use` gives it none: its file's, without folder and ending.
+pub(crate) fn stem(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or("");
+    ending(file).map_or(file, |(ending, _)| file.trim_end_matches(ending))
+}
+
 /// Reads a file in the form of its name; returns what was understood and every mistake.
 pub(crate) fn document(
     text: &str,
@@ -44,7 +50,17 @@ pub(crate) fn document(
     file: FileId,
     catalog: Option<&dyn Catalog>,
 ) -> (Document, Vec<Diagnostic>) {
-    match Form::of(name) {
+    read(text, Form::of(name), file, catalog)
+}
+
+/// Reads a file in one form; returns what was understood and every mistake.
+pub(crate) fn read(
+    text: &str,
+    form: Form,
+    file: FileId,
+    catalog: Option<&dyn Catalog>,
+) -> (Document, Vec<Diagnostic>) {
+    match form {
         Form::Text => parse_document(text, file),
         Form::Yaml => yaml::read(text, file, catalog),
     }

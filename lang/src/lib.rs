@@ -4,6 +4,7 @@
 
 mod catalog;
 mod claim;
+mod convert;
 mod diagnostics;
 mod eval;
 mod facts;
@@ -13,6 +14,7 @@ mod formula;
 mod index;
 mod outline;
 mod plan;
+mod print;
 mod span;
 mod syntax;
 mod types;
@@ -22,6 +24,7 @@ mod yaml;
 
 pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
 pub use claim::{Verdict, judge};
+pub use convert::{comments, to_text, to_yaml};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::{Analysis, analyse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};

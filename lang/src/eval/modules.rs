@@ -19,7 +19,7 @@ impl Planner<'_> {
         user: usize,
         scope: &Rc<Scope>,
     ) {
-        let stem = stem(&path.text);
+        let stem = form::stem(&path.text);
         let word = |text: &str| {
             text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -135,10 +135,4 @@ impl Planner<'_> {
         self.note_module(id, file, document);
         Some(id)
     }
-}
-
-/// The name a module has when `use` gives it none: its file's, without folder and ending.
-fn stem(path: &str) -> &str {
-    let file = path.rsplit('/').next().unwrap_or("");
-    form::ending(file).map_or(file, |(ending, _)| file.trim_end_matches(ending))
 }

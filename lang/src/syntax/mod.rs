@@ -11,6 +11,8 @@ mod tokens;
 pub use layout::{ITEM_WORDS, RESERVED};
 pub(crate) use layout::{Tok, layout};
 pub use lex::{Kind, LexError, Token, lex};
-pub(crate) use parse::{Part, expression_in, name_in, parse_document, parse_expression, type_in};
+pub(crate) use parse::{
+    Part, Shown, expression_in, name_in, parse_document, parse_expression, type_in,
+};
 pub(crate) use parse_expr::operator;
 pub(crate) use tokens::{DEEPEST, Fault, too_deep};

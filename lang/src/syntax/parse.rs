@@ -13,7 +13,7 @@ use crate::{Diagnostic, FileId, Span};
 /// What is parsed: a whole text, or a part of one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part<'t> {
-    /// The file's text; or, when `shown` is given, a text that stands for what is written there.
+    /// The file's text, or a text that stands for what is written there.
     pub text: &'t str,
     /// The file.
     pub file: FileId,
@@ -21,8 +21,39 @@ pub(crate) struct Part<'t> {
     pub start: usize,
     /// First byte behind.
     pub end: usize,
-    /// Where everything stands, when the text is not what stands in the file.
-    pub shown: Option<Span>,
+    /// Where its bytes stand in the file.
+    pub shown: Shown<'t>,
+}
+
+/// Where the bytes of a text stand in the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Shown<'t> {
+    /// Where they are.
+    There,
+    /// All of them at one place.
+    Whole(Span),
+    /// Each where this says.
+    Bytes(&'t [u32]),
+}
+
+impl Shown<'_> {
+    /// Where a run of bytes stands.
+    pub fn place(self, file: FileId, start: u32, end: u32) -> Span {
+        match self {
+            Shown::There => Span::new(file, start, end),
+            Shown::Whole(span) => span,
+            Shown::Bytes(bytes) => {
+                let behind = |at: u32| {
+                    let before = (at as usize).min(bytes.len()).checked_sub(1);
+                    before.map_or_else(|| bytes.first().copied().unwrap_or(0), |at| bytes[at] + 1)
+                };
+                let from = bytes.get(start as usize).copied();
+                let from = from.unwrap_or_else(|| behind(start));
+                let to = if end > start { behind(end) } else { from };
+                Span::new(file, from, to)
+            }
+        }
+    }
 }
 
 impl<'t> Part<'t> {
@@ -33,7 +64,7 @@ impl<'t> Part<'t> {
             file,
             start: 0,
             end: text.len(),
-            shown: None,
+            shown: Shown::There,
         }
     }
 }
@@ -89,11 +120,11 @@ fn with_tokens<T>(part: Part<'_>, run: impl FnOnce(Tokens<'_>) -> T) -> (T, Vec<
     let inner = part.text.get(part.start..part.end).unwrap_or("");
     let head = u32::try_from(part.start).unwrap_or(u32::MAX);
     let (tokens, errors) = lex(inner);
-    // Parts that all stand at one place cannot be told apart: their first mistakes are enough.
-    let most = (part.shown.is_some() && !errors.is_empty()).then_some(errors.len());
+    // Mistakes that stand elsewhere than their tokens cannot be told apart: their first mistakes are enough.
+    let most = (!matches!(part.shown, Shown::There) && !errors.is_empty()).then_some(errors.len());
     let faults = errors.into_iter().map(|e| {
-        let at = Span::new(part.file, head + e.start, head + e.end);
-        let found = Diagnostic::new(e.code, e.title).at(part.shown.unwrap_or(at), e.label);
+        let at = part.shown.place(part.file, head + e.start, head + e.end);
+        let found = Diagnostic::new(e.code, e.title).at(at, e.label);
         match e.help {
             Some(help) => found.help(help),
             None => found,

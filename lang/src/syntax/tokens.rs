@@ -10,6 +10,7 @@ use nom::{IResult, Needed};
 use super::ast::{Name, Text};
 use super::layout::{RESERVED, Tok};
 use super::lex::{Kind, unescape};
+use super::parse::Shown;
 use crate::{Diagnostic, FileId, Span};
 
 /// Deepest nesting of brackets, blocks and signs; keeps the stack small whatever a file says.
@@ -22,8 +23,8 @@ const MOST_KEPT: usize = 1000;
 pub(crate) struct Source<'a> {
     pub text: &'a str,
     pub file: FileId,
-    /// Where everything stands, when the text is not what stands in the file.
-    pub shown: Option<Span>,
+    /// Where its bytes stand in the file.
+    pub shown: Shown<'a>,
     /// Mistakes that were recovered from.
     pub faults: RefCell<Vec<Diagnostic>>,
     /// Fewest tokens that were ever left: going on after a mistake never goes back behind it.
@@ -96,15 +97,16 @@ impl<'a> Tokens<'a> {
     }
 
     pub fn span(&self, tok: Tok) -> Span {
-        let found = Span::new(self.source.file, tok.start, tok.end);
-        self.source.shown.unwrap_or(found)
+        let source = self.source;
+        source.shown.place(source.file, tok.start, tok.end)
     }
 
     /// Where the next token stands; the end of the line for a newline, without its breadth.
     pub fn here(&self) -> Span {
         let next = self.peek();
-        if matches!(next.kind, Kind::Newline | Kind::End) && self.source.shown.is_none() {
-            return Span::new(self.source.file, next.start, next.start);
+        if matches!(next.kind, Kind::Newline | Kind::End) {
+            let source = self.source;
+            return source.shown.place(source.file, next.start, next.start);
         }
         self.span(next)
     }

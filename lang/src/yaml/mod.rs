@@ -1,10 +1,15 @@
 //! The YAML form of a pipeline: to the same document as the text, with the same spans and messages.
 
 mod items;
+mod out;
 mod reader;
 mod scalar;
 mod tree;
 mod value;
+mod write;
+
+pub(crate) use tree::comments;
+pub(crate) use write::write;
 
 use crate::syntax::ast::Document;
 use crate::{Catalog, Diagnostic, FileId};

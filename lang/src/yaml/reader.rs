@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::tree::{Node, NodeKind, Scalar, shown};
+use super::tree::{Node, NodeKind, Place, Scalar, shown};
 use crate::syntax::ast::{Expr, ExprKind, Name, TypeExpr, TypeKind};
-use crate::syntax::{DEEPEST, Fault, Part, name_in, too_deep, type_in};
+use crate::syntax::{DEEPEST, Fault, Part, Shown, name_in, too_deep, type_in};
 use crate::words::{listed, nearest};
 use crate::{Catalog, Diagnostic, FileId, Span, Type, Unit};
 
@@ -134,38 +134,27 @@ impl<'a> Reader<'a> {
     where
         'a: 's,
     {
+        let (text, file) = (&*scalar.text, self.file);
         let start = scalar.span.start as usize;
-        if scalar.exact {
-            Part {
-                text: self.text,
-                file: self.file,
-                start: start + from,
-                end: start + to,
-                shown: None,
-            }
-        } else {
-            Part {
-                text: &scalar.text,
-                file: self.file,
-                start: from,
-                end: to,
-                shown: Some(scalar.span),
-            }
+        let (start, end, text, shown) = match &scalar.place {
+            Place::Exact => (start + from, start + to, self.text, Shown::There),
+            Place::Bytes(bytes) => (from, to, text, Shown::Bytes(bytes)),
+            Place::Whole => (from, to, text, Shown::Whole(scalar.span)),
+        };
+        Part {
+            text,
+            file,
+            start,
+            end,
+            shown,
         }
     }
 
     /// Where a part of a scalar stands.
     pub fn place(&self, scalar: &Scalar<'_>, from: usize, to: usize) -> Span {
+        let part = self.part(scalar, from, to);
         let at = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
-        if scalar.exact {
-            Span::new(
-                self.file,
-                scalar.span.start + at(from),
-                scalar.span.start + at(to),
-            )
-        } else {
-            scalar.span
-        }
+        part.shown.place(self.file, at(part.start), at(part.end))
     }
 
     /// Keeps what a parser found, and its mistakes.

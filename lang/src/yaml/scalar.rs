@@ -1,7 +1,7 @@
 //! One word of YAML to an expression: a reference, a number, a quantity, a string.
 
 use super::reader::{Reader, Wanted};
-use super::tree::{Scalar, shown};
+use super::tree::{Place, Scalar, shown};
 use crate::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::syntax::{Kind, expression_in, lex};
@@ -159,7 +159,7 @@ impl Reader<'_> {
             }
             return None;
         };
-        if bracket && found.exact {
+        if bracket && !matches!(found.place, Place::Whole) {
             // The brackets are YAML's; the expression is what stands inside.
             let inner = text.get(2..text.len() - 1).unwrap_or("");
             let from = 2 + inner.len() - inner.trim_start().len();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, StructureStyle, options};
 
@@ -34,8 +35,19 @@ pub(super) struct Scalar<'t> {
     pub plain: bool,
     /// Where it stands; without its quotes when it has no escapes.
     pub span: Span,
-    /// Whether the bytes of `span` begin with those of `text`.
-    pub exact: bool,
+    /// Where its bytes stand.
+    pub place: Place,
+}
+
+/// Where the bytes of a scalar stand.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// One after the other from the start of its span.
+    Exact,
+    /// Each where this says: it goes over lines, or has escapes.
+    Bytes(Rc<[u32]>),
+    /// Nobody knows.
+    Whole,
 }
 
 impl Scalar<'_> {
@@ -120,6 +132,16 @@ pub(super) fn tree(text: &str, file: FileId) -> (Option<Node<'_>>, Vec<Diagnosti
         }
     }
     (builder.root, builder.faults)
+}
+
+/// Counts the comments of a file.
+pub(crate) fn comments(text: &str) -> usize {
+    let mut how: Options = options! { max_buffered_comment_events: usize::MAX };
+    how.set_emit_comments(true);
+    Parser::new_from_str_with_options(text, how)
+        .map_while(Result::ok)
+        .filter(|(event, _)| matches!(event, Event::Comment(..)))
+        .count()
 }
 
 impl<'t> Builder<'t> {
@@ -239,20 +261,22 @@ impl<'t> Builder<'t> {
             .get(inner.start as usize..inner.end as usize)
             .unwrap_or("");
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        let exact = written == text || (block && written.starts_with(text.trim_end()));
-        let span = match (exact, block) {
+        let trimmed = u32::try_from(written.trim_end().len()).unwrap_or(u32::MAX);
+        let span = match (written == text, block) {
+            (_, true) => Span::new(at.file, at.start, at.start + trimmed),
             (true, false) => inner,
-            (_, true) => {
-                let trimmed = u32::try_from(written.trim_end().len()).unwrap_or(u32::MAX);
-                Span::new(at.file, at.start, at.start + trimmed)
-            }
             (false, false) => at,
+        };
+        let place = if written == text {
+            Place::Exact
+        } else {
+            aligned(&text, written, inner.start, style).map_or(Place::Whole, Place::Bytes)
         };
         Scalar {
             text,
             plain,
             span,
-            exact,
+            place,
         }
     }
 
@@ -326,6 +350,51 @@ impl<'t> Builder<'t> {
             None => found,
         }
     }
+}
+
+/// Longest scalar whose bytes are each found in the file.
+const LONGEST: usize = 1 << 16;
+
+/// Finds where each byte of a value stands in what is written, which differs in white space and
+/// escapes; `None` when it differs in more.
+fn aligned(value: &str, written: &str, start: u32, style: ScalarStyle) -> Option<Rc<[u32]>> {
+    if value.len() > LONGEST || written.len() > 4 * LONGEST {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = written;
+    for c in value.chars() {
+        if !c.is_whitespace() {
+            rest = rest.trim_start();
+        }
+        let here = start + u32::try_from(written.len() - rest.len()).ok()?;
+        let next = rest.chars().next();
+        let taken = match (next, style) {
+            (Some('\\'), ScalarStyle::DoubleQuoted) => match rest.chars().nth(1)? {
+                'x' => 4,
+                'u' => 6,
+                'U' => 10,
+                other => 1 + other.len_utf8(),
+            },
+            (Some('\''), ScalarStyle::SingleQuoted) => 2,
+            (Some(same), _) if same == c => c.len_utf8(),
+            // A fold: what is a space or a line break here is white space there, or nothing.
+            _ if c.is_whitespace() => 0,
+            _ => return None,
+        };
+        let first = u32::try_from(taken).ok().filter(|_| taken != c.len_utf8());
+        for i in 0..c.len_utf8() {
+            // A character that is escaped stands at the first byte of its escape.
+            let within = if first.is_some() {
+                0
+            } else {
+                u32::try_from(i).ok()?
+            };
+            bytes.push(here + within);
+        }
+        rest = rest.get(taken..)?;
+    }
+    Some(bytes.into())
 }
 
 /// Something to put somewhere.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod catalog;
+mod convert;
 mod formatting;
 mod index;
 mod late;

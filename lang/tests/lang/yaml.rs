@@ -150,21 +150,22 @@ fn mistakes_stand_where_they_are_written() {
 }
 
 #[test]
-fn an_expression_with_escapes_or_over_lines_is_shown_whole() {
-    let text = "let:\n  a: \"$(1 +\\u0020b)\"\n";
-    says(text, "unknown_name", "\"$(1 +\\u0020b)\"");
+fn an_expression_with_escapes_or_over_lines_is_shown_where_it_stands() {
+    says("let:\n  a: \"$(1 +\\u0020b)\"\n", "unknown_name", "b");
     says(
-        "let:\n  a: $(1 +\n    b)\n",
-        "unknown_name",
-        "$(1 +\n    b)",
+        "let:\n  a: '$(1 + f(\"it''s\", b))'\n",
+        "unknown_operator",
+        "f",
     );
+    says("let:\n  a: $(1 +\n    b)\n", "unknown_name", "b");
     says("let:\n  a: |\n    $(1 + b)\n", "unknown_name", "b");
-    assert_eq!(
-        good_yaml("let:\n  a: >-\n    $(1 +\n    2)\n")
-            .graph
-            .node_count(),
-        0
+    says(
+        "let:\n  a: |\n    $(1\n      + true)\n",
+        "type_mismatch",
+        "1",
     );
+    let plan = good_yaml("let:\n  a: >-\n    $(1 +\n    2)\n");
+    assert_eq!(plan.graph.node_count(), 0);
 }
 
 #[test]
@@ -284,6 +285,11 @@ fn deep_long_and_odd_files_are_a_message_at_once() {
         .map(|i| format!("{}a:\n", " ".repeat(i)))
         .collect();
     assert_eq!(mistakes(&deep)[0].0, "lang::nested_too_deep");
+    good_yaml(&format!(
+        "let: {{a: {}1{}}}",
+        "{b: ".repeat(150),
+        "}".repeat(150)
+    ));
     let laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n";
     assert_eq!(mistakes(laughs)[0].0, "lang::yaml_anchor");
     assert_eq!(

@@ -1,0 +1,58 @@
+//! One form of a pipeline to the other; nothing is lost but comments.
+
+use crate::eval::too_long;
+use crate::print::Printer;
+use crate::syntax::ast::Document;
+use crate::syntax::{Kind, lex};
+use crate::{Catalog, Diagnostics, Form, SourceMap, form, yaml};
+
+/// Returns a pipeline that is written as text as YAML.
+///
+/// # Errors
+/// The mistakes of a text that does not follow the grammar, or binds a name twice.
+pub fn to_yaml(text: &str, name: &str) -> Result<String, Diagnostics> {
+    let (map, document) = read(text, name, Form::Text, None)?;
+    yaml::write(&document, text).map_err(|faults| Diagnostics::new(map, faults))
+}
+
+/// Returns a pipeline that is written as YAML as text, in the layout of [`format`](crate::format()).
+///
+/// Strings are quantities or strings as the parameters of `catalog` want them.
+///
+/// # Errors
+/// The mistakes of a file that is no pipeline in YAML.
+pub fn to_text(text: &str, name: &str, catalog: &dyn Catalog) -> Result<String, Diagnostics> {
+    let (_, document) = read(text, name, Form::Yaml, Some(catalog))?;
+    crate::format(&Printer::new(text).document(&document), name)
+}
+
+/// Counts the comments of a file, which its other form has no place for.
+#[must_use]
+pub fn comments(text: &str, name: &str) -> usize {
+    match Form::of(name) {
+        Form::Yaml => yaml::comments(text),
+        Form::Text => {
+            let (tokens, _) = lex(text);
+            tokens.iter().filter(|t| t.kind == Kind::Comment).count()
+        }
+    }
+}
+
+fn read(
+    text: &str,
+    name: &str,
+    form: Form,
+    catalog: Option<&dyn Catalog>,
+) -> Result<(SourceMap, Document), Diagnostics> {
+    if let Some(found) = too_long(text, name) {
+        return Err(found);
+    }
+    let mut map = SourceMap::default();
+    let file = map.add(name, text);
+    let (document, faults) = form::read(text, form, file, catalog);
+    if faults.is_empty() {
+        Ok((map, document))
+    } else {
+        Err(Diagnostics::new(map, faults))
+    }
+}

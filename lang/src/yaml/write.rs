@@ -1,0 +1,524 @@
+//! A document to YAML: what YAML has no form for is an expression, `$(…)`.
+
+use std::collections::BTreeMap;
+
+use super::out::{Out, entries};
+use super::scalar::{Look, look};
+use crate::print::{Printer, string, written};
+use crate::syntax::ast::{
+    Arg, Attr, Block, Call, Document, Expr, ExprKind, For, If, Item, ItemKind, Let, Name, PortDecl,
+    TypeExpr, UnaryOp,
+};
+use crate::{Diagnostic, Span, form};
+
+/// A mapping to be written.
+type Entries = Vec<(String, Out)>;
+
+/// Writes a document that was read from a text.
+///
+/// # Errors
+/// Names that are bound twice: a mapping has no place for the second.
+pub(crate) fn write(document: &Document, text: &str) -> Result<String, Vec<Diagnostic>> {
+    let mut writer = Writer {
+        print: Printer::new(text),
+        own: own(document),
+        faults: Vec::new(),
+    };
+    let sections = writer.sections(&document.doc, &document.items);
+    if !writer.faults.is_empty() {
+        return Err(writer.faults);
+    }
+    let mut out = String::new();
+    for (i, section) in sections.into_iter().enumerate() {
+        if i > 0 && !matches!(section.0.as_str(), "doc") {
+            out.push('\n');
+        }
+        entries(&mut out, 0, &[section]);
+    }
+    Ok(out)
+}
+
+/// Names that are called and are no operators of the program: `def`s, `op`s, modules.
+fn own(document: &Document) -> Vec<String> {
+    let name = |item: &Item| match &item.kind {
+        ItemKind::Def(def) => Some(def.name.text.clone()),
+        ItemKind::Op { path, .. } => Some(joined(path)),
+        ItemKind::Use { path, alias } => Some(match alias {
+            Some(alias) => alias.text.clone(),
+            None => form::stem(&path.text).to_owned(),
+        }),
+        _ => None,
+    };
+    document.items.iter().filter_map(name).collect()
+}
+
+fn joined(path: &[Name]) -> String {
+    let words: Vec<&str> = path.iter().map(|name| name.text.as_str()).collect();
+    words.join(".")
+}
+
+struct Writer<'a> {
+    print: Printer<'a>,
+    own: Vec<String>,
+    faults: Vec<Diagnostic>,
+}
+
+/// Sections in the order they first appear, and where each of their keys stands.
+#[derive(Default)]
+struct Sections {
+    all: Vec<(String, Entries)>,
+    seen: BTreeMap<(String, String), Span>,
+}
+
+impl Sections {
+    fn section(&mut self, word: &str) -> &mut Entries {
+        let at = self.all.iter().position(|(known, _)| known == word);
+        let at = at.unwrap_or_else(|| {
+            self.all.push((word.to_owned(), Vec::new()));
+            self.all.len() - 1
+        });
+        &mut self.all[at].1
+    }
+}
+
+impl Writer<'_> {
+    fn sections(&mut self, doc: &str, items: &[Item]) -> Entries {
+        let mut found = Sections::default();
+        let mut head: Entries = Vec::new();
+        let mut claims = Vec::new();
+        for item in items {
+            let (word, key, at, value) = match &item.kind {
+                ItemKind::Cerb { version, .. } => {
+                    let first = (String::new(), "cerb".to_owned());
+                    self.twice(&mut found, first, item.span);
+                    head.push(("cerb".into(), Out::Bare(version.to_string())));
+                    continue;
+                }
+                ItemKind::Expect {
+                    claim,
+                    within,
+                    otherwise,
+                } => {
+                    found.section("expect");
+                    claims.push(self.claim(
+                        claim,
+                        within.as_ref(),
+                        otherwise.as_ref().map(|t| &t.text),
+                        &item.doc,
+                    ));
+                    continue;
+                }
+                ItemKind::Use { path, alias } => {
+                    let (name, at) = match alias {
+                        Some(alias) => (alias.text.clone(), alias.span),
+                        None => (form::stem(&path.text).to_owned(), path.span),
+                    };
+                    let path = Out::Text(path.text.clone());
+                    ("use", name, at, with_doc("path", Some(path), &item.doc))
+                }
+                ItemKind::Root { name, default } => {
+                    let default = default.as_ref().map(|path| Out::Text(path.text.clone()));
+                    let value = with_doc("default", default, &item.doc);
+                    ("root", name.text.clone(), name.span, value)
+                }
+                ItemKind::Secret { name } => (
+                    "secret",
+                    name.text.clone(),
+                    name.span,
+                    with_doc("", None, &item.doc),
+                ),
+                ItemKind::Param { name, .. } => {
+                    ("param", name.text.clone(), name.span, self.param(item))
+                }
+                ItemKind::Op {
+                    path, ports, body, ..
+                } => {
+                    self.twins(ports.iter().map(|port| &port.name));
+                    self.twins(body.iter().flatten().map(|(name, _)| name));
+                    let at = path.first().map_or(item.span, |name| name.span);
+                    ("op", joined(path), at, self.op(item))
+                }
+                ItemKind::Def(def) => {
+                    self.twins(def.ports.iter().map(|port| &port.name));
+                    self.twins(def.body.lets.iter().map(|found| &found.name));
+                    let mut all = self.signature(&item.doc, &def.ports, &def.result);
+                    all.extend(self.block(&def.body));
+                    ("def", def.name.text.clone(), def.name.span, Out::Tall(all))
+                }
+                ItemKind::Let(binding) => {
+                    let value = self.binding(binding, &item.doc);
+                    ("let", binding.name.text.clone(), binding.name.span, value)
+                }
+                ItemKind::Output { path, value } => {
+                    let value = self.value(value);
+                    let value = match item.doc.as_str() {
+                        "" => value,
+                        doc => Out::Map(vec![
+                            ("doc".into(), Out::Text(doc.into())),
+                            ("value".into(), value),
+                        ]),
+                    };
+                    ("output", path.text.clone(), path.span, value)
+                }
+                ItemKind::Test { name, items } => {
+                    let inner = self.sections(&item.doc, items);
+                    ("test", name.text.clone(), name.span, Out::Tall(inner))
+                }
+            };
+            self.twice(&mut found, (word.to_owned(), key.clone()), at);
+            found.section(word).push((key, value));
+        }
+        if !doc.is_empty() {
+            head.push(("doc".into(), Out::Text(doc.to_owned())));
+        }
+        for (word, all) in found.all {
+            let bare = word == "secret" && all.iter().all(|(_, value)| *value == Out::Null);
+            let value = match word.as_str() {
+                "expect" => Out::List(std::mem::take(&mut claims)),
+                _ if bare => Out::List(all.into_iter().map(|(name, _)| Out::Text(name)).collect()),
+                _ => Out::Tall(all),
+            };
+            head.push((word, value));
+        }
+        head
+    }
+
+    /// Reports a key that stood in its section before.
+    fn twice(&mut self, found: &mut Sections, key: (String, String), at: Span) {
+        let title = format!("`{}` is bound twice", key.1);
+        if let Some(first) = found.seen.insert(key, at) {
+            let fault = Diagnostic::new("lang::duplicate_name", title);
+            self.faults
+                .push(fault.at(at, "again here").at(first, "first here"));
+        }
+    }
+
+    /// Reports names that stand twice in one mapping.
+    fn twins<'n>(&mut self, names: impl Iterator<Item = &'n Name>) {
+        let mut found = Sections::default();
+        for name in names {
+            self.twice(&mut found, (String::new(), name.text.clone()), name.span);
+        }
+    }
+
+    fn claim(
+        &self,
+        claim: &Expr,
+        within: Option<&Expr>,
+        otherwise: Option<&String>,
+        doc: &str,
+    ) -> Out {
+        let that = self.value(claim);
+        let mut all = vec![("that".to_owned(), that.clone())];
+        all.extend(within.map(|within| ("within".into(), self.value(within))));
+        all.extend(otherwise.map(|text| ("else".into(), Out::Text(text.clone()))));
+        if !doc.is_empty() {
+            all.push(("doc".into(), Out::Text(doc.into())));
+        }
+        if all.len() == 1 { that } else { Out::Map(all) }
+    }
+
+    fn param(&self, item: &Item) -> Out {
+        let ItemKind::Param {
+            ty, default, range, ..
+        } = &item.kind
+        else {
+            return Out::Null;
+        };
+        let mut all = vec![("type".to_owned(), Out::Text(written(ty)))];
+        all.extend(
+            default
+                .as_ref()
+                .map(|value| ("default".into(), self.value(value))),
+        );
+        all.extend(range.as_ref().map(|value| {
+            let value = match &value.kind {
+                ExprKind::Binary(crate::Operation::Range, ..) => Out::Code(self.print.expr(value)),
+                _ => self.value(value),
+            };
+            ("in".into(), value)
+        }));
+        if !item.doc.is_empty() {
+            all.push(("doc".into(), Out::Text(item.doc.clone())));
+        }
+        Out::Map(all)
+    }
+
+    fn signature(&self, doc: &str, ports: &[PortDecl], result: &TypeExpr) -> Entries {
+        let mut all = Vec::new();
+        if !doc.is_empty() {
+            all.push(("doc".into(), Out::Text(doc.into())));
+        }
+        let port = |port: &PortDecl| {
+            let ty = Out::Text(written(&port.ty));
+            let value = match &port.default {
+                Some(default) => Out::Map(vec![
+                    ("type".into(), ty),
+                    ("default".into(), self.value(default)),
+                ]),
+                None => ty,
+            };
+            (port.name.text.clone(), value)
+        };
+        if !ports.is_empty() {
+            all.push(("takes".into(), Out::Map(ports.iter().map(port).collect())));
+        }
+        all.push(("gives".into(), Out::Text(written(result))));
+        all
+    }
+
+    fn op(&self, item: &Item) -> Out {
+        let ItemKind::Op {
+            ports,
+            result,
+            body,
+            ..
+        } = &item.kind
+        else {
+            return Out::Null;
+        };
+        let mut all = self.signature(&item.doc, ports, result);
+        for (name, value) in body.iter().flatten() {
+            let literal = |value: &Expr| match &value.kind {
+                ExprKind::Str(text) => Some(Out::Text(text.clone())),
+                _ => None,
+            };
+            let value = match &value.kind {
+                ExprKind::List(words) => words
+                    .iter()
+                    .map(literal)
+                    .collect::<Option<_>>()
+                    .map(Out::List),
+                _ => literal(value),
+            }
+            .unwrap_or_else(|| self.value(value));
+            all.push((name.text.clone(), value));
+        }
+        Out::Tall(all)
+    }
+
+    fn binding(&self, found: &Let, doc: &str) -> Out {
+        let value = self.value(&found.value);
+        if found.ty.is_none() && doc.is_empty() {
+            return value;
+        }
+        let mut all = Vec::new();
+        if !doc.is_empty() {
+            all.push(("doc".to_owned(), Out::Text(doc.into())));
+        }
+        all.extend(
+            found
+                .ty
+                .as_ref()
+                .map(|ty| ("type".to_owned(), Out::Text(written(ty)))),
+        );
+        all.push(("value".into(), value));
+        Out::Map(all)
+    }
+
+    /// An expression in the form YAML has for it, or as an expression.
+    fn value(&self, expr: &Expr) -> Out {
+        self.shaped(expr)
+            .unwrap_or_else(|| Out::Code(format!("$({})", self.print.expr(expr))))
+    }
+
+    fn shaped(&self, expr: &Expr) -> Option<Out> {
+        Some(match &expr.kind {
+            ExprKind::Int(_) | ExprKind::Float(_) => Out::Bare(self.print.number(expr)),
+            ExprKind::Quantity(..) => Out::Code(self.print.number(expr)),
+            ExprKind::Unary(UnaryOp::Negate, inner) => match self.shaped(inner)? {
+                Out::Bare(text) if !text.starts_with('-') && look(&text) == Look::Number => {
+                    Out::Bare(format!("-{text}"))
+                }
+                Out::Code(text)
+                    if matches!(look(&text), Look::Measured(_)) && !text.starts_with('-') =>
+                {
+                    Out::Code(format!("-{text}"))
+                }
+                _ => return None,
+            },
+            ExprKind::Bool(value) => Out::Bare(value.to_string()),
+            ExprKind::Str(text)
+                if text.starts_with('$') || matches!(look(text), Look::Measured(_)) =>
+            {
+                Out::Code(format!("$({})", string(text)))
+            }
+            ExprKind::Str(text) => Out::Text(text.clone()),
+            ExprKind::Name(_) | ExprKind::Field(..) => Out::Code(format!("${}", path(expr)?)),
+            ExprKind::List(items) => Out::List(items.iter().map(|item| self.value(item)).collect()),
+            ExprKind::Record(fields) => self.record(fields)?,
+            ExprKind::Call(call) => self.call(call)?,
+            ExprKind::For(found) => self.for_each(found)?,
+            ExprKind::If(found) => self.if_else(found)?,
+            _ => return None,
+        })
+    }
+
+    fn record(&self, fields: &[(Name, Option<Expr>)]) -> Option<Out> {
+        // Words that make a mapping something else than a record.
+        const WORDS: [&str; 5] = ["for", "if", "result", "value", "that"];
+        let names: Vec<&str> = fields.iter().map(|(name, _)| name.text.as_str()).collect();
+        if !distinct(&names) || names.iter().any(|name| WORDS.contains(name)) {
+            return None;
+        }
+        let field = |(name, value): &(Name, Option<Expr>)| {
+            let value = match value {
+                Some(value) => self.value(value),
+                None => Out::Code(format!("${}", name.text)),
+            };
+            (name.text.clone(), value)
+        };
+        Some(Out::Map(fields.iter().map(field).collect()))
+    }
+
+    fn call(&self, call: &Call) -> Option<Out> {
+        let named: Vec<&str> = call
+            .args
+            .iter()
+            .filter_map(|arg| Some(arg.name.as_ref()?.text.as_str()))
+            .collect();
+        let attrs = self.attrs(&call.attrs)?;
+        if !distinct(&named) {
+            return None;
+        }
+        let callee = call.callee();
+        let family = call.path.first().map_or("", |name| name.text.as_str());
+        let own = call.path.len() == 1
+            || self
+                .own
+                .iter()
+                .any(|name| *name == callee || name == family);
+        let key = if own { format!("{callee}()") } else { callee };
+        let positional = call.args.iter().filter(|arg| arg.name.is_none());
+        let mut all = vec![(
+            key,
+            Out::List(positional.map(|arg| self.value(&arg.value)).collect()),
+        )];
+        let name = |arg: &Arg| Some((arg.name.as_ref()?.text.clone(), self.value(&arg.value)));
+        all.extend(call.args.iter().filter_map(name));
+        all.extend(attrs.map(|attrs| ("@".into(), attrs)));
+        Some(Out::Map(all))
+    }
+
+    /// Attributes; `None` when YAML has no form for them.
+    fn attrs(&self, attrs: &[Attr]) -> Option<Option<Out>> {
+        let names: Vec<&str> = attrs.iter().map(|attr| attr.name.text.as_str()).collect();
+        if attrs.is_empty() {
+            return Some(None);
+        }
+        if !distinct(&names)
+            || attrs
+                .iter()
+                .flat_map(|attr| &attr.args)
+                .any(|arg| arg.name.is_some())
+        {
+            return None;
+        }
+        let attr = |attr: &Attr| {
+            let values: Vec<Out> = attr.args.iter().map(|arg| self.value(&arg.value)).collect();
+            let value = match values.as_slice() {
+                [] => Out::Bare("true".into()),
+                [Out::List(_)] => Out::List(values),
+                [Out::Bare(text)] if text == "true" => Out::List(values),
+                [only] => only.clone(),
+                _ => Out::List(values),
+            };
+            (attr.name.text.clone(), value)
+        };
+        Some(Some(Out::Map(attrs.iter().map(attr).collect())))
+    }
+
+    fn for_each(&self, found: &For) -> Option<Out> {
+        let names: Vec<&str> = found
+            .over
+            .iter()
+            .map(|(name, _)| name.text.as_str())
+            .collect();
+        let attrs = self.attrs(&found.attrs)?;
+        if !distinct(&names) || !lets_are_distinct(&found.body) {
+            return None;
+        }
+        let over = found
+            .over
+            .iter()
+            .map(|(name, value)| (name.text.clone(), self.value(value)));
+        let mut all = vec![("for".to_owned(), Out::Map(over.collect()))];
+        all.extend(
+            found
+                .filter
+                .as_ref()
+                .map(|filter| ("where".into(), self.value(filter))),
+        );
+        all.extend(self.block(&found.body));
+        all.extend(attrs.map(|attrs| ("@".into(), attrs)));
+        Some(Out::Tall(all))
+    }
+
+    fn if_else(&self, found: &If) -> Option<Out> {
+        if !lets_are_distinct(&found.yes) || !lets_are_distinct(&found.no) {
+            return None;
+        }
+        Some(Out::Map(vec![
+            ("if".into(), self.value(&found.condition)),
+            ("then".into(), self.branch(&found.yes)),
+            ("else".into(), self.branch(&found.no)),
+        ]))
+    }
+
+    fn branch(&self, block: &Block) -> Out {
+        if block.lets.is_empty() {
+            self.value(&block.result)
+        } else {
+            Out::Tall(self.block(block))
+        }
+    }
+
+    /// `let` and `result`.
+    fn block(&self, block: &Block) -> Entries {
+        let mut all = Vec::new();
+        if !block.lets.is_empty() {
+            let lets = block.lets.iter();
+            let lets = lets.map(|found| (found.name.text.clone(), self.binding(found, "")));
+            all.push(("let".to_owned(), Out::Tall(lets.collect())));
+        }
+        all.push(("result".to_owned(), self.value(&block.result)));
+        all
+    }
+}
+
+/// An item's one value beside its doc: alone when it has none.
+fn with_doc(key: &str, value: Option<Out>, doc: &str) -> Out {
+    if doc.is_empty() {
+        return value.unwrap_or(Out::Null);
+    }
+    let mut all: Entries = value
+        .map(|value| (key.to_owned(), value))
+        .into_iter()
+        .collect();
+    all.push(("doc".into(), Out::Text(doc.to_owned())));
+    Out::Map(all)
+}
+
+/// `a.b.c`, when that is all there is.
+fn path(expr: &Expr) -> Option<String> {
+    match &expr.kind {
+        ExprKind::Name(name) => Some(name.clone()),
+        ExprKind::Field(inner, field) => Some(format!("{}.{}", path(inner)?, field.text)),
+        _ => None,
+    }
+}
+
+fn distinct(names: &[&str]) -> bool {
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|two| two[0] != two[1])
+}
+
+fn lets_are_distinct(block: &Block) -> bool {
+    let names: Vec<&str> = block
+        .lets
+        .iter()
+        .map(|found| found.name.text.as_str())
+        .collect();
+    distinct(&names)
+}
