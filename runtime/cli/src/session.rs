@@ -141,7 +141,7 @@ impl Session {
             device_class: self.device_class.clone(),
             out: self.default_out(),
             refresh: Vec::new(),
-            secrets: BTreeMap::new(),
+            secrets: self.outside.secrets.clone(),
             container: None,
         }
     }

@@ -117,8 +117,8 @@ impl Run {
             fail_fast: self.fail_fast,
             out: self.out.clone().unwrap_or(preview.out),
             refresh: self.refresh.clone(),
-            secrets: Default::default(),
-            container: None,
+            secrets: preview.secrets,
+            container: preview.container,
             device: preview.device,
             device_class: preview.device_class,
         }

@@ -119,7 +119,7 @@ impl Stage {
     pub fn put_secret(&mut self, param: &str, name: &str, ctx: &Ctx) -> Result<(), OpError> {
         let from = ctx.secret(name).ok_or_else(|| {
             OpError::Input(format!(
-                "secret `{name}` is not bound; say which file holds it when running"
+                "secret `{name}` is not bound\n  help: keep it in a file, and say which: `--secret {name}=FILE`"
             ))
         })?;
         let bytes = fs::read(from).map_err(|error| {
