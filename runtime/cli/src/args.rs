@@ -57,7 +57,8 @@ Exit codes:
   0    done, or nothing to do
   1    nothing complete, or more failures than @tolerate allows
   2    the pipeline or the command line is wrong
-  3    some items failed, within what @tolerate allows; or `fmt --check` would change a file
+  3    some items failed, within what @tolerate allows; an expectation does not hold;
+       `fmt --check` or `docs --check` would change a file
   4    `plan --exit-code`: something would run
   130  interrupted
   70   a bug in cerb";
@@ -82,6 +83,8 @@ pub enum Command {
     Plan(commands::plan::Plan),
     /// Prove a pipeline without running it: names, types, units, resolutions
     Check(commands::check::Check),
+    /// Run the tests of a pipeline and judge what they expect
+    Test(commands::test::Test),
     /// Say in words why a node runs again, or why it does not
     Why(commands::why::Why),
     /// List the operators, or show one operator or command
@@ -92,6 +95,8 @@ pub enum Command {
     Graph(commands::graph::Graph),
     /// Write pipelines in the one layout; comments and meaning stay
     Fmt(commands::fmt::Fmt),
+    /// Write the reference of operators, language and commands as Markdown
+    Docs(commands::docs::Docs),
     /// Explain an error code, with an example and a remedy
     Explain(commands::explain::Explain),
 }
@@ -103,10 +108,11 @@ impl Command {
             Command::Run(run) => run.json,
             Command::Plan(plan) => plan.json,
             Command::Check(check) => check.json || check.format != commands::check::Format::Human,
+            Command::Test(test) => test.json,
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Show(show) => show.json,
-            Command::Graph(_) | Command::Fmt(_) | Command::Explain(_) => false,
+            Command::Graph(_) | Command::Fmt(_) | Command::Docs(_) | Command::Explain(_) => false,
         }
     }
 }

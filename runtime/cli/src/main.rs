@@ -1,6 +1,7 @@
 //! The `cerb` binary: arguments, environment, terminal, exit code.
 
 mod args;
+mod claims;
 mod commands;
 mod config;
 mod drawing;
@@ -9,6 +10,7 @@ mod given;
 mod machine;
 mod process;
 mod progress;
+mod reference;
 mod reports;
 mod session;
 mod summary;
@@ -49,11 +51,13 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run(run) => run.execute(color),
         Command::Plan(plan) => plan.execute(color),
         Command::Check(check) => check.execute(color),
+        Command::Test(test) => test.execute(color),
         Command::Why(why) => why.execute(color),
         Command::Help(help) => help.execute(color),
         Command::Show(show) => show.execute(color),
         Command::Graph(graph) => graph.execute(color),
         Command::Fmt(fmt) => fmt.execute(color),
+        Command::Docs(docs) => docs.execute(color),
         Command::Explain(explain) => explain.execute(color),
     }
 }

@@ -7,19 +7,28 @@ use std::time::Duration;
 
 use cerb_engine::{Outcome, Status};
 
+use crate::claims;
 use crate::terminal::{self, Paint, count};
 
 /// Paths, failures and notes listed before the rest is only counted.
 const MOST: usize = 12;
 
-/// Returns the summary of a run whose outputs are below `out`.
-pub fn words(outcome: &Outcome, out: &Path, paint: Paint) -> String {
+/// Returns the summary of a run whose outputs are below `out`; `claims` says what came of its
+/// conditions and expectations.
+pub fn words(outcome: &Outcome, out: &Path, claims: &str, paint: Paint) -> String {
     let mut text = String::new();
     let total = outcome.total();
     let all = total.hit + total.ran + total.failed + total.skipped;
     let idle = total.ran + total.failed + total.skipped == 0;
+    let doubts = || match outcome.holds() {
+        true => String::new(),
+        false => format!("; {}", claims::count_of(outcome)),
+    };
     let headline = match (outcome.cancelled, outcome.status) {
         (true, _) => paint.warn("stopped; give the same command to go on"),
+        (_, Status::Complete) if outcome.failures.is_empty() && !outcome.holds() => {
+            format!("{} done{}", paint.warn("!"), doubts())
+        }
         (_, Status::Complete) if idle => format!(
             "{} nothing to do: {all} of {all} up to date",
             paint.good("✓")
@@ -32,12 +41,14 @@ pub fn words(outcome: &Outcome, out: &Path, paint: Paint) -> String {
     published(&mut text, outcome, out, paint);
     failures(&mut text, outcome, paint);
     notes(&mut text, outcome, paint);
+    text.push_str(claims);
     let mut counts = Vec::new();
     for (n, word) in [
         (total.ran, "ran"),
         (total.hit, "up to date"),
         (total.failed, "failed"),
         (total.skipped, "skipped"),
+        (total.dropped, "dropped"),
     ] {
         if n > 0 {
             counts.push(format!("{n} {word}"));
@@ -45,6 +56,9 @@ pub fn words(outcome: &Outcome, out: &Path, paint: Paint) -> String {
     }
     let wall = terminal::duration(Duration::from_millis(outcome.wall_ms));
     let cpu = terminal::duration(Duration::from_millis(outcome.cpu_ms));
+    if !outcome.verdicts.is_empty() {
+        counts.push(claims::count_of(outcome));
+    }
     let line = format!(
         "{} · {wall} ({cpu} of processor time) · run {}",
         counts.join(", "),
@@ -198,7 +212,12 @@ mod tests {
     }
 
     fn text(outcome: &Outcome) -> String {
-        words(outcome, Path::new("results/x"), Paint::stdout(When::Never))
+        words(
+            outcome,
+            Path::new("results/x"),
+            "",
+            Paint::stdout(When::Never),
+        )
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 /// Returns the known word that few edits turn `word` into, if there is one.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let few = (word.chars().count() / 3).clamp(1, 3);
+    // A word of one or two letters is near to any other.
+    let few = (word.chars().count() / 3).min(3);
     known
         .map(|other| (distance(word, other), other))
         .min()
@@ -46,5 +47,6 @@ mod tests {
             Some("instances.nuclei")
         );
         assert_eq!(nearest("cohort.table", known.into_iter()), None);
+        assert_eq!(nearest("n", ["%"].into_iter()), None);
     }
 }

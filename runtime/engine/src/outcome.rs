@@ -131,15 +131,24 @@ impl Outcome {
             })
     }
 
+    /// Returns whether every expectation holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.verdicts
+            .iter()
+            .all(|(_, verdict)| *verdict == Verdict::Holds)
+    }
+
     /// Returns the exit code of design.md §5.
     ///
     /// 0 done; 1 nothing complete, or failures over the budget; 3 failures
-    /// within it; 130 interrupted.
+    /// within it, or an expectation that does not hold; 130 interrupted.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match (self.cancelled, self.failures.is_empty(), self.status) {
             (true, _, _) => 130,
-            (_, true, Status::Complete) => 0,
+            (_, true, Status::Complete) if self.holds() => 0,
+            (_, true, Status::Complete) => 3,
             (_, _, Status::Nothing) => 1,
             _ if self.over_budget => 1,
             _ => 3,

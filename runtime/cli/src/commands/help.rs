@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cerb_lang::{Param, Port, Signature, Type};
+use cerb_engine::{ListEnv, Registry};
+use cerb_lang::{Catalog, Param, Port, Signature, Type, WordKind, vocabulary};
+use cerb_store::Store;
 use clap::{Args, CommandFactory};
 
 use crate::args::{Cli, When};
 use crate::failure::{Failure, exit};
+use crate::reference::holds;
 use crate::session;
 use crate::terminal::{Paint, Table, width};
 use crate::words::nearest;
@@ -18,10 +21,12 @@ Examples:
   cerb help                    the operators by family
   cerb help instances          one family
   cerb help instances.nuclei   ports, parameters, defaults, an example
+  cerb help Instances          a kind of artifact: its fields, who makes and reads it
+  cerb help @retry             an attribute; a keyword, a unit or a type likewise
   cerb help run                a command's options")]
 pub struct Help {
-    /// An operator, a family of operators, or a command
-    #[arg(value_name = "OPERATOR|FAMILY|COMMAND")]
+    /// An operator, a family of operators, a command, a kind of artifact, or a word of the language
+    #[arg(value_name = "NAME")]
     pub name: Option<String>,
 
     /// Write JSON
@@ -69,7 +74,16 @@ impl Help {
             let _ = command.print_long_help();
             return Ok(exit::DONE);
         }
-        Err(unknown(&name, &all))
+        if let Some(text) = word(&name, paint) {
+            print!("{text}");
+            return Ok(exit::DONE);
+        }
+        if registry.kinds().any(|kind| kind == name) {
+            print!("{}", artifact(&name, &registry, paint)?);
+            return Ok(exit::DONE);
+        }
+        let kinds: Vec<&str> = registry.kinds().collect();
+        Err(unknown(&name, &all, &kinds))
     }
 }
 
@@ -80,17 +94,95 @@ fn json(signatures: &[&Signature]) -> Result<u8, Failure> {
     Ok(exit::DONE)
 }
 
-fn family_of(name: &str) -> &str {
+/// Returns the family of an operator: `instances` of `instances.nuclei`.
+pub fn family_of(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-fn unknown(name: &str, all: &[&Signature]) -> Failure {
-    let near = nearest(name, all.iter().map(|signature| signature.name.as_str()));
-    let help = match near {
+fn unknown(name: &str, all: &[&Signature], kinds: &[&str]) -> Failure {
+    let words = vocabulary();
+    let operators = all.iter().map(|signature| signature.name.as_str());
+    let words = words.iter().map(|word| word.word);
+    let known = operators.chain(words).chain(kinds.iter().copied());
+    let help = match nearest(name, known) {
         Some(near) => format!("did you mean `cerb help {near}`?"),
         None => "`cerb help` lists the operators, `cerb --help` the commands".to_owned(),
     };
-    Failure::call(format!("there is no operator or command `{name}`"), help)
+    Failure::call(
+        format!("there is no operator, command or word `{name}`"),
+        help,
+    )
+}
+
+/// What a word of the language means; an attribute with or without its `@`.
+fn word(name: &str, paint: Paint) -> Option<String> {
+    let bare = name.strip_prefix('@');
+    let mut out = String::new();
+    for found in vocabulary() {
+        let is_attribute = found.kind == WordKind::Attribute;
+        if found.word != bare.unwrap_or(name) || (bare.is_some() && !is_attribute) {
+            continue;
+        }
+        let what = match found.kind {
+            WordKind::Item => "starts an item",
+            WordKind::Keyword => "keyword",
+            WordKind::Attribute => "attribute",
+            WordKind::Unit => "unit",
+            WordKind::Type => "type",
+            WordKind::Reduction => "makes one value of many",
+        };
+        let mark = if is_attribute { "@" } else { "" };
+        let head = paint.bold(&format!("{mark}{}", found.word));
+        out.push_str(&format!("{head}  {}\n\n{}\n", paint.dim(what), found.doc));
+        if !found.example.is_empty() {
+            out.push_str(&format!(
+                "\n{}\n  {}\n",
+                paint.bold("Example"),
+                found.example
+            ));
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+/// What can be read of a kind of artifact, and who makes and reads it.
+fn artifact(kind: &str, registry: &Registry, paint: Paint) -> Result<String, Failure> {
+    let folder =
+        tempfile::tempdir().map_err(|error| Failure::surroundings(session::plain(&error), None))?;
+    let (store, roots) = (Store::open(folder.path())?, BTreeMap::new());
+    let env = ListEnv {
+        roots: &roots,
+        store: &store,
+        rehash: false,
+    };
+    let mut out = format!("{}  {}\n\n", paint.bold(kind), paint.dim("artifact"));
+    let fields = registry.catalog(&env).fields(kind);
+    if !fields.is_empty() {
+        let mut table = Table::new(&[]);
+        for field in fields {
+            let name = paint.name(&format!(".{}", field.name));
+            table.row([name, field.ty.to_string(), one_line(&field.doc)]);
+        }
+        out.push_str(&format!("{}\n{}\n", paint.bold("Fields"), table.render(2)));
+    }
+    let names = |outputs: bool| {
+        let operators = registry.signatures().filter(|operator| {
+            let ports = if outputs {
+                &operator.outputs
+            } else {
+                &operator.inputs
+            };
+            ports.iter().any(|port| holds(&port.ty, kind))
+        });
+        let names: Vec<&str> = operators.map(|operator| operator.name.as_str()).collect();
+        names.join(", ")
+    };
+    for (title, names) in [("Made by", names(true)), ("Read by", names(false))] {
+        if !names.is_empty() {
+            out.push_str(&format!("{}\n  {names}\n\n", paint.bold(title)));
+        }
+    }
+    Ok(out.trim_end().to_owned() + "\n")
 }
 
 fn families(all: &[&Signature], paint: Paint) -> String {
@@ -127,7 +219,8 @@ fn families(all: &[&Signature], paint: Paint) -> String {
     out
 }
 
-fn first_sentence(doc: &str) -> String {
+/// Returns the first sentence of a doc comment, on one line.
+pub fn first_sentence(doc: &str) -> String {
     let paragraph = doc
         .trim()
         .split("\n\n")
@@ -161,11 +254,7 @@ fn operator(signature: &Signature, paint: Paint) -> String {
     } else {
         "cached by content"
     };
-    let same = match signature.determinism.as_str() {
-        "exact" => "the same bytes on every machine",
-        "device" => "the same bytes on one class of device",
-        _ => "not the same bytes twice; the first result stands",
-    };
+    let same = same_bytes(signature);
     out.push_str(&paint.dim(&format!(
         "revision {} · {when} · {same}",
         signature.revision
@@ -174,8 +263,17 @@ fn operator(signature: &Signature, paint: Paint) -> String {
     out
 }
 
-/// The call as one line: `instances.nuclei(maps, min_area: …) -> Instances`.
-fn call_line(signature: &Signature) -> String {
+/// Says when equal inputs give equal bytes.
+pub fn same_bytes(signature: &Signature) -> &'static str {
+    match signature.determinism.as_str() {
+        "exact" => "the same bytes on every machine",
+        "device" => "the same bytes on one class of device",
+        _ => "not the same bytes twice; the first result stands",
+    }
+}
+
+/// Returns the call as one line: `instances.nuclei(maps, min_area: …) -> Instances`.
+pub fn call_line(signature: &Signature) -> String {
     let required = signature
         .params
         .iter()

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod check;
+pub mod docs;
 pub mod explain;
 pub mod fmt;
 pub mod graph;
@@ -8,6 +9,7 @@ pub mod help;
 pub mod plan;
 pub mod run;
 pub mod show;
+pub mod test;
 pub mod why;
 
 use crate::failure::Failure;

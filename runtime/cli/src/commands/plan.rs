@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::{PipelineArgs, When};
+use crate::claims;
 use crate::failure::{Failure, exit};
 use crate::progress::{self, Voice};
 use crate::session::{Keep, Session};
@@ -56,9 +57,27 @@ impl Plan {
         if self.json {
             let value = serde_json::to_value(&preview)
                 .map_err(|error| Failure::surroundings(error.to_string(), None))?;
-            super::print_json(&json!({ "pipeline": session.file, "preview": value }))?;
+            let cohorts: Vec<_> = plan
+                .cohorts
+                .iter()
+                .map(|cohort| {
+                    json!({
+                        "name": cohort.name,
+                        "items": cohort.items.len(),
+                        "at_most": cohort.filter.is_some(),
+                    })
+                })
+                .collect();
+            super::print_json(&json!({
+                "pipeline": session.file,
+                "cohorts": cohorts,
+                "dropped_while_planning": claims::planned_drops(&plan),
+                "preview": value,
+            }))?;
         } else {
-            print!("{}", words(&preview, self.items, Paint::stdout(color)));
+            let paint = Paint::stdout(color);
+            print!("{}", words(&preview, self.items, paint));
+            print!("{}", claims::foreseen(&plan, paint));
         }
         let would_run = !preview.nothing_to_do();
         Ok(if self.exit_code && would_run {
@@ -74,8 +93,12 @@ fn words(preview: &Preview, items: bool, paint: Paint) -> String {
     if preview.nothing_to_do() {
         return format!("{} nothing to do: {n} of {n} up to date\n", paint.good("✓"));
     }
-    let mut table = Table::new(&[2, 3, 4]);
-    table.row(["node", "operator", "hit", "run", "follows", "why"].map(|title| paint.dim(title)));
+    // Conditions are rare: a column for what they drop stands only where they do.
+    let drops = preview.dropped > 0;
+    let mut table = Table::new(if drops { &[2, 3, 4, 5] } else { &[2, 3, 4] });
+    let heads = ["node", "operator", "hit", "run", "follows"].into_iter();
+    let heads = heads.chain(drops.then_some("dropped")).chain(["why"]);
+    table.row(heads.map(|title| paint.dim(title)));
     for (node, actions) in by_node(preview) {
         let number = |wanted: fn(&State) -> bool| match actions
             .iter()
@@ -85,7 +108,7 @@ fn words(preview: &Preview, items: bool, paint: Paint) -> String {
             0 => paint.dim("·"),
             n => n.to_string(),
         };
-        table.row([
+        let mut cells = vec![
             paint.name(node),
             actions
                 .first()
@@ -94,20 +117,20 @@ fn words(preview: &Preview, items: bool, paint: Paint) -> String {
             number(|state| matches!(state, State::Hit | State::Shared { .. })),
             number(|state| matches!(state, State::Run { .. })),
             number(|state| matches!(state, State::Follows { .. })),
-            reasons(&actions),
-        ]);
+        ];
+        if drops {
+            cells.push(number(|state| matches!(state, State::Dropped { .. })));
+        }
+        cells.push(reasons(&actions));
+        table.row(cells);
         if items {
             for action in &actions {
                 let item = action.item.clone().unwrap_or_default();
                 let state = state_word(&action.state).to_owned();
-                table.row([
-                    format!("  {item}"),
-                    paint.dim(&state),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    reason(&action.state),
-                ]);
+                let mut cells = vec![format!("  {item}"), paint.dim(&state)];
+                cells.resize(if drops { 6 } else { 5 }, String::new());
+                cells.push(reason(&action.state));
+                table.row(cells);
             }
         }
     }

@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::{PipelineArgs, When};
+use crate::claims;
 use crate::failure::{Failure, exit};
 use crate::given;
 use crate::machine::{self, show_bytes};
@@ -101,10 +102,18 @@ impl Run {
             let exit = outcome.exit_code();
             println!(
                 "{}",
-                json!({ "event": "summary", "exit": exit, "out": settings.out, "outcome": outcome })
+                json!({
+                    "event": "summary",
+                    "exit": exit,
+                    "out": settings.out,
+                    "outcome": outcome,
+                    "expectations": claims::json(&plan, &outcome),
+                    "dropped_while_planning": claims::planned_drops(&plan),
+                })
             );
         } else {
-            print!("{}", summary::words(&outcome, &settings.out, out));
+            let claims = claims::words(&plan, &outcome, out);
+            print!("{}", summary::words(&outcome, &settings.out, &claims, out));
         }
         Ok(outcome.exit_code())
     }
@@ -132,11 +141,7 @@ fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
         parts.push(format!("{name} = {value}"));
     }
     for cohort in &plan.cohorts {
-        parts.push(format!(
-            "{}: {}",
-            cohort.name,
-            count(cohort.items.len() as u64, "item", "items")
-        ));
+        parts.push(format!("{}: {}", cohort.name, claims::size(cohort)));
     }
     let device = match settings.device {
         DeviceChoice::Cpu => "cpu",
@@ -151,8 +156,8 @@ fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
     parts.join(" · ")
 }
 
-/// What was asked for, as `request.json` keeps it beside the run's events.
-fn request(
+/// Returns what was asked for, as `request.json` keeps it beside the run's events.
+pub fn request(
     session: &Session,
     asked: &Asked,
     plan: &Plan,
@@ -190,8 +195,8 @@ fn request(
     })
 }
 
-/// Counts per node what a run would do, for the length of its bar.
-fn to_run(preview: &Preview) -> BTreeMap<String, usize> {
+/// Returns per node how many actions a run would do, for the length of its bar.
+pub fn to_run(preview: &Preview) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for action in preview
         .actions
@@ -204,7 +209,7 @@ fn to_run(preview: &Preview) -> BTreeMap<String, usize> {
 }
 
 /// Lets the first interrupt stop the run in good order and the second end the process at once.
-fn on_interrupt(cancel: &Cancel) -> Result<(), Failure> {
+pub fn on_interrupt(cancel: &Cancel) -> Result<(), Failure> {
     let cancel = cancel.clone();
     let seen = AtomicUsize::new(0);
     ctrlc::set_handler(move || {

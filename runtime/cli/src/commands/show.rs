@@ -16,6 +16,8 @@ use crate::terminal::{self, Paint, Table, count};
 
 /// Shortest beginning of a digest that is looked for.
 const SHORTEST: usize = 4;
+/// Lines shown of what an external program said.
+const LOG_LINES: usize = 20;
 /// Runs listed when none is named.
 const RECENT: usize = 20;
 
@@ -119,7 +121,13 @@ impl Summary {
         Ok(Summary {
             id: run.id().to_string(),
             began_ms: run.id().timestamp_ms(),
-            pipeline: request["pipeline"].as_str().unwrap_or("?").to_owned(),
+            pipeline: match request["asked"]["test"].as_str() {
+                Some(test) => format!(
+                    "{} test \"{test}\"",
+                    request["pipeline"].as_str().unwrap_or("?")
+                ),
+                None => request["pipeline"].as_str().unwrap_or("?").to_owned(),
+            },
             request,
             outcome: run.read_json("outcome.json")?,
             events: run.events()?,
@@ -225,6 +233,16 @@ fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
     if let Some(outcome) = &summary.outcome {
         list(outcome, "outputs", "published", paint);
         list(outcome, "not made", "missing", paint);
+        for event in &summary.events {
+            if event["event"] == "judged" && event["verdict"] != "holds" {
+                println!(
+                    "  {} `{}` does not hold: {}",
+                    paint.bad("×"),
+                    event["text"].as_str().unwrap_or_default(),
+                    event["found"].as_str().unwrap_or_default()
+                );
+            }
+        }
         for note in outcome["notes"].as_array().into_iter().flatten() {
             println!(
                 "  {} {}: {}",
@@ -316,7 +334,7 @@ fn behind(store: &Store, prefix: &str, as_json: bool, paint: Paint) -> Result<u8
             for record in &by_key {
                 documents.push(json!({ "action": record }));
                 if !as_json {
-                    print!("{}", action(record, paint));
+                    print!("{}", action(store, record, paint)?);
                 }
             }
             for (digest, makers) in &found {
@@ -407,7 +425,7 @@ fn value_json(
     Ok(json!({ "digest": digest, "stored": stored, "complete": complete, "made_by": made_by }))
 }
 
-fn action(record: &Record, paint: Paint) -> String {
+fn action(store: &Store, record: &Record, paint: Paint) -> Result<String, Failure> {
     let mut table = Table::new(&[]);
     table.row([
         "took".into(),
@@ -425,12 +443,49 @@ fn action(record: &Record, paint: Paint) -> String {
             ),
         ]);
     }
-    format!(
+    let mut out = format!(
         "{} {}\n{}",
         paint.bold(&format!("action of {}", record.operator)),
         record.key,
         table.render(2)
-    )
+    );
+    for (stream, blob) in &record.logs {
+        if blob.size == 0 {
+            continue;
+        }
+        let place = store.blob_path(&blob.digest);
+        out.push_str(&format!(
+            "\n{}  {}\n",
+            paint.bold(stream),
+            paint.dim(&terminal::path(&place))
+        ));
+        if store.has_blob(&blob.digest) {
+            let bytes = store.read_blob(&blob.digest)?;
+            out.push_str(&last_lines(&String::from_utf8_lossy(&bytes)));
+        }
+    }
+    Ok(out)
+}
+
+/// The end of what a program said, as lines that cannot play with the terminal.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(LOG_LINES);
+    let mut out = String::new();
+    if skipped > 0 {
+        out.push_str(&format!(
+            "  … {} before\n",
+            count(skipped as u64, "line", "lines")
+        ));
+    }
+    for line in &lines[skipped..] {
+        let plain: String = line
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect();
+        out.push_str(&format!("  {plain}\n"));
+    }
+    out
 }
 
 /// Lists the keys of all records, in order.
@@ -448,4 +503,17 @@ fn keys(store: &Store) -> Vec<Digest> {
         .collect();
     keys.sort();
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_shown_from_its_end_and_without_escapes() {
+        let long: String = (0..25).map(|n| format!("line {n}\n")).collect();
+        let text = last_lines(&long);
+        assert!(text.starts_with("  … 5 lines before\n  line 5\n"), "{text}");
+        assert_eq!(last_lines("\u{1b}[31mred\n"), "  [31mred\n");
+    }
 }

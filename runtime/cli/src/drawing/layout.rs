@@ -328,6 +328,7 @@ mod tests {
             to: 0,
             label: String::new(),
             gather: false,
+            fields: false,
         });
         // Not asked to look good, only to end: the language never lets one through.
         let _ = layers(&drawing, drawing.blocks.len());

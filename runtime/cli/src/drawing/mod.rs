@@ -38,6 +38,8 @@ pub enum Look {
     Input,
     /// A call of an operator.
     Work,
+    /// An `if` on a result.
+    Choice,
     /// A file that is published.
     Output,
 }
@@ -53,6 +55,8 @@ pub struct Edge {
     pub label: String,
     /// Whether all items are read at once.
     pub gather: bool,
+    /// Whether only fields are read, by a condition or a formula.
+    pub fields: bool,
 }
 
 impl Block {
@@ -75,6 +79,7 @@ pub(crate) fn example() -> Drawing {
         to,
         label: label.into(),
         gather,
+        fields: false,
     };
     Drawing {
         title: "example".into(),

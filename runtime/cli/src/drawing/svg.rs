@@ -9,6 +9,8 @@ use super::{Block, Drawing, Look};
 const LETTER: f64 = 0.6;
 const NAME_SIZE: f64 = 13.0;
 const DETAIL_SIZE: f64 = 11.0;
+/// How far the sides of a choice run to a point: a diamond with room for a name.
+const POINT: f64 = 14.0;
 
 /// One colour per family of operators, by a hash of its name; chosen to be told apart by everybody (Okabe and Ito 2008).
 const COLOURS: [&str; 7] = [
@@ -18,7 +20,7 @@ const COLOURS: [&str; 7] = [
 const STYLE: &str = "\
   .page{fill:#fff}.box{fill:#f8fafc;stroke:#94a3b8}.input .box{fill:#eef2f7;stroke-dasharray:4 3}
   .output .box{fill:#ecfdf5;stroke:#10b981}.name{fill:#0f172a;font-weight:600}.detail{fill:#64748b}
-  .edge{fill:none;stroke:#94a3b8;stroke-width:1.4}.gather{stroke-width:3}.tip{fill:#94a3b8}.port{fill:#64748b}
+  .edge{fill:none;stroke:#94a3b8;stroke-width:1.4}.gather{stroke-width:3}.fields{stroke-dasharray:5 4}.tip{fill:#94a3b8}.port{fill:#64748b}
   @media (prefers-color-scheme:dark){.page{fill:#0f172a}.box{fill:#1e293b;stroke:#475569}.input .box{fill:#172033}
   .output .box{fill:#06281f;stroke:#10b981}.name{fill:#f1f5f9}.detail,.port{fill:#94a3b8}.edge{stroke:#64748b}.tip{fill:#64748b}}";
 
@@ -43,7 +45,11 @@ pub fn svg(drawing: &Drawing) -> String {
         r#"<rect class="page" width="100%" height="100%" rx="10"/>"#
     );
     for (edge, route) in drawing.edges.iter().zip(&layout.routes) {
-        let class = if edge.gather { "edge gather" } else { "edge" };
+        let class = match (edge.fields, edge.gather) {
+            (true, _) => "edge fields",
+            (false, true) => "edge gather",
+            (false, false) => "edge",
+        };
         let _ = writeln!(
             out,
             r#"<path class="{class}" marker-end="url(#tip)" d="{}"/>"#,
@@ -65,7 +71,9 @@ fn width(block: &Block) -> f64 {
 
 fn second_line(block: &Block) -> String {
     match (block.items, block.look) {
-        (Some(items @ 2..), Look::Work | Look::Output) => format!("{} × {items}", block.detail),
+        (Some(items @ 2..), Look::Work | Look::Choice | Look::Output) => {
+            format!("{} × {items}", block.detail)
+        }
         _ => block.detail.clone(),
     }
 }
@@ -75,6 +83,7 @@ fn draw_block(out: &mut String, block: &Block, (x, y): Point, width: f64) {
     let class = match block.look {
         Look::Input => "input",
         Look::Work => "work",
+        Look::Choice => "choice",
         Look::Output => "output",
     };
     let _ = writeln!(out, r#"<g class="{class}">"#);
@@ -86,12 +95,22 @@ fn draw_block(out: &mut String, block: &Block, (x, y): Point, width: f64) {
     };
     for card in (0..=cards).rev() {
         let shift = f64::from(card) * 4.0;
-        let _ = writeln!(
-            out,
-            r#"<rect class="box" x="{:.1}" y="{:.1}" width="{width:.1}" height="{BLOCK_HEIGHT}" rx="8"/>"#,
-            left + shift,
-            top + shift
-        );
+        let _ = if block.look == Look::Choice {
+            let (left, top, right) = (left + shift, top + shift, left + width + shift);
+            let (middle, bottom) = (top + BLOCK_HEIGHT / 2.0, top + BLOCK_HEIGHT);
+            let (a, b) = (left + POINT, right - POINT);
+            writeln!(
+                out,
+                r#"<polygon class="box" points="{left:.1},{middle:.1} {a:.1},{top:.1} {b:.1},{top:.1} {right:.1},{middle:.1} {b:.1},{bottom:.1} {a:.1},{bottom:.1}"/>"#
+            )
+        } else {
+            writeln!(
+                out,
+                r#"<rect class="box" x="{:.1}" y="{:.1}" width="{width:.1}" height="{BLOCK_HEIGHT}" rx="8"/>"#,
+                left + shift,
+                top + shift
+            )
+        };
     }
     if block.look == Look::Work {
         let _ = writeln!(

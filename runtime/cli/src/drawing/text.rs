@@ -13,12 +13,17 @@ pub fn dot(drawing: &Drawing) -> String {
         let shape = match block.look {
             Look::Input => ", style=\"rounded,dashed\"",
             Look::Work => "",
+            Look::Choice => ", shape=diamond, style=solid",
             Look::Output => ", shape=note",
         };
         let _ = writeln!(out, "  n{i} [label={}{shape}];", quote(&label(block, "\n")));
     }
     for edge in &drawing.edges {
-        let style = if edge.gather { ", penwidth=2.5" } else { "" };
+        let style = match (edge.fields, edge.gather) {
+            (true, _) => ", style=dashed",
+            (false, true) => ", penwidth=2.5",
+            (false, false) => "",
+        };
         let _ = writeln!(
             out,
             "  n{} -> n{} [label={}{style}];",
@@ -39,11 +44,16 @@ pub fn mermaid(drawing: &Drawing) -> String {
         let _ = match block.look {
             Look::Input => writeln!(out, "  n{i}([\"{text}\"])"),
             Look::Work => writeln!(out, "  n{i}[\"{text}\"]"),
+            Look::Choice => writeln!(out, "  n{i}{{\"{text}\"}}"),
             Look::Output => writeln!(out, "  n{i}[/\"{text}\"/]"),
         };
     }
     for edge in &drawing.edges {
-        let arrow = if edge.gather { "==>" } else { "-->" };
+        let arrow = match (edge.fields, edge.gather) {
+            (true, _) => "-.->",
+            (false, true) => "==>",
+            (false, false) => "-->",
+        };
         let label = match edge.label.as_str() {
             "" => String::new(),
             label => format!("|\"{}\"|", label.replace('"', "#quot;")),
@@ -85,6 +95,20 @@ mod tests {
             text.matches("-->").count() + text.matches("==>").count(),
             drawing.edges.len()
         );
+    }
+
+    #[test]
+    fn what_reads_fields_is_dashed_and_a_choice_is_a_diamond() {
+        let mut drawing = example();
+        drawing.edges[0].fields = true;
+        drawing.blocks[1].look = Look::Choice;
+        let text = dot(&drawing);
+        assert!(
+            text.contains("style=dashed") && text.contains("shape=diamond"),
+            "{text}"
+        );
+        let text = mermaid(&drawing);
+        assert!(text.contains("-.->") && text.contains("n1{"), "{text}");
     }
 
     #[test]

@@ -148,6 +148,31 @@ fn a_root_is_bound_by_the_option_then_the_local_file_then_the_pipeline() {
 }
 
 #[test]
+fn a_secret_is_bound_to_a_file_before_anything_runs() {
+    let lab = Lab::new(&format!("{COUNTED}secret token\n"));
+    blank(&lab.slide("a.png"));
+    lab.cerb("check", &[]).exits(0);
+    let said = lab.cerb("run", &[]).exits(2).calmly();
+    let page = fs::read_to_string(workspace().join("docs/errors/cli/unbound_secret.md")).unwrap();
+    assert!(
+        page.contains(said.err.trim_end()),
+        "the page lacks\n{}",
+        said.err
+    );
+    lab.cerb("run", &["--secret", "tokn=x"])
+        .exits(2)
+        .says("its secrets are `token`");
+    lab.cerb("run", &["--secret", "token=nowhere"])
+        .exits(2)
+        .says("cannot be read");
+    fs::write(lab.path("token.txt"), "hush-hush").unwrap();
+    lab.cerb("run", &["--secret", "token=token.txt"]).exits(0);
+    fs::write(lab.path("cerb.local.yaml"), "secrets: {token: token.txt}\n").unwrap();
+    let said = lab.cerb("run", &["--json"]).exits(0);
+    assert!(!said.out.contains("hush-hush") && !said.out.contains("token.txt"));
+}
+
+#[test]
 fn why_asks_again_with_what_the_last_run_was_given() {
     let lab = lab();
     fs::write(lab.path("p.yaml"), "n: 3\n").unwrap();

@@ -3,6 +3,8 @@
 
 mod bad_input;
 mod check;
+mod claims;
+mod clients;
 mod command_line;
 mod first_run;
 mod fmt;
@@ -10,3 +12,4 @@ mod given;
 mod interrupted;
 mod lab;
 mod network;
+mod reference;

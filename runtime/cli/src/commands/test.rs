@@ -1,0 +1,228 @@
+//! `cerb test`: runs the tests of a pipeline and judges what they expect.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cerb_engine::{Cancel, Engine, Event, Outcome, Settings};
+use cerb_lang::{Diagnostics, Plan};
+use clap::Args;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::args::{PipelineArgs, When};
+use crate::claims;
+use crate::commands::run::{on_interrupt, request, to_run};
+use crate::failure::{Failure, exit};
+use crate::given;
+use crate::progress::{Progress, Voice};
+use crate::session::{Asked, Keep, Session, plain};
+use crate::terminal::{self, Paint, count};
+use crate::words::nearest;
+
+/// Run the tests of a pipeline and judge what they expect
+///
+/// A `test` block evaluates the file again with its own bindings. What it needs is run on the
+/// same store, so what is known is not done again; nothing is published.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cerb test tcga.cerb                     every test
+  cerb test tcga.cerb \"one small slide\"   one of them
+  cerb test tcga.cerb --json
+
+Exits with 3 when an expectation does not hold, with 1 when something it reads could not be made.")]
+pub struct Test {
+    /// Which pipeline, with what
+    #[command(flatten)]
+    pub pipeline: PipelineArgs,
+
+    /// The tests to run [default: all]
+    #[arg(value_name = "TEST")]
+    pub names: Vec<String>,
+
+    /// Write JSON
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+impl Test {
+    /// Runs the tests, one line for each.
+    pub fn execute(self, color: When) -> Result<u8, Failure> {
+        let with = &self.pipeline.with;
+        let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
+        let names = chosen(&session, &self.names)?;
+        let plans = plans(&session, &names)?;
+        let out = TempDir::new().map_err(|error| Failure::surroundings(plain(&error), None))?;
+        let settings = Settings {
+            out: out.path().to_path_buf(),
+            ..session.preview_settings()
+        };
+        let cancel = Cancel::new();
+        on_interrupt(&cancel)?;
+        let (paint, mut ends, mut told) = (Paint::stdout(color), Vec::new(), Vec::new());
+        for (name, plan) in &plans {
+            given::secrets_are_bound(&plan.secrets, &session.outside.secrets)?;
+            let engine = Engine::new(&session.registry, &session.store, settings.clone());
+            let expected = to_run(&engine.preview(plan)?);
+            let run = session.store.begin_run()?;
+            let asked = Asked::of(&session, with, Some(name));
+            run.write_json("request.json", &request(&session, &asked, plan, &settings))?;
+            let outcome = watched(&engine, plan, &run, &cancel, color, expected)?;
+            ends.push(end(&outcome));
+            if self.json {
+                told.push(as_json(name, plan, &outcome));
+            } else {
+                print!("{}", words(name, plan, &outcome, paint));
+            }
+            if outcome.cancelled {
+                break;
+            }
+        }
+        let code = ends
+            .iter()
+            .copied()
+            .max_by_key(|code| gravity(*code))
+            .unwrap_or(exit::DONE);
+        let passed = ends.iter().filter(|code| **code == exit::DONE).count();
+        if self.json {
+            super::print_json(&json!({ "exit": code, "tests": told }))?;
+        } else if plans.len() > 1 {
+            println!(
+                "{passed} of {} pass",
+                count(plans.len() as u64, "test", "tests")
+            );
+        }
+        Ok(code)
+    }
+}
+
+/// Which of two ends weighs more.
+fn gravity(code: u8) -> u8 {
+    match code {
+        exit::DONE => 0,
+        exit::PARTIAL => 1,
+        exit::FAILED => 2,
+        _ => 3,
+    }
+}
+
+/// The exit code of one test: a failure within a budget is none, an expectation is what counts.
+fn end(outcome: &Outcome) -> u8 {
+    match outcome.exit_code() {
+        exit::PARTIAL if outcome.holds() => exit::DONE,
+        code => code,
+    }
+}
+
+/// The tests that are asked for, in the order of the file.
+fn chosen(session: &Session, wanted: &[String]) -> Result<Vec<String>, Failure> {
+    let all = &session.outline.tests;
+    if all.is_empty() {
+        return Err(Failure::call(
+            format!("there is no test in `{}`", session.file.display()),
+            "write one: `test \"one small slide\" { … expect … }`",
+        ));
+    }
+    for name in wanted {
+        if !all.contains(name) {
+            let near = nearest(name, all.iter().map(String::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("there are \"{}\"", all.join("\", \"")),
+            };
+            return Err(Failure::call(format!("there is no test \"{name}\""), help));
+        }
+    }
+    let chosen = all
+        .iter()
+        .filter(|name| wanted.is_empty() || wanted.contains(name));
+    Ok(chosen.cloned().collect())
+}
+
+/// Plans every test before the first runs.
+fn plans(session: &Session, names: &[String]) -> Result<Vec<(String, Plan)>, Failure> {
+    let mut plans = Vec::new();
+    let mut wrong: Option<Diagnostics> = None;
+    for name in names {
+        match (session.plan_of(Some(name)), &mut wrong) {
+            (Ok(plan), _) => plans.push((name.clone(), plan)),
+            (Err(more), None) => wrong = Some(more),
+            (Err(more), Some(wrong)) => {
+                let new = |one: &cerb_lang::Diagnostic| {
+                    !wrong
+                        .items
+                        .iter()
+                        .any(|known| known.title == one.title && known.labels == one.labels)
+                };
+                let new: Vec<_> = more.items.into_iter().filter(new).collect();
+                wrong.items.extend(new);
+            }
+        }
+    }
+    match wrong {
+        Some(wrong) => Err(wrong.into()),
+        None => Ok(plans),
+    }
+}
+
+/// Runs one plan, with bars on a terminal and in silence elsewhere.
+fn watched(
+    engine: &Engine<'_>,
+    plan: &Plan,
+    run: &cerb_store::Run,
+    cancel: &Cancel,
+    color: When,
+    expected: BTreeMap<String, usize>,
+) -> Result<Outcome, Failure> {
+    if Voice::choose(false) != Voice::Bars {
+        return Ok(engine.run(plan, run, &|_: &Event| {}, cancel)?);
+    }
+    let progress = Progress::new(Voice::Bars, Paint::stderr(color), expected);
+    let outcome = engine.run(plan, run, &|event: &Event| progress.take(event), cancel);
+    progress.finish();
+    Ok(outcome?)
+}
+
+fn words(name: &str, plan: &Plan, outcome: &Outcome, paint: Paint) -> String {
+    let mark = match end(outcome) {
+        exit::DONE => paint.good("✓"),
+        _ => paint.bad("×"),
+    };
+    let claims = match outcome.verdicts.len() {
+        0 => "nothing is expected".to_owned(),
+        _ => claims::count_of(outcome),
+    };
+    let took = terminal::duration(Duration::from_millis(outcome.wall_ms));
+    let mut text = format!("{mark} {name} · {claims} · {}\n", paint.dim(&took));
+    for failure in &outcome.failures {
+        let item = failure
+            .item
+            .iter()
+            .map(|item| format!("@{item}"))
+            .collect::<String>();
+        text.push_str(&format!(
+            "  {} {}{item}: {}\n",
+            paint.bad("×"),
+            failure.node,
+            failure.error
+        ));
+    }
+    text.push_str(&claims::words(plan, outcome, paint));
+    for warning in plan
+        .warnings
+        .iter()
+        .filter(|one| one.code != "lang::expectation_fails")
+    {
+        text.push_str(&warning.render(paint.is_on(), terminal::width()));
+    }
+    text
+}
+
+fn as_json(name: &str, plan: &Plan, outcome: &Outcome) -> Value {
+    json!({
+        "name": name,
+        "passed": end(outcome) == exit::DONE,
+        "expectations": claims::json(plan, outcome),
+        "outcome": outcome,
+    })
+}
