@@ -163,7 +163,7 @@ fn scalar(text: &str, inside: bool, string: bool) -> Option<String> {
 /// Says whether YAML takes a text without quotes as it is.
 fn plain(text: &str, inside: bool) -> bool {
     let first = text.chars().next().unwrap_or(' ');
-    let dash = first == '-' && text.bytes().nth(1).is_some_and(|b| b.is_ascii_digit());
+    let dash = first == '-' && text.as_bytes().get(1).is_some_and(|b| b.is_ascii_digit());
     let indicator = "-?:,[]{}#&*!|>'\"%@`=<~".contains(first) && !dash;
     let breaks = |c: char| ",[]{}".contains(c);
     !text.is_empty()

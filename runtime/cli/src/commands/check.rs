@@ -302,39 +302,40 @@ fn shares(files: &[PathBuf], with: &With) -> Result<Vec<With>, Failure> {
         .iter()
         .map(|file| outline(file).unwrap_or_default())
         .collect();
-    let names: [(&str, &[(String, String)], Declares); 3] = [
-        ("root", &with.roots, |outline, name| {
-            outline.roots.contains_key(name)
-        }),
-        ("secret", &with.secrets, |outline, name| {
-            outline.secrets.iter().any(|it| it == name)
-        }),
-        ("param", &with.params, |outline, name| {
-            outline.params.iter().any(|it| it.name == name)
-        }),
-    ];
-    for (what, given, declares) in names {
+    let share = |what: &str, given: &[Pair], declares: Declares| {
         for (name, _) in given {
             if !outlines.iter().any(|outline| declares(outline, name)) {
-                return Err(Failure::call(
-                    format!("none of the pipelines has a `{what}` `{name}`"),
-                    "leave the option out",
-                ));
+                let title = format!("none of the pipelines has a `{what}` `{name}`");
+                return Err(Failure::call(title, "leave the option out"));
             }
         }
-    }
-    let only = |given: &[(String, String)], outline: &Outline, declares: Declares| {
-        let own = given.iter().filter(|(name, _)| declares(outline, name));
-        own.cloned().collect()
+        let of_one = |outline: &Outline| {
+            let own = given.iter().filter(|(name, _)| declares(outline, name));
+            own.cloned().collect::<Vec<Pair>>()
+        };
+        Ok(outlines.iter().map(of_one).collect::<Vec<_>>())
     };
-    let one = |outline: &Outline| With {
-        roots: only(&with.roots, outline, names[0].2),
-        secrets: only(&with.secrets, outline, names[1].2),
-        params: only(&with.params, outline, names[2].2),
+    let roots = share("root", &with.roots, |outline, name| {
+        outline.roots.contains_key(name)
+    })?;
+    let secrets = share("secret", &with.secrets, |outline, name| {
+        outline.secrets.iter().any(|it| it == name)
+    })?;
+    let params = share("param", &with.params, |outline, name| {
+        outline.params.iter().any(|it| it.name == name)
+    })?;
+    let each = roots.into_iter().zip(secrets).zip(params);
+    let one = |((roots, secrets), params)| With {
+        roots,
+        secrets,
+        params,
         ..with.clone()
     };
-    Ok(outlines.iter().map(one).collect())
+    Ok(each.map(one).collect())
 }
+
+/// A name and what it is given.
+type Pair = (String, String);
 
 /// Says whether a file declares a name.
 type Declares = fn(&Outline, &str) -> bool;
