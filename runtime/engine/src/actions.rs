@@ -6,15 +6,15 @@ use std::{
 };
 
 use cerb_lang::{
-    FormulaId, Guard, Misfit, Plan, Reads, Step, Type, Value, Work, counterpart,
+    FormulaId, Guard, Listed, Misfit, Plan, Reads, Step, Type, Value, Work, counterpart,
     petgraph::{Direction, algo::toposort, graph::NodeIndex, visit::EdgeRef},
 };
 use cerb_store::Stored;
-use serde_json::Value as Json;
 
 use crate::{
     EngineError, Registry,
     call::NodeWork,
+    schema::to_json,
     values::{Reading, claimed},
 };
 
@@ -204,7 +204,7 @@ impl<'p> Actions<'p> {
         let task = match &node.work {
             Work::Listed(listed) => {
                 self.sources
-                    .insert((index, None), Arc::new(source(&listed.handle, &node.name)?));
+                    .insert((index, None), Arc::new(source(listed, plan, &node.name)?));
                 return Ok(());
             }
             Work::Element { cohort, variable } => {
@@ -222,7 +222,7 @@ impl<'p> Actions<'p> {
                     })?;
                     self.sources.insert(
                         (index, Some(at)),
-                        Arc::new(source(&listed.handle, &node.name)?),
+                        Arc::new(source(listed, plan, &node.name)?),
                     );
                 }
                 return Ok(());
@@ -548,7 +548,16 @@ pub(crate) fn label(node: &str, item: Option<&str>) -> String {
     }
 }
 
-fn source(handle: &Json, node: &str) -> Result<Stored, EngineError> {
-    serde_json::from_value(handle.clone())
-        .map_err(|error| EngineError::Plan(format!("the handle of `{node}`: {error}")))
+/// Returns what was listed, as what stands at ports; formulas may read its facts as fields.
+fn source(listed: &Listed, plan: &Plan, node: &str) -> Result<Stored, EngineError> {
+    let mut stored: Stored = serde_json::from_value(listed.handle.clone())
+        .map_err(|error| EngineError::Plan(format!("the handle of `{node}`: {error}")))?;
+    if !plan.formulas.is_empty() {
+        for (name, fact) in &listed.facts {
+            if let (Ok(json), false) = (to_json(fact, false), stored.fields.contains_key(name)) {
+                stored.fields.insert(name.clone(), json);
+            }
+        }
+    }
+    Ok(stored)
 }

@@ -47,7 +47,7 @@ pub use registry::{Registry, RegistryError, View};
 pub use why::Explanation;
 
 /// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.
-pub use cerb_lang::{Fact, Facts, Misfit, Origin, Unit, Value, Verdict};
+pub use cerb_lang::{Fact, Facts, Field, Misfit, Origin, Type, Unit, Value, Verdict};
 
 /// What `ports!` needs to name from other crates; not for people.
 #[doc(hidden)]

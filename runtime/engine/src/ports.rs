@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{Port, Type};
-use cerb_store::{Artifact, Store, Stored};
+use cerb_store::{Artifact, Plain, Store, StoreError, Stored};
 
-use crate::OpError;
+use crate::{OpError, schema::plain_type};
 
 /// Artifacts of one kind by item key: what a port gathers from a cohort.
 pub type Keyed<T> = BTreeMap<String, T>;
@@ -29,9 +29,9 @@ pub trait Ports: Sized + Send + 'static {
     fn keep(self, store: &Store) -> Result<BTreeMap<String, Stored>, OpError>;
 }
 
-/// A type that may stand in `ports!`: an artifact `T`, `Option<T>` or `Keyed<T>`.
+/// A type that may stand in `ports!`: an artifact `T`, `Option<T>`, `Keyed<T>`, or a plain value.
 ///
-/// `Shape` only keeps the three cases apart for the compiler, which finds it.
+/// `Shape` only keeps the cases apart for the compiler, which finds it.
 pub trait PortValue<Shape>: Sized {
     /// Returns the type as the language writes it.
     fn port_type() -> Type;
@@ -50,6 +50,9 @@ pub struct Maybe;
 /// Marks a port that gathers a cohort.
 #[derive(Debug)]
 pub struct Many;
+/// Marks a port that gives a plain value.
+#[derive(Debug)]
+pub struct Value;
 
 /// Opens one artifact after comparing its kind.
 fn open_one<T: Artifact>(name: &str, stored: &Stored, store: &Store) -> Result<T, OpError> {
@@ -80,6 +83,29 @@ impl<T: Artifact> PortValue<One> for T {
     }
     fn keep(self, _name: &str, store: &Store) -> Result<Option<Stored>, OpError> {
         Ok(Some(self.store(store)?))
+    }
+}
+
+impl<T: Plain> PortValue<Value> for T {
+    fn port_type() -> Type {
+        // A type that the language does not know is refused when the operator is registered.
+        plain_type(T::TYPE).unwrap_or_else(|| Type::Kind(T::TYPE.to_owned()))
+    }
+    fn open(name: &str, bound: Option<&Bound>, store: &Store) -> Result<Self, OpError> {
+        match bound {
+            Some(Bound::One(stored)) => Ok(T::open_plain(stored, store)?),
+            _ => Err(OpError::Operator(format!(
+                "no plain value stands at port `{name}`"
+            ))),
+        }
+    }
+    fn keep(self, name: &str, store: &Store) -> Result<Option<Stored>, OpError> {
+        self.store_plain(store)
+            .map(Some)
+            .map_err(|error| match error {
+                StoreError::Artifact { .. } => OpError::Operator(format!("port `{name}`: {error}")),
+                other => other.into(),
+            })
     }
 }
 
@@ -125,8 +151,8 @@ impl<T: Artifact> PortValue<Many> for Keyed<T> {
 
 /// Declares the ports of an operator: structs whose fields are artifacts.
 ///
-/// A field is an artifact `T`, an `Option<T>` that may be left out, or a
-/// `Keyed<T>` that gathers a cohort (inputs only). Its doc comment is the
+/// A field is an artifact `T`, an `Option<T>` that may be left out, a
+/// `Keyed<T>` that gathers a cohort (inputs only), or a plain value (outputs only). Its doc comment is the
 /// port's text in `cerb help`.
 ///
 /// ```text

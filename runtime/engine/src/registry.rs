@@ -2,17 +2,19 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, btree_map::Entry as Slot},
+    collections::{BTreeMap, btree_map::Entry as Slot},
 };
 
-use cerb_lang::{Catalog, Facts, Listed, Misfit, Origin, Param, Port, Signature, Type, Value};
+use cerb_lang::{
+    Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Value,
+};
 use cerb_store::{Artifact, Store, Stored};
 use serde::de::{DeserializeOwned, value::MapDeserializer};
 use serde_json::Value as Json;
 
 use crate::{
     Bound, Ctx, Determinism, ListEnv, Listing, Needs, OpError, Operator, Ports,
-    schema::{Described, ParamSchema, describe, to_json},
+    schema::{Described, ParamSchema, describe, plain_type, to_json},
 };
 
 /// An operator with its parameters, its types forgotten.
@@ -104,7 +106,7 @@ pub struct RegistryError {
 #[derive(Default)]
 pub struct Registry {
     entries: BTreeMap<String, Registered>,
-    kinds: BTreeSet<&'static str>,
+    kinds: BTreeMap<&'static str, Vec<Field>>,
     errors: Vec<RegistryError>,
 }
 
@@ -129,9 +131,20 @@ impl Registry {
             );
             return self;
         }
+        let inputs = O::In::ports();
+        if let Some(port) = inputs.iter().find(|port| is_plain(&port.ty)) {
+            self.refuse(
+                O::NAME,
+                format!(
+                    "its input port `{}` reads a plain value, which is a parameter",
+                    port.name
+                ),
+            );
+            return self;
+        }
         let build: BuildOperator = |args| Ok(Box::new(construct::<O>(args)?));
         let shape = Shape {
-            inputs: O::In::ports(),
+            inputs,
             outputs,
             plan_time: false,
             many: false,
@@ -179,7 +192,24 @@ impl Registry {
     /// Adds a port type, so that pipelines may write its name.
     #[must_use]
     pub fn kind<A: Artifact>(mut self) -> Registry {
-        self.kinds.insert(A::KIND);
+        let mut fields = Vec::new();
+        for field in A::FIELDS {
+            match plain_type(field.ty) {
+                Some(ty) => fields.push(Field {
+                    name: field.name.to_owned(),
+                    ty,
+                    doc: field.doc.to_owned(),
+                }),
+                None => self.refuse(
+                    A::KIND,
+                    format!(
+                        "its field `{}` has the type `{}`, which no plain value has",
+                        field.name, field.ty
+                    ),
+                ),
+            }
+        }
+        self.kinds.insert(A::KIND, fields);
         self
     }
 
@@ -216,7 +246,13 @@ impl Registry {
 
     /// Returns the names of the port types.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.kinds.iter().copied()
+        self.kinds.keys().copied()
+    }
+
+    /// Returns what can be read of artifacts of a kind; nothing of a kind that is not known.
+    #[must_use]
+    pub fn fields(&self, kind: &str) -> &[Field] {
+        self.kinds.get(kind).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the signatures by name.
@@ -318,6 +354,13 @@ impl Registry {
             },
         );
     }
+}
+
+fn is_plain(ty: &Type) -> bool {
+    matches!(
+        ty,
+        Type::Bool | Type::Int | Type::Float | Type::Str | Type::Quantity(_)
+    )
 }
 
 /// What a registration says beside the schema.
@@ -486,6 +529,10 @@ impl Catalog for View<'_> {
 
     fn names(&self) -> Vec<String> {
         self.registry.entries.keys().cloned().collect()
+    }
+
+    fn fields(&self, kind: &str) -> Vec<Field> {
+        self.registry.fields(kind).to_vec()
     }
 
     fn check(

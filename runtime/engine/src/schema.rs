@@ -257,6 +257,17 @@ fn unit_named(name: &str) -> Option<Unit> {
         .find(|unit| unit.type_name() == name)
 }
 
+/// Returns the plain type that a word names; quantities by the name of their kind.
+pub(crate) fn plain_type(word: &str) -> Option<Type> {
+    Some(match word {
+        "Bool" => Type::Bool,
+        "Int" => Type::Int,
+        "Float" => Type::Float,
+        "Str" => Type::Str,
+        word => Type::Quantity(unit_named(word)?),
+    })
+}
+
 /// Turns JSON in base units into a value of the language.
 pub(crate) fn from_json(json: &Json, ty: &Type) -> Option<Value> {
     Some(match (ty, json) {

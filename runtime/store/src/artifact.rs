@@ -111,10 +111,32 @@ impl Stored {
     }
 }
 
+/// A field that artifacts of a kind hold among their [`fields`](Stored::fields), for expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldSpec {
+    /// Its name, behind the dot in the language.
+    pub name: &'static str,
+    /// Its type, as written in the language: `Int`, `Float`, `Bool`, `Str`, `Um2`, `Mpp`.
+    pub ty: &'static str,
+    /// What it is, and when it is not there.
+    pub doc: &'static str,
+}
+
+impl FieldSpec {
+    /// Describes a field.
+    #[must_use]
+    pub const fn new(name: &'static str, ty: &'static str, doc: &'static str) -> Self {
+        Self { name, ty, doc }
+    }
+}
+
 /// A type that can be put into the store and read back: the value of a port.
 pub trait Artifact: Sized + Send + Sync + 'static {
     /// Kind, as written in the language: `Mask`.
     const KIND: &'static str;
+
+    /// What expressions may read of it; [`store`](Artifact::store) puts it into the fields.
+    const FIELDS: &'static [FieldSpec] = &[];
 
     /// Puts the value into the store and says what it is there.
     ///

@@ -1,7 +1,7 @@
 //! Runs: what was asked for, what happened, and what every key was made of.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -35,7 +35,7 @@ pub struct Run {
     store: Store,
     files: RunFiles,
     events: Mutex<File>,
-    preimages: Mutex<File>,
+    preimages: Mutex<BufWriter<File>>,
 }
 
 impl Run {
@@ -80,6 +80,8 @@ impl Run {
     }
 
     /// Adds a line to `preimages.jsonl`: what the key of an action is made of.
+    ///
+    /// The line may wait in memory until [`flush_preimages`](Run::flush_preimages) or the end of the run.
     pub fn append_preimage(
         &self,
         action: &str,
@@ -92,20 +94,23 @@ impl Run {
             key: &'a Digest,
             preimage: &'a Value,
         }
-        append(
-            &self.preimages,
-            &self.files.dir.join(PREIMAGES),
-            &Line {
-                action,
-                key,
-                preimage,
-            },
-        )
+        let line = Line {
+            action,
+            key,
+            preimage,
+        };
+        append(&self.preimages, &self.files.dir.join(PREIMAGES), &line)
+    }
+
+    /// Writes the lines of `preimages.jsonl` that wait in memory.
+    pub fn flush_preimages(&self) -> Result<(), StoreError> {
+        let path = self.files.dir.join(PREIMAGES);
+        hold(&self.preimages).flush().at("write", &path)
     }
 }
 
 /// Adds a line in one write, so that a kill tears the last line at most.
-fn append(file: &Mutex<File>, path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+fn append(file: &Mutex<impl Write>, path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let mut line = serde_json::to_vec(value).map_err(|source| StoreError::Json {
         action: "write",
         path: path.to_path_buf(),
@@ -211,14 +216,13 @@ impl Store {
                 .append(true)
                 .open(&path)
                 .at("write", &path)
-                .map(Mutex::new)
         };
         let (events, preimages) = (open(EVENTS)?, open(PREIMAGES)?);
         Ok(Run {
             store: self.clone(),
             files: RunFiles { id, dir },
-            events,
-            preimages,
+            events: Mutex::new(events),
+            preimages: Mutex::new(BufWriter::new(preimages)),
         })
     }
 
@@ -279,6 +283,7 @@ mod tests {
         run.append_event(&json!({"started": true})).unwrap();
         run.append_preimage("nuclei@a", &Digest::of(b"k"), &json!({"operator": "x"}))
             .unwrap();
+        run.flush_preimages().unwrap();
         let files = store
             .open_run(&run.id().to_string().to_lowercase())
             .unwrap();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
-use cerb_store::{Artifact, Blob, BlobWriter, Digest, Store, StoreError, Stored};
+use cerb_store::{Artifact, Blob, BlobWriter, Digest, FieldSpec, Store, StoreError, Stored};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::{self, Cursor};
@@ -435,6 +435,10 @@ fn bad(reason: impl std::fmt::Display) -> StoreError {
 
 impl Artifact for Instances {
     const KIND: &'static str = "Instances";
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::new("count", "Int", "Objects there are."),
+        FieldSpec::new("dropped", "Int", "Objects that were found and left out."),
+    ];
 
     fn store(self, _: &Store) -> Result<Stored, StoreError> {
         let fields = BTreeMap::from([

@@ -8,6 +8,7 @@
 
 pub mod blur;
 pub mod contour;
+pub mod focus;
 pub mod glands;
 mod grid;
 pub mod info;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cerb_store::{Artifact, Blob, Digest, Store, StoreError, Stored, Tree};
+use cerb_store::{Artifact, Blob, Digest, FieldSpec, Store, StoreError, Stored, Tree};
 use serde::{Deserialize, Serialize};
 
 use crate::{Grid, Rect, SlideFrame};
@@ -361,6 +361,11 @@ fn place(name: &str) -> Option<(&str, u32, u32)> {
 
 impl Artifact for Maps {
     const KIND: &'static str = "Maps";
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::new(
+        "tiles",
+        "Int",
+        "Tiles that hold anything and are stored.",
+    )];
 
     fn store(self, _: &Store) -> Result<Stored, StoreError> {
         let fields = BTreeMap::from([("tiles".into(), self.stored_tiles().into())]);

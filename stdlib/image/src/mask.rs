@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cerb_store::{Artifact, Store, StoreError, Stored};
+use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde::{Deserialize, Serialize};
 
 use crate::Grid;
@@ -222,6 +222,14 @@ fn bad(reason: impl std::fmt::Display) -> StoreError {
 
 impl Artifact for Mask {
     const KIND: &'static str = "Mask";
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::new(
+            "tissue_fraction",
+            "Float",
+            "Share of the slide that is tissue, 0 to 1.",
+        ),
+        FieldSpec::new("tissue_um2", "Um2", "Area of the tissue."),
+    ];
 
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(&self.to_png()?)?;

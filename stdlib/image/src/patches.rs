@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use cerb_store::{Artifact, Store, StoreError, Stored};
+use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde::{Deserialize, Serialize};
 
 use crate::pack::{self, Cursor};
@@ -122,6 +122,8 @@ fn bad(reason: impl std::fmt::Display) -> StoreError {
 
 impl Artifact for PatchGrid {
     const KIND: &'static str = "PatchGrid";
+    const FIELDS: &'static [FieldSpec] =
+        &[FieldSpec::new("patches", "Int", "Patches of the grid.")];
 
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(&self.to_bytes()?)?;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use cerb_store::Plain;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -31,6 +32,10 @@ macro_rules! whole {
             }
         }
 
+        impl Plain for $name {
+            const TYPE: &'static str = $type;
+        }
+
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
                 Cow::Borrowed(stringify!($name))
@@ -51,6 +56,10 @@ macro_rules! real {
         #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub f64);
+
+        impl Plain for $name {
+            const TYPE: &'static str = $type;
+        }
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {

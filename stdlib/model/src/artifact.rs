@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cerb_store::{Artifact, Store, StoreError, Stored};
+use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde_json::{Value, json};
 
 use crate::error::ModelError;
@@ -87,6 +87,13 @@ impl Model {
 
 impl Artifact for Model {
     const KIND: &'static str = "Model";
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::new("backbone", "Str", "Its encoder: `resnet34`."),
+        FieldSpec::new("input", "Px", "Side of the patches it reads."),
+        FieldSpec::new("mpp", "Mpp", "Resolution it was trained at."),
+        FieldSpec::new("output", "Px", "Side of what it gives of each patch."),
+        FieldSpec::new("licence", "Str", "Its licence, when it states one."),
+    ];
 
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         self.stored(store, false)

@@ -13,6 +13,7 @@ pub mod model;
 pub mod patch;
 mod pattern;
 pub mod prelude;
+pub mod qc;
 mod reading;
 pub mod report;
 pub mod slide;
@@ -34,6 +35,7 @@ pub fn registry() -> Result<Registry, Vec<RegistryError>> {
     kinds()
         .and(slide::family())
         .and(file::family())
+        .and(qc::family())
         .and(model::family())
         .and(tissue::family())
         .and(patch::family())
@@ -61,6 +63,80 @@ fn kinds() -> Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cerb_engine::Type;
+    use cerb_store::Artifact;
+
+    /// Fails unless an artifact holds every field its kind declares, with the declared type.
+    fn holds<A: cerb_store::Artifact>(stored: &cerb_store::Stored, but: &[&str]) {
+        let registry = registry().unwrap();
+        assert_eq!(stored.kind, A::KIND);
+        assert!(!A::FIELDS.is_empty(), "{} declares nothing", A::KIND);
+        for field in registry.fields(A::KIND) {
+            let found = stored.fields.get(&field.name);
+            let typed = match &field.ty {
+                Type::Int => found.is_some_and(|one| one.is_i64() || one.is_u64()),
+                Type::Str => found.is_some_and(serde_json::Value::is_string),
+                Type::Float | Type::Quantity(_) => found.is_some_and(serde_json::Value::is_number),
+                _ => false,
+            };
+            let missing = found.is_none() && but.contains(&field.name.as_str());
+            assert!(typed || missing, "{}.{}: {found:?}", A::KIND, field.name);
+        }
+    }
+
+    #[test]
+    fn every_kind_stores_the_fields_it_declares() {
+        use cerb_image::{Mask, MaskGeometry};
+        let (dir, store) = testing::store();
+        let geometry = MaskGeometry {
+            mpp: 8.0,
+            scale: [16.0, 16.0],
+            slide: [64, 64],
+        };
+        let mask = Mask::new(4, 4, geometry).store(&store).unwrap();
+        holds::<Mask>(&mask, &[]);
+        let objects = testing::instances(&store, 3).store(&store).unwrap();
+        holds::<cerb_image::Instances>(&objects, &[]);
+        let header = cerb_image::GridHeader {
+            mpp: 0.5,
+            input: 448,
+            output: 144,
+            stride: 144,
+            width: 500,
+            height: 500,
+            scale: [1.0, 1.0],
+        };
+        let grid = cerb_image::PatchGrid::new(header, Vec::new());
+        holds::<cerb_image::PatchGrid>(&grid.store(&store).unwrap(), &[]);
+        let file = File::new("a.txt", store.put_bytes(b"text").unwrap());
+        holds::<File>(&file.store(&store).unwrap(), &[]);
+        let page = Report::new("a.html", store.put_bytes(b"page").unwrap());
+        holds::<Report>(&page.store(&store).unwrap(), &[]);
+        let weights = dir.path().join("formula.safetensors");
+        let heads = cerb_model::Head::published();
+        cerb_model::Weights::formula(cerb_model::Backbone::Resnet18, &heads)
+            .save_safetensors(&weights)
+            .unwrap();
+        let model = cerb_model::Model::find(&weights).unwrap();
+        holds::<cerb_model::Model>(&model.store(&store).unwrap(), &["licence"]);
+    }
+
+    #[test]
+    fn every_kind_of_a_port_is_registered() {
+        let registry = registry().unwrap();
+        let kinds: Vec<&str> = registry.kinds().collect();
+        for signature in registry.signatures() {
+            for port in signature.inputs.iter().chain(&signature.outputs) {
+                let mut ty = &port.ty;
+                while let Type::Optional(of) | Type::Map(of) = ty {
+                    ty = of;
+                }
+                if let Type::Kind(kind) = ty {
+                    assert!(kinds.contains(&kind.as_str()), "{}: {kind}", signature.name);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_operator_registers_with_a_doc_and_an_example() {
@@ -78,6 +154,7 @@ mod tests {
             "instances.nuclei",
             "model.load",
             "patch.grid",
+            "qc.focus",
             "report.slide",
             "slide.scan",
             "stain.nuclei",

@@ -3,13 +3,33 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cerb_store::{Artifact, Store, StoreError, Stored};
+use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde_json::{Value, json};
 
 use crate::{Slide, SlideError};
 
 impl Artifact for Slide {
     const KIND: &'static str = "Slide";
+    /// Facts of its listing as well, so that they are known while planning.
+    const FIELDS: &'static [FieldSpec] = &[
+        FieldSpec::new("width", "Px", "Width of the slide at its full resolution."),
+        FieldSpec::new(
+            "height",
+            "Px",
+            "Height of the slide at its full resolution.",
+        ),
+        FieldSpec::new("mpp", "Mpp", "Resolution of the slide."),
+        FieldSpec::new(
+            "magnification",
+            "Mag",
+            "Objective, when the file states it.",
+        ),
+        FieldSpec::new(
+            "format",
+            "Str",
+            "Format of the file: `aperio`, `ome-tiff`, `png`.",
+        ),
+    ];
 
     /// Refuses: slides are named by what lists them, and no operator makes one.
     fn store(self, _store: &Store) -> Result<Stored, StoreError> {

@@ -21,6 +21,7 @@ impl Driver<'_> {
             self.offer(at);
         }
         let verdicts = self.judge();
+        self.flush_log();
         let mut nodes: BTreeMap<String, Counts> = BTreeMap::new();
         for (id, slot) in self.slots.iter().enumerate() {
             let counts = match slot.stage {

@@ -338,6 +338,7 @@ impl Driver<'_> {
             if self.working.is_empty() {
                 continue;
             }
+            self.flush_log();
             let now = Instant::now();
             let next = self
                 .working
@@ -396,6 +397,13 @@ impl Driver<'_> {
         if self.log_fault.is_none()
             && let Err(error) = self.run.append_event(&event)
         {
+            self.log_fault = Some(format!("the run's log is not complete: {error}"));
+        }
+    }
+
+    /// Writes the log out, before anything is waited for.
+    fn flush_log(&mut self) {
+        if let (None, Err(error)) = (&self.log_fault, self.run.flush_preimages()) {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
         }
     }

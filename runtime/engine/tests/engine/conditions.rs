@@ -492,3 +492,26 @@ fn bytes_behind_a_choice_are_remade_when_an_output_needs_them() {
     assert_eq!(bench.done(), ["2.25+100"]);
     assert_eq!(bench.out("a").as_deref(), Some("102.25"));
 }
+
+#[test]
+fn a_plain_output_is_read_by_formulas_and_is_no_artifact_of_a_kind() {
+    let bench = Bench::new();
+    let build = |times: f64| {
+        let mut toy = bench.toy();
+        let x = toy.single("x", 3.0);
+        let args = [("times", Value::Float(times))];
+        let score = toy.call("score", "toy.measure", &args, &[("x", From::Each(x))]);
+        let high = toy.compare(score, Operation::More, 5.0);
+        let y = toy.call("y", "toy.floor", &[], &[("x", From::Each(x))]);
+        toy.guard(y, high, true);
+        toy.output("y", y);
+        toy
+    };
+    assert_eq!(bench.run(&build(2.0)).total().dropped, 0);
+    assert_eq!(bench.done(), ["floor 3", "measure 3"]);
+    assert_eq!(bench.run(&build(1.0)).total().dropped, 1);
+    assert!(bench.preview(&build(2.0)).nothing_to_do());
+    // What is no number is a mistake of the operator, and no result.
+    let outcome = bench.run(&build(0.0));
+    assert!(outcome.failures[0].bug, "{:?}", outcome.failures);
+}

@@ -16,7 +16,7 @@ use cerb_lang::{
     Output, Plan, Reads, Reduction, SourceMap, Span, Step, Type, Value, Wire, Work,
     petgraph::graph::{DiGraph, NodeIndex},
 };
-use cerb_store::{Artifact, Store, StoreError, Stored};
+use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ pub struct Number(pub f64);
 
 impl Artifact for Number {
     const KIND: &'static str = "Number";
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::new("value", "Float", "The number itself.")];
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(self.0.to_string().as_bytes())?;
         Ok(Stored::blob(
@@ -260,6 +261,41 @@ impl Operator for Heavy {
     }
 }
 
+/// Says what a number comes to, times something, as a plain value.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Measure {
+    /// Times what; 0 divides by it.
+    times: f64,
+}
+impl Default for Measure {
+    fn default() -> Self {
+        Measure { times: 1.0 }
+    }
+}
+ports! {
+    /// A plain number.
+    pub struct Plain {
+        /// The number.
+        y: f64,
+    }
+}
+impl Operator for Measure {
+    const NAME: &'static str = "toy.measure";
+    const REVISION: u32 = 1;
+    type In = X;
+    type Out = Plain;
+    fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<Plain, OpError> {
+        did(ctx, format!("measure {}", x.0));
+        let y = if self.times == 0.0 {
+            x.0 / self.times
+        } else {
+            x.0 * self.times
+        };
+        Ok(Plain { y })
+    }
+}
+
 /// Returns the registry of all toys.
 pub fn registry() -> Registry {
     Registry::new()
@@ -270,6 +306,7 @@ pub fn registry() -> Registry {
         .with::<Sum>()
         .with::<Trouble>()
         .with::<Heavy>()
+        .with::<Measure>()
 }
 
 /// A plan under construction.

@@ -40,6 +40,8 @@ macro_rules! blob_kind {
 
         impl Artifact for $name {
             const KIND: &'static str = $kind;
+            const FIELDS: &'static [FieldSpec] =
+                &[FieldSpec::new("name", "Str", "The name it suggests for itself.")];
 
             fn store(self, _: &Store) -> Result<Stored, StoreError> {
                 let mut fields = self.fields;

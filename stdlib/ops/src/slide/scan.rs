@@ -149,7 +149,7 @@ impl Scan {
         let fields = cerb_slide::describe(&file.path, given, &digest.to_string())?;
         let slide = Slide::open(&file.path, given)?;
         let info = slide.info();
-        let facts = BTreeMap::from([
+        let mut facts = BTreeMap::from([
             ("mpp".to_owned(), Value::Quantity(slide.mpp()?, Unit::Mpp)),
             (
                 "width".to_owned(),
@@ -160,7 +160,12 @@ impl Scan {
                 Value::Quantity(f64::from(info.height), Unit::Px),
             ),
             ("content".to_owned(), Value::Str(digest.to_string())),
+            ("format".to_owned(), Value::Str(info.format.clone())),
         ]);
+        if let Some(magnification) = info.magnification {
+            let value = Value::Quantity(magnification, Unit::Mag);
+            facts.insert("magnification".to_owned(), value);
+        }
         Ok(Entry {
             key: file.key.clone(),
             stored: Stored::source(<Slide as Artifact>::KIND, file.path.clone(), size, fields),
