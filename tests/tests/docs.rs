@@ -6,7 +6,8 @@ use std::path::Path;
 
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
-    Catalog, Facts, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Unit, Value,
+    Catalog, Facts, Field, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Unit, Value,
+    WordKind,
 };
 use cerb_store::{Digest, Store};
 use cerb_tests::{files, root};
@@ -23,6 +24,10 @@ impl Catalog for Documented<'_> {
 
     fn names(&self) -> Vec<String> {
         self.real.names()
+    }
+
+    fn fields(&self, kind: &str) -> Vec<Field> {
+        self.real.fields(kind)
     }
 
     fn check(
@@ -76,13 +81,14 @@ impl Catalog for Documented<'_> {
     }
 }
 
-struct NoModules;
+/// The modules that come with the program.
+struct Prelude;
 
-impl Sources for NoModules {
+impl Sources for Prelude {
     fn read(&self, path: &str) -> Result<String, String> {
-        Err(format!(
-            "documents use no module, and this one uses `{path}`"
-        ))
+        cerb_ops::prelude::module(path)
+            .map(str::to_owned)
+            .ok_or_else(|| format!("documents use the prelude alone, and this one `{path}`"))
     }
 }
 
@@ -98,7 +104,7 @@ fn check(registry: &Registry, text: &str, name: &str) -> Result<Plan, String> {
     let catalog = Documented {
         real: registry.catalog(&env),
     };
-    cerb_lang::plan(text, name, &PlanOptions::default(), &catalog, &NoModules)
+    cerb_lang::plan(text, name, &PlanOptions::default(), &catalog, &Prelude)
         .map_err(|diagnostics| diagnostics.render(false, 100))
 }
 
@@ -135,16 +141,68 @@ fn every_pipeline_in_the_documents_checks() {
             continue;
         };
         for (line, words, content) in blocks(&text) {
-            // `cerb,ignore` stands for what cannot be checked alone; the page says why.
-            if words == "cerb" {
-                checked += 1;
-                let name = format!("{}:{line}", page.display());
-                wrong.extend(check(&registry, &content, &name).err());
+            let name = format!("{}:{line}", page.display());
+            match words.as_str() {
+                "cerb" => {
+                    checked += 1;
+                    wrong.extend(check(&registry, &content, &name).err());
+                }
+                // A part of a pipeline, or one that reads what is not there: it follows the grammar.
+                "cerb fragment" => {
+                    checked += 1;
+                    let said = cerb_lang::format(&content, &name);
+                    wrong.extend(said.err().map(|found| found.render(false, 100)));
+                }
+                // A file that the page's own commands are about: the program's own tests run them.
+                file if file.starts_with("cerb ") && file.ends_with(".cerb") => {}
+                other if other.starts_with("cerb") => {
+                    wrong.push(format!("{name}: nothing is known of a block `{other}`"));
+                }
+                _ => {}
             }
         }
     }
     assert!(checked > 0, "no page shows a pipeline");
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Pages whose mistake needs weights show it in a `cerb planned` block, for the slides and the weights
+/// that documents speak of. `CERB_BLESS=1` rewrites the messages.
+#[test]
+fn pages_of_errors_about_weights_show_what_is_said() {
+    let registry = cerb_ops::registry().unwrap();
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for file in files(&root().join("docs/errors"), &[".md"]) {
+        let page = std::fs::read_to_string(&file).unwrap();
+        let all = blocks(&page);
+        let of = |words: &str| all.iter().find(|block| block.1 == words);
+        let (Some(mistake), Some(error)) = (of("cerb planned"), of("error")) else {
+            continue;
+        };
+        seen += 1;
+        let said = check(&registry, &mistake.2, "test.cerb").expect_err("it was planned");
+        let lines = |text: &str| -> String {
+            let lines = text.trim_end().lines();
+            lines.map(|line| format!("{}\n", line.trim_end())).collect()
+        };
+        let (said, shown) = (lines(&said), lines(&error.2));
+        if said == shown {
+            continue;
+        }
+        if std::env::var_os("CERB_BLESS").is_some() {
+            let fence = "```error\n";
+            let blessed =
+                page.replacen(&format!("{fence}{}", error.2), &format!("{fence}{said}"), 1);
+            std::fs::write(&file, blessed).unwrap();
+        } else {
+            wrong.push(format!(
+                "{}: shows\n{shown}and says\n{said}",
+                file.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(seen > 1);
 }
 
 #[test]
@@ -287,4 +345,145 @@ fn the_summary_links_to_pages_that_exist() {
     assert!(!linked.is_empty());
     linked.retain(|page| !docs.join(page).is_file());
     assert!(linked.is_empty(), "docs/SUMMARY.md links to {linked:?}");
+}
+
+/// The words in double quotes in a grammar.
+fn terminals(grammar: &str) -> BTreeSet<&str> {
+    grammar.split('"').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_grammar_of_the_book_is_that_of_the_program() {
+    let page = std::fs::read_to_string(root().join("docs/language/grammar.md")).unwrap();
+    let all = blocks(&page);
+    let of = |words: &str| -> Vec<&str> {
+        all.iter()
+            .filter(|block| block.1 == words)
+            .map(|block| block.2.as_str())
+            .collect()
+    };
+    let (grammar, fragment) = (of("ebnf"), of("cerb fragment").concat());
+    let [syntax, tokens] = grammar.as_slice() else {
+        panic!("the page shows two grammars: of items, and of words")
+    };
+    let known = |kinds: &[WordKind]| -> BTreeSet<&str> {
+        let all = cerb_lang::vocabulary();
+        let found = all.iter().filter(|word| kinds.contains(&word.kind));
+        found.map(|word| word.word).collect()
+    };
+    // The words of the language are the words of the grammar, and each stands in the example.
+    let is_word = |word: &&&str| word.starts_with(|c: char| c.is_ascii_alphabetic());
+    let written: BTreeSet<&str> = terminals(syntax).iter().filter(is_word).copied().collect();
+    let reserved = known(&[WordKind::Item, WordKind::Keyword]);
+    assert_eq!(written, reserved);
+    let (lexed, errors) = cerb_lang::lex(&fragment);
+    assert!(errors.is_empty());
+    let used: BTreeSet<&str> = lexed
+        .iter()
+        .map(|token| &fragment[token.start as usize..token.end as usize])
+        .collect();
+    let missing = |wanted: &BTreeSet<&str>| -> Vec<String> {
+        let lost = wanted.difference(&used);
+        lost.map(|word| (*word).to_owned()).collect()
+    };
+    assert!(missing(&reserved).is_empty(), "{:?}", missing(&reserved));
+    // So do its signs, the operators and the attributes.
+    let rule = |name: &str| -> BTreeSet<&str> {
+        let start = tokens.find(&format!("{name} = ")).unwrap();
+        terminals(&tokens[start..start + tokens[start..].find(" ;").unwrap()])
+    };
+    let signs: BTreeSet<&str> = terminals(syntax)
+        .difference(&written)
+        .copied()
+        .chain(rule("BINARY"))
+        .collect();
+    assert!(missing(&signs).is_empty(), "{:?}", missing(&signs));
+    let attributes = known(&[WordKind::Attribute]);
+    assert!(
+        missing(&attributes).is_empty(),
+        "{:?}",
+        missing(&attributes)
+    );
+    assert_eq!(rule("UNIT"), known(&[WordKind::Unit]));
+    // Every production that is used is made, and every one that is made is used.
+    let made: BTreeSet<&str> = grammar
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.trim())
+        .filter(|name| name.chars().all(|c| c.is_ascii_alphabetic()))
+        .collect();
+    let bare: String = syntax.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+    let read: BTreeSet<&str> = bare
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let built_in = BTreeSet::from(["NL"]);
+    let unmade: Vec<_> = read
+        .difference(&made)
+        .filter(|w| !built_in.contains(*w))
+        .collect();
+    assert!(unmade.is_empty(), "no production {unmade:?}");
+    let unread: Vec<_> = made.difference(&read).collect();
+    assert!(unread.is_empty(), "nothing uses {unread:?}");
+}
+
+#[test]
+fn the_reference_lists_the_units_types_attributes_and_reductions_there_are() {
+    let page = std::fs::read_to_string(root().join("docs/language/reference.md")).unwrap();
+    let first_cells = |heading: &str| -> BTreeSet<String> {
+        let section = page.split(&format!("{heading}\n")).nth(1).unwrap();
+        let table = section.lines().skip_while(|line| !line.starts_with("|---"));
+        table
+            .skip(1)
+            .take_while(|line| line.starts_with('|'))
+            .flat_map(|line| {
+                line.split('|')
+                    .nth(1)
+                    .unwrap()
+                    .split('`')
+                    .skip(1)
+                    .step_by(2)
+            })
+            .map(|word| {
+                let word = word.trim_start_matches('@');
+                word.split('(').next().unwrap_or(word).to_owned()
+            })
+            .collect()
+    };
+    let known = |kind: WordKind| -> BTreeSet<String> {
+        let all = cerb_lang::vocabulary();
+        let found = all.iter().filter(|word| word.kind == kind);
+        found.map(|word| word.word.to_owned()).collect()
+    };
+    assert_eq!(first_cells("### Units"), known(WordKind::Unit));
+    assert_eq!(first_cells("### Attributes"), known(WordKind::Attribute));
+    assert_eq!(
+        first_cells("### One value of many"),
+        known(WordKind::Reduction)
+    );
+    for word in known(WordKind::Type) {
+        assert!(
+            page.contains(&format!("`{word}`"))
+                || page.contains(&format!("{word}<"))
+                || word == "Key",
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn the_pages_of_the_language_are_written_as_the_formatter_writes() {
+    for page in files(&root().join("docs/language"), &[".md"]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for (line, words, content) in blocks(&text) {
+            let whole = words == "cerb" || words.ends_with(".cerb");
+            if whole {
+                let name = format!("{}:{line}", page.display());
+                let written = cerb_lang::format(&content, &name)
+                    .unwrap_or_else(|found| panic!("{}", found.render(false, 100)));
+                assert_eq!(content, written, "{name}");
+            }
+        }
+    }
 }

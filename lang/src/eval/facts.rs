@@ -78,7 +78,12 @@ impl Planner<'_> {
                 continue;
             }
             let facts = joined(inputs, &sources);
-            let found = match self.catalog.check(&signature.name, &args, &facts) {
+            // Of a program that the pipeline brings with it nothing is known beforehand.
+            let checked = match self.catalog.signature(&signature.name) {
+                Some(_) => self.catalog.check(&signature.name, &args, &facts),
+                None => Ok(Facts::default()),
+            };
+            let found = match checked {
                 Ok(mut found) => {
                     place(&mut found, &facts, spans, at);
                     Some(Rc::new(found))

@@ -54,7 +54,7 @@ impl ListEnv<'_> {
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !plain {
             return Err(Misfit {
-                code: "lang::path_escapes",
+                code: "lang::absolute_path",
                 title: format!("`{relative}` leaves its root"),
                 labels: vec![(Origin::Param(param.to_owned()), "absolute paths and `..` are refused".to_owned())],
                 help: Some("bind a root to that directory with `--root NAME=DIR` and name the path below it".to_owned()),

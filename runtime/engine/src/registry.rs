@@ -282,7 +282,7 @@ impl Registry {
                 Ok((built, &entry.signature, *determinism))
             }
             Build::Listing(_) => Err(plain(
-                "lang::plan_time",
+                "engine::plan",
                 format!("`{name}` lists while planning and is no node"),
             )),
         }
@@ -443,7 +443,7 @@ impl Registered {
                 misfit
             }
             None => plain(
-                "lang::missing_param",
+                "engine::plan",
                 format!("`{operator}` lacks a parameter: {}", refused.reason),
             ),
         }
@@ -558,7 +558,7 @@ impl Catalog for View<'_> {
         let entry = self.registry.entry(op)?;
         let Build::Listing(build) = &entry.build else {
             return Err(plain(
-                "lang::not_plan_time",
+                "engine::plan",
                 format!("`{op}` runs; it does not list while planning"),
             ));
         };

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bad_input;
+mod book;
 mod check;
 mod claims;
 mod clients;
@@ -13,3 +14,4 @@ mod interrupted;
 mod lab;
 mod network;
 mod reference;
+mod session;
