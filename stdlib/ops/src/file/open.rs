@@ -116,8 +116,8 @@ mod tests {
         std::os::unix::fs::symlink("../outside", data.join("link")).unwrap();
         std::os::unix::fs::symlink("x", data.join("inner")).unwrap();
         let code = |path: &str| open(&data, path).unwrap_err().code;
-        assert_eq!(code("../outside"), "lang::path_escapes");
-        assert_eq!(code("/etc/passwd"), "lang::path_escapes");
+        assert_eq!(code("../outside"), "lang::absolute_path");
+        assert_eq!(code("/etc/passwd"), "lang::absolute_path");
         assert_eq!(code("link"), "file::outside");
         assert_eq!(code("absent"), "file::not_found");
         assert_eq!(code("sub"), "file::not_a_file");
