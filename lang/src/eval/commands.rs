@@ -16,7 +16,7 @@ use crate::{Command, Diagnostic, Param, Piece, Port, Run, Signature, Span, Type,
 const LINES: [&str; 3] = ["run", "image", "revision"];
 
 /// The kinds of files that a program can make.
-const MADE: [&str; 3] = ["File", "Table", "Report"];
+const MADE: [&str; 2] = ["File", "Report"];
 
 impl Planner<'_> {
     /// Binds an `op` with a body; holds one without against the operator of that name.

@@ -140,7 +140,7 @@ fn the_whole_grammar_is_read() {
     let text = r#"cerb 1
 secret token
 ## An operator of one's own.
-op my.tool(slides: Map<Key, Slide>, at: Mpp = 0.5 mpp, more: [Int]?) -> {a: Table, b: File} {
+op my.tool(slides: Map<Key, Slide>, at: Mpp = 0.5 mpp, more: [Int]?) -> {a: Report, b: File} {
   run "tool {slides} {at} {a} {b}"
   image "ghcr.io/lab/tool@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
