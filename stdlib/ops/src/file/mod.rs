@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use cerb_engine::{Entry, ListEnv, Misfit, Registry, RootRef, Unit, Value};
-use cerb_store::{Artifact, Blob, Form, Store, StoreError, Stored};
+use cerb_store::{Artifact, Blob, FieldSpec, Form, Store, StoreError, Stored};
 
 macro_rules! blob_kind {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
