@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use super::notes::Notes;
 use super::{Planner, front};
 use crate::index::{self, Index};
+use crate::syntax::ast::Document;
 use crate::{Catalog, Diagnostics, FileId, Plan, PlanOptions, SourceMap, Sources};
 
 /// What is known of a pipeline while it is being written.
 #[derive(Debug, Clone)]
 pub struct Analysis {
-    /// What is wrong: mistakes of the text, else of its meaning; else the warnings.
+    /// What is wrong: mistakes of the text, else of its meaning, else of its tests and the warnings.
     pub diagnostics: Diagnostics,
-    /// The plan, when nothing is wrong.
+    /// The plan, when the pipeline itself is sound.
     pub plan: Option<Plan>,
     /// Whether all of the text could be parsed.
     pub parsed: bool,
@@ -46,43 +47,72 @@ pub fn analyse(
             };
         }
     };
+    let alone = map.clone();
     let mut planner = Planner::new(map, options, catalog, sources);
-    planner.notes = Some(Box::default());
-    planner.pipeline(&document);
-    let notes = planner.notes.take().map_or_else(Notes::default, |n| *n);
+    let mut notes = planner.noted(&document);
     let map = planner.sources.clone();
-    let modules: BTreeMap<usize, FileId> =
-        notes.modules.iter().map(|(m, (f, _))| (*m, *f)).collect();
-    let mut files = vec![(FileId(0), &document)];
-    files.extend(
-        notes
-            .modules
-            .values()
-            .map(|(file, document)| (*file, document)),
-    );
-    let uses = notes
-        .uses
-        .iter()
-        .filter_map(|(path, module)| Some((*path, *modules.get(module)?)))
-        .collect();
-    let index = index::build(&files, &uses, &notes.seen, catalog, &map);
+    let tests = planner.tests.clone();
     let parsed = faults.is_empty();
-    let (diagnostics, plan) = if parsed {
-        match planner.finish(name, document.doc.clone()) {
-            Ok(plan) => {
-                let told = Diagnostics::new(plan.sources.clone(), plan.warnings.clone());
-                (told, Some(plan))
-            }
-            Err(found) => (found, None),
-        }
+    let (mut diagnostics, mut plan) = (Diagnostics::default(), None);
+    if !parsed {
+        diagnostics = Diagnostics::new(map.clone(), faults);
     } else {
-        (Diagnostics::new(map.clone(), faults), None)
-    };
+        match planner.finish(name, document.doc.clone()) {
+            Err(found) => diagnostics = found,
+            Ok(found) => {
+                // A test is looked at when the pipeline around it is sound.
+                let mut told = found.warnings.clone();
+                for test in &tests {
+                    let options = PlanOptions {
+                        test: Some(test.name.clone()),
+                        ..options.clone()
+                    };
+                    let mut planner = Planner::new(alone.clone(), &options, catalog, sources);
+                    for (at, seen) in planner.noted(&document).seen {
+                        notes.seen.entry(at).or_insert(seen);
+                    }
+                    match planner.finish(name, String::new()) {
+                        Ok(plan) => told.extend(plan.warnings),
+                        Err(wrong) => told.extend(wrong.items),
+                    }
+                }
+                diagnostics = Diagnostics::new(map.clone(), told);
+                plan = Some(found);
+            }
+        }
+    }
     Analysis {
+        index: indexed(&document, &notes, catalog, &map),
         diagnostics,
         plan,
         parsed,
-        index,
         sources: map,
     }
+}
+
+impl Planner<'_> {
+    /// Evaluates the pipeline, and says what was seen on the way.
+    fn noted(&mut self, document: &Document) -> Notes {
+        self.notes = Some(Box::default());
+        self.pipeline(document);
+        self.notes
+            .take()
+            .map_or_else(Notes::default, |notes| *notes)
+    }
+}
+
+fn indexed(
+    document: &Document,
+    notes: &Notes,
+    catalog: &dyn Catalog,
+    sources: &SourceMap,
+) -> Index {
+    let modules = notes.modules.iter();
+    let modules: BTreeMap<usize, FileId> = modules.map(|(m, (file, _))| (*m, *file)).collect();
+    let used = notes.modules.values();
+    let used = used.map(|(file, document)| (*file, document));
+    let files: Vec<_> = std::iter::once((FileId(0), document)).chain(used).collect();
+    let uses = notes.uses.iter();
+    let uses = uses.filter_map(|(path, module)| Some((*path, *modules.get(module)?)));
+    index::build(&files, &uses.collect(), &notes.seen, catalog, sources)
 }

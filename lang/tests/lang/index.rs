@@ -146,3 +146,19 @@ fn names_that_are_bound_nowhere_are_known() {
     let found = look("let a = nope + 1\n", &files(&[]));
     assert_eq!(found.index.unknown.len(), 1);
 }
+
+#[test]
+fn the_bindings_and_mistakes_of_a_test_are_known() {
+    let text = "let a = 1 px\nlet b = a + 1 px\nexpect b == 2 px\ntest \"t\" {\n  let a = 2 px + 1 px\n  expect b == nope\n}\n";
+    let found = look(text, &files(&[]));
+    let codes: Vec<_> = found
+        .diagnostics
+        .items
+        .iter()
+        .map(|d| d.code.as_str())
+        .collect();
+    assert!(codes.contains(&"lang::unknown_name"), "{codes:?}");
+    let inner = at(&found, text, "a = 2 px");
+    assert_eq!(inner.value.as_ref().unwrap().to_string(), "3 px");
+    assert_eq!(at(&found, text, "b == nope").kind, DefinitionKind::Let);
+}

@@ -99,6 +99,8 @@ pub enum Command {
     Docs(commands::docs::Docs),
     /// Explain an error code, with an example and a remedy
     Explain(commands::explain::Explain),
+    /// Answer an editor: mistakes, hover, completion, definitions, renaming, formatting
+    Lsp(commands::lsp::Lsp),
 }
 
 impl Command {
@@ -113,6 +115,7 @@ impl Command {
             Command::Help(help) => help.json,
             Command::Show(show) => show.json,
             Command::Graph(_) | Command::Fmt(_) | Command::Docs(_) | Command::Explain(_) => false,
+            Command::Lsp(_) => true,
         }
     }
 }

@@ -59,5 +59,6 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Fmt(fmt) => fmt.execute(color),
         Command::Docs(docs) => docs.execute(color),
         Command::Explain(explain) => explain.execute(color),
+        Command::Lsp(lsp) => lsp.execute(color),
     }
 }

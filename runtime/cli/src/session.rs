@@ -98,9 +98,7 @@ impl Session {
             rehash: self.rehash,
         };
         let catalog = self.registry.catalog(&env);
-        let files = Beside {
-            dir: folder(&self.file).to_path_buf(),
-        };
+        let files = Beside::of(&self.file);
         let name = self.file.display().to_string();
         let options = PlanOptions {
             params: self.outside.params.clone(),
@@ -390,8 +388,17 @@ impl Asked {
 }
 
 /// Reads the modules of `use`: a file beside the pipeline, or, by its bare name, one of the prelude.
-struct Beside {
+pub struct Beside {
     dir: PathBuf,
+}
+
+impl Beside {
+    /// The modules of a pipeline.
+    pub fn of(pipeline: &Path) -> Beside {
+        Beside {
+            dir: folder(pipeline).to_path_buf(),
+        }
+    }
 }
 
 impl Sources for Beside {

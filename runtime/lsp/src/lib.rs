@@ -22,6 +22,18 @@ pub use lsp_types;
 pub use server::{Ended, serve};
 pub use transport::{Writer, stdio};
 
+/// Whether something is listed that was not there when it was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum News {
+    /// Nothing is.
+    #[default]
+    None,
+    /// It is being listed.
+    Coming,
+    /// It was listed since this was last asked.
+    Here,
+}
+
 /// What the server asks of the world, per pipeline; it is asked again at every edit.
 pub trait Workspace {
     /// The operators there are for a pipeline, and what they list.
@@ -29,6 +41,18 @@ pub trait Workspace {
     /// A listing may touch slow disks: an implementation keeps what it listed for a while, and
     /// gives one stand-in entry when it cannot list now, so that a `for` over it is still checked.
     fn catalog<'a>(&'a self, pipeline: &Path, text: &str) -> Box<dyn Catalog + 'a>;
+
+    /// Whether the last catalog of a pipeline gave stand-ins.
+    ///
+    /// What depends on how many entries there are, and on their keys, is not told then.
+    fn stands_in(&self, _pipeline: &Path) -> bool {
+        false
+    }
+
+    /// Whether a listing came, or will: every pipeline is then looked at again.
+    fn news(&self) -> News {
+        News::None
+    }
 
     /// Reads a file that a pipeline uses.
     ///

@@ -24,14 +24,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::Workspace;
 use crate::document::{Encoding, Text};
 use crate::outline::COLOURS;
 use crate::transport::BROKEN;
 use crate::view::{HERE, View, to_path};
+use crate::{News, Workspace};
 
 /// How long the server waits for more edits before it looks at a file again.
 const QUIET: Duration = Duration::from_millis(40);
+
+/// What is said of the entries of a listing; not told while one stands in for all.
+const OF_ENTRIES: &[&str] = &[
+    "lang::duplicate_key",
+    "lang::expectation_fails",
+    "lang::missing_key",
+    "lang::nothing_left",
+    "lang::nothing_listed",
+    "lang::unknown_fact",
+];
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,13 +99,16 @@ fn answer(value: impl Serialize) -> Answer {
 impl Server<'_> {
     fn run(mut self) -> Ended {
         loop {
-            let message = if self.documents.values().all(|d| d.told) {
-                self.connection
-                    .receiver
-                    .recv()
-                    .map_err(|_| RecvTimeoutError::Disconnected)
+            let news = self.workspace.news();
+            if news == News::Here {
+                self.forget();
+            }
+            let quiet = news == News::None && self.documents.values().all(|d| d.told);
+            let receiver = &self.connection.receiver;
+            let message = if quiet {
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.connection.receiver.recv_timeout(QUIET)
+                receiver.recv_timeout(QUIET)
             };
             match message {
                 Ok(Message::Request(request)) => {
@@ -383,7 +396,8 @@ impl Server<'_> {
         }
         let analysis = Rc::new(self.analyse(document, &document.text.text));
         let (address, version) = (document.uri.clone(), document.version);
-        let diagnostics = self.diagnostics(document, &analysis);
+        let guessed = self.workspace.stands_in(&document.path);
+        let diagnostics = self.diagnostics(document, &analysis, guessed);
         self.publish(address, diagnostics, Some(version));
         let document = self.documents.get_mut(uri)?;
         document.analysis = Some(Rc::clone(&analysis));
@@ -482,7 +496,12 @@ impl Server<'_> {
         })
     }
 
-    fn diagnostics(&self, document: &Document, analysis: &Analysis) -> Vec<lsp_types::Diagnostic> {
+    fn diagnostics(
+        &self,
+        document: &Document,
+        analysis: &Analysis,
+        guessed: bool,
+    ) -> Vec<lsp_types::Diagnostic> {
         let catalog = self.workspace.catalog(&document.path, &document.text.text);
         let view = View {
             uri: &document.uri,
@@ -497,7 +516,10 @@ impl Server<'_> {
         let mut bound = analysis.index.definitions.iter();
         let makes = bound.any(|d| d.span.file == HERE && d.kind == DefinitionKind::Let);
         let all = analysis.diagnostics.items.iter();
-        let told = all.filter(|found| makes || found.code != "lang::no_output");
+        let told = all.filter(|found| {
+            let code = found.code.as_str();
+            (makes || code != "lang::no_output") && !(guessed && OF_ENTRIES.contains(&code))
+        });
         told.map(|found| diagnostic(&view, found)).collect()
     }
 }

@@ -6,6 +6,7 @@ pub mod explain;
 pub mod fmt;
 pub mod graph;
 pub mod help;
+pub mod lsp;
 pub mod plan;
 pub mod run;
 pub mod show;
