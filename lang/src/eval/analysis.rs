@@ -53,7 +53,8 @@ pub fn analyse(
     let map = planner.sources.clone();
     let tests = planner.tests.clone();
     let parsed = faults.is_empty();
-    let (mut diagnostics, mut plan) = (Diagnostics::default(), None);
+    let mut plan = None;
+    let diagnostics;
     if !parsed {
         diagnostics = Diagnostics::new(map.clone(), faults);
     } else {
