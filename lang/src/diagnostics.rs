@@ -13,6 +13,9 @@ use crate::{SourceMap, Span};
 /// Most mistakes shown at once.
 pub const MOST: usize = 20;
 
+/// Most bytes shown before and behind a label on its line, and of what a label covers.
+const FAR: usize = 400;
+
 /// How much a diagnostic weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -50,12 +53,14 @@ impl SourceCode for Lines {
             (start, end)
         } else {
             let last = end.saturating_sub(1).max(start);
+            let line_end = bytes[last..]
+                .iter()
+                .position(|b| *b == b'\n')
+                .map_or(bytes.len(), |i| last + i + 1);
+            // Of a line that nobody can read only the surroundings are shown.
             (
-                line_start,
-                bytes[last..]
-                    .iter()
-                    .position(|b| *b == b'\n')
-                    .map_or(bytes.len(), |i| last + i + 1),
+                line_start.max(self.text.floor_char_boundary(start.saturating_sub(FAR))),
+                line_end.min(self.text.ceil_char_boundary(end.saturating_add(FAR))),
             )
         };
         let line = bytes[..start].iter().filter(|b| **b == b'\n').count();
@@ -223,18 +228,29 @@ impl miette::Diagnostic for Diagnostic {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.source.as_ref()?;
-        Some(Box::new(self.labels.iter().enumerate().map(
-            |(i, (span, text))| {
-                let range = span.start as usize..span.end as usize;
-                let text = (!text.is_empty()).then(|| text.clone());
-                if i == 0 {
-                    LabeledSpan::new_primary_with_span(text, range)
-                } else {
-                    LabeledSpan::new_with_span(text, range)
-                }
-            },
-        )))
+        let source = self.source.as_ref()?;
+        let first = self
+            .labels
+            .first()
+            .map_or(0, |(span, _)| span.start as usize);
+        // On a line that is shown in part the other labels may lie outside of it.
+        let near = move |at: usize| {
+            let (from, to) = (first.min(at), first.max(at));
+            to - from <= FAR || source.text.get(from..to).is_none_or(|t| t.contains('\n'))
+        };
+        let shown = self.labels.iter().enumerate();
+        let shown = shown.filter(move |(_, (span, _))| near(span.start as usize));
+        Some(Box::new(shown.map(move |(i, (span, text))| {
+            let start = span.start as usize;
+            let most = source.text.floor_char_boundary(start + FAR);
+            let range = start..(span.end as usize).min(most.max(start));
+            let text = (!text.is_empty()).then(|| text.clone());
+            if i == 0 {
+                LabeledSpan::new_primary_with_span(text, range)
+            } else {
+                LabeledSpan::new_with_span(text, range)
+            }
+        })))
     }
 }
 

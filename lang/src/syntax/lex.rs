@@ -130,7 +130,10 @@ pub struct LexError {
     pub help: Option<String>,
 }
 
-/// Splits a text into tokens whose bytes, joined, are the text again; mistakes are listed beside.
+/// Most mistakes kept of one text; far more than are shown.
+pub(crate) const MOST_KEPT: usize = 1000;
+
+/// Splits a text into tokens whose bytes, joined, are the text again; mistakes are listed beside, at most a thousand.
 ///
 /// Texts of 4 GiB and more are cut there.
 #[must_use]
@@ -155,6 +158,9 @@ pub fn lex(text: &str) -> (Vec<Token>, Vec<LexError>) {
         rest = behind;
     }
     for token in &tokens {
+        if errors.len() >= MOST_KEPT {
+            break;
+        }
         let written = text
             .get(token.start as usize..token.end as usize)
             .unwrap_or("");

@@ -9,15 +9,12 @@ use nom::{IResult, Needed};
 
 use super::ast::{Name, Text};
 use super::layout::{RESERVED, Tok};
-use super::lex::{Kind, unescape};
+use super::lex::{Kind, MOST_KEPT, unescape};
 use super::parse::Shown;
 use crate::{Diagnostic, FileId, Span};
 
 /// Deepest nesting of brackets, blocks and signs; keeps the stack small whatever a file says.
 pub(crate) const DEEPEST: u16 = 200;
-
-/// Most mistakes kept of one file; far more than are shown.
-const MOST_KEPT: usize = 1000;
 
 /// What stays the same while one file is parsed.
 pub(crate) struct Source<'a> {

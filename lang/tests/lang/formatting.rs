@@ -35,10 +35,10 @@ fn tokens(text: &str) -> Vec<(Kind, &str)> {
         let written = &text[token.start as usize..token.end as usize];
         match token.kind {
             Kind::Space | Kind::Newline | Kind::Bom | Kind::Comment | Kind::Doc => continue,
-            Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace | Kind::More => {
-                if found.last().is_some_and(|(kind, _)| *kind == Kind::Comma) {
-                    found.pop();
-                }
+            Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace | Kind::More
+                if found.last().is_some_and(|(kind, _)| *kind == Kind::Comma) =>
+            {
+                found.pop();
             }
             _ => {}
         }

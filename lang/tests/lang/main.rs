@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+mod bad_input;
 mod catalog;
 mod convert;
 mod formatting;

@@ -1,0 +1,33 @@
+//! What must hold of every text, whatever it says.
+
+#[path = "../../lang/tests/lang/catalog.rs"]
+#[expect(dead_code, reason = "shared with the tests, which use all of it")]
+mod catalog;
+
+use cerb_lang::{Given, PlanOptions, plan};
+
+/// Plans against the tests' small catalog; checks that messages point into the text.
+pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
+    let options = PlanOptions {
+        params: params
+            .iter()
+            .map(|(name, value)| {
+                let given = Given { text: (*value).to_owned(), from: "-p".to_owned() };
+                ((*name).to_owned(), given)
+            })
+            .collect(),
+        ..PlanOptions::default()
+    };
+    let files = catalog::files(&[("m.cerb", text)]);
+    let Err(found) = plan(text, name, &options, &catalog::Toy::new(), &files) else {
+        return;
+    };
+    assert!(!found.items.is_empty() && found.items.len() <= 20);
+    for item in &found.items {
+        for (span, _) in &item.labels {
+            let length = found.sources.file(span.file).map_or(0, |file| file.text.len());
+            assert!(span.start <= span.end && span.end as usize <= length, "{item:?}");
+        }
+    }
+    assert!(!found.render(false, 80).is_empty());
+}
