@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Store, StoreError, Stored, canonical};
+use crate::{Store, StoreError, Stored};
 
 /// Name of the field that holds a plain value.
 pub const VALUE: &str = "value";
 
 /// A plain value that can stand at an output port; its kind is the name of its type.
 ///
-/// It is stored as a blob of canonical JSON, a quantity in base units, and lies in the field
+/// It is stored as a blob of JSON, a quantity in base units, and lies in the field
 /// [`VALUE`] of its record as well, so that expressions read it without opening the blob.
 pub trait Plain: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Its type, as written in the language: `Float`, `Mpp`.
@@ -24,7 +24,8 @@ pub trait Plain: Serialize + DeserializeOwned + Send + Sync + 'static {
         if json.is_null() {
             return Err(bad("it is no finite number".to_owned()));
         }
-        let blob = store.put_bytes(&canonical(&json))?;
+        // Of one value there is one JSON text: shortest digits, no white space.
+        let blob = store.put_bytes(json.to_string().as_bytes())?;
         let fields = BTreeMap::from([(VALUE.to_owned(), json)]);
         Ok(Stored::blob(Self::TYPE, blob, fields))
     }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::{Part, Under, each, options, slide_error};
 
-/// Side of the tiles looked at, in pixels: at 1 mpp a field of 0.26 mm, as at an objective of 40.
+/// Side of the tiles looked at, in pixels: 0.26 mm at 1 mpp.
 const SIDE: u32 = 256;
-/// Tiles looked at, spread evenly: enough for a median within 0.02 on the slides tried.
+/// Tiles looked at, spread evenly: bounds the time, whatever the size of the slide.
 const MOST: usize = 256;
 /// Enlargement up to which a slide is read, as reading does by itself.
 const MOST_ENLARGEMENT: f64 = 1.5;
@@ -22,8 +22,11 @@ const MOST_ENLARGEMENT: f64 = 1.5;
 /// `v / (1 + v)`, where `v` is the variance of its Laplacian over the variance of its
 /// brightness (the measure of Pech-Pacheco et al. 2000, freed from the strength of the staining).
 /// Tiles without contrast, glass for one, are left out. The result is the median of the rest, and 0
-/// when none is left. Compare slides of one scanner: what is sharp depends on the scanner, the
-/// tissue and `at`.
+/// when none is left.
+///
+/// At 1 mpp the sharp CMU-1 slide gives 0.37, blurred by a Gaussian of 0.5 µm 0.18, of 1 µm 0.05 and of
+/// 3 µm 0.002. What is sharp depends on the scanner, the tissue and `at`: choose a limit on slides
+/// that were looked at.
 ///
 /// ```cerb
 /// let focus = qc.focus(s, mask, at: 1 mpp)
