@@ -302,17 +302,14 @@ impl View<'_> {
 
     /// Whether the colon before a place is followed by a type: of a `let`, `param` or port.
     fn wants_type(&self, cursor: &Cursor<'_>, start: usize) -> bool {
-        if cursor.call().is_some_and(|call| {
-            let text = self.text.text.get(..start).unwrap_or("");
-            let line = text.rsplit('\n').next().unwrap_or("").trim_start();
-            !(line.starts_with("def ") || line.starts_with("op ")) && !call.callee.is_empty()
-        }) {
-            return false;
-        }
         let text = self.text.text.get(..start).unwrap_or("");
         let line = text.rsplit('\n').next().unwrap_or("").trim_start();
         let head = line.split_whitespace().next().unwrap_or("");
-        matches!(head, "param" | "def" | "op") || (head == "let" && !line.contains('='))
+        match head {
+            "def" | "op" => true,
+            "param" | "let" => cursor.call().is_none() && !line.contains('='),
+            _ => false,
+        }
     }
 
     fn types(&self) -> Vec<Offer> {
