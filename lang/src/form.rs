@@ -2,7 +2,10 @@
 
 use crate::syntax::ast::Document;
 use crate::syntax::parse_document;
-use crate::{Catalog, Diagnostic, FileId, yaml};
+use crate::{Diagnostic, FileId, Signature, yaml};
+
+/// Finds the face of an operator, by its name.
+pub(crate) type Faces<'a> = dyn Fn(&str) -> Option<&'a Signature> + 'a;
 
 /// The form a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +26,10 @@ const ENDINGS: [(&str, Form); 5] = [
 ];
 
 impl Form {
-    /// Returns the form of a file, by its name; text when the name says nothing.
+    /// Returns the form of a file, by its name; none when it is not that of a pipeline or module.
     #[must_use]
-    pub fn of(name: &str) -> Form {
-        ending(name).map_or(Form::Text, |(_, form)| form)
+    pub fn of(name: &str) -> Option<Form> {
+        ending(name).map(|(_, form)| form)
     }
 }
 
@@ -38,7 +41,8 @@ pub(crate) fn ending(name: &str) -> Option<(&'static str, Form)> {
 }
 
 /// The name a module has when `use` gives it none: its file's, without folder and ending.
-pub(crate) fn stem(path: &str) -> &str {
+#[must_use]
+pub fn stem(path: &str) -> &str {
     let file = path.rsplit('/').next().unwrap_or("");
     ending(file).map_or(file, |(ending, _)| file.trim_end_matches(ending))
 }
@@ -48,9 +52,9 @@ pub(crate) fn document(
     text: &str,
     name: &str,
     file: FileId,
-    catalog: Option<&dyn Catalog>,
+    faces: &Faces<'_>,
 ) -> (Document, Vec<Diagnostic>) {
-    read(text, Form::of(name), file, catalog)
+    read(text, Form::of(name).unwrap_or(Form::Text), file, faces)
 }
 
 /// Reads a file in one form; returns what was understood and every mistake.
@@ -58,11 +62,11 @@ pub(crate) fn read(
     text: &str,
     form: Form,
     file: FileId,
-    catalog: Option<&dyn Catalog>,
+    faces: &Faces<'_>,
 ) -> (Document, Vec<Diagnostic>) {
     match form {
         Form::Text => parse_document(text, file),
-        Form::Yaml => yaml::read(text, file, catalog),
+        Form::Yaml => yaml::read(text, file, faces),
     }
 }
 
@@ -72,9 +76,9 @@ mod tests {
 
     #[test]
     fn the_name_says_the_form() {
-        assert_eq!(Form::of("a/b.cerb"), Form::Text);
-        assert_eq!(Form::of("a/b.cerb.yaml"), Form::Yaml);
-        assert_eq!(Form::of("b.yml"), Form::Yaml);
-        assert_eq!(Form::of("survival"), Form::Text);
+        assert_eq!(Form::of("a/b.cerb"), Some(Form::Text));
+        assert_eq!(Form::of("a/b.cerb.yaml"), Some(Form::Yaml));
+        assert_eq!(Form::of("b.yml"), Some(Form::Yaml));
+        assert_eq!(Form::of("survival"), None);
     }
 }

@@ -15,6 +15,7 @@ mod index;
 mod outline;
 mod plan;
 mod print;
+mod schema;
 mod span;
 mod syntax;
 mod types;
@@ -28,7 +29,7 @@ pub use convert::{comments, to_text, to_yaml};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
 pub use eval::{Analysis, analyse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};
-pub use form::Form;
+pub use form::{Form, stem};
 pub use format::format;
 pub use formula::{
     Answer, Formula, FormulaId, Memo, Operation, Reduction, Results, Step, counterpart, evaluate,
@@ -41,6 +42,7 @@ pub use plan::{
     Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Plan,
     PlanOptions, Reads, Run, Test, Wire, Work,
 };
+pub use schema::schema;
 pub use span::{FileId, SourceFile, SourceMap, Span};
 pub use syntax::{ITEM_WORDS, Kind, LexError, RESERVED, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};

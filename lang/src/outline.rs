@@ -42,7 +42,7 @@ pub struct OutlineParam {
 /// The form, text or YAML, is that of the file's name.
 #[must_use]
 pub fn outline(text: &str, name: &str) -> Outline {
-    let (document, _) = form::document(text, name, FileId(0), None);
+    let (document, _) = form::document(text, name, FileId(0), &|_| None);
     let mut found = Outline {
         doc: document.doc,
         ..Outline::default()

@@ -126,7 +126,7 @@ fn front(
     }
     let mut map = SourceMap::default();
     let file = map.add(name, text);
-    let (document, faults) = form::document(text, name, file, Some(catalog));
+    let (document, faults) = form::document(text, name, file, &|op| catalog.signature(op));
     Ok((map, document, faults))
 }
 

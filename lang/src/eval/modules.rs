@@ -116,7 +116,8 @@ impl Planner<'_> {
             return None;
         }
         let file = self.sources.add(&full, &text);
-        let (document, faults) = form::document(&text, &full, file, Some(self.catalog));
+        let catalog = self.catalog;
+        let (document, faults) = form::document(&text, &full, file, &|op| catalog.signature(op));
         let broken = !faults.is_empty();
         self.mistakes.extend(faults);
         let scope = Rc::new(Scope::default());

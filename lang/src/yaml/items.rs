@@ -38,7 +38,7 @@ impl Entry<'_, '_> {
     }
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// The whole file.
     pub(super) fn document(&mut self, root: &Node<'_>) -> Document {
         let NodeKind::Map(entries) = &root.kind else {

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::tree::{Node, NodeKind, Place, Scalar, shown};
+use crate::form::Faces;
 use crate::syntax::ast::{Expr, ExprKind, Name, TypeExpr, TypeKind};
 use crate::syntax::{DEEPEST, Fault, Part, Shown, name_in, too_deep, type_in};
 use crate::words::{listed, nearest};
-use crate::{Catalog, Diagnostic, FileId, Span, Type, Unit};
+use crate::{Diagnostic, FileId, Span, Type, Unit};
 
 /// What a string is read as, where the type is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,27 +73,22 @@ impl Wanted {
 pub(super) type Entries<'t> = [(Scalar<'t>, Node<'t>)];
 
 /// The walk's state.
-pub(super) struct Reader<'a> {
+pub(super) struct Reader<'a, 'f> {
     pub text: &'a str,
     pub file: FileId,
     pub faults: Vec<Diagnostic>,
-    catalog: Option<&'a dyn Catalog>,
+    faces: &'a Faces<'f>,
     /// What the `def`s and `op`s of the file take, in order.
     pub own: HashMap<String, Vec<(String, Wanted)>>,
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(
-        text: &'a str,
-        file: FileId,
-        catalog: Option<&'a dyn Catalog>,
-        faults: Vec<Diagnostic>,
-    ) -> Self {
+impl<'a, 'f> Reader<'a, 'f> {
+    pub fn new(text: &'a str, file: FileId, faces: &'a Faces<'f>, faults: Vec<Diagnostic>) -> Self {
         Self {
             text,
             file,
             faults,
-            catalog,
+            faces,
             own: HashMap::new(),
         }
     }
@@ -235,7 +231,7 @@ impl<'a> Reader<'a> {
         if let Some(own) = self.own.get(callee) {
             return own.clone();
         }
-        let Some(signature) = self.catalog.and_then(|all| all.signature(callee)) else {
+        let Some(signature) = (self.faces)(callee) else {
             return Vec::new();
         };
         let inputs = signature.inputs.iter().map(|port| (&port.name, &port.ty));

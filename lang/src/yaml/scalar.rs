@@ -66,7 +66,7 @@ pub(super) fn is_reference(text: &str) -> bool {
         .is_some_and(|path| path.split('.').all(super::reader::is_word))
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// A scalar where a value is expected.
     pub(super) fn scalar(
         &mut self,

@@ -8,7 +8,7 @@ use crate::syntax::ast::{Arg, Attr, Block, Call, Expr, ExprKind, For, If, Let, N
 const FOR: &[&str] = &["for", "where", "let", "result", "@"];
 const IF: &[&str] = &["if", "then", "else", "@"];
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// A value, wanted as something; `near` is the key it stands behind.
     pub(super) fn value(&mut self, node: &Node<'_>, wanted: &Wanted, near: Span) -> Option<Expr> {
         match &node.kind {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cerb_lang::{Diagnostics, Plan, comments, format, to_text, to_yaml};
+use cerb_lang::{Catalog, Diagnostics, Plan, comments, format, to_text, to_yaml};
 use proptest::prelude::*;
 
 use crate::catalog::{Toy, files, plan_named};
@@ -14,7 +14,8 @@ fn yaml(text: &str) -> String {
 }
 
 fn text(yaml: &str) -> String {
-    to_text(yaml, "a.cerb.yaml", &Toy::new()).unwrap_or_else(|e| panic!("{e}\n{yaml}"))
+    let toy = Toy::new();
+    to_text(yaml, "a.cerb.yaml", &|op| toy.signature(op)).unwrap_or_else(|e| panic!("{e}\n{yaml}"))
 }
 
 fn planned(text: &str, name: &str) -> Result<Plan, Diagnostics> {
@@ -212,7 +213,7 @@ fn what_has_no_place_in_yaml_is_said() {
     let found = to_yaml("let a = 1\nlet a = 2\n", "a.cerb").unwrap_err();
     assert_eq!(found.items[0].code, "lang::duplicate_name");
     assert!(to_yaml("let a = (", "a.cerb").is_err());
-    assert!(to_text("let: [", "a.yaml", &Toy::new()).is_err());
+    assert!(to_text("let: [", "a.yaml", &|_| None).is_err());
     assert_eq!(comments("# a\nlet a = 1 # b\n## doc\n", "a.cerb"), 2);
     assert_eq!(comments("# a\nlet: {a: \"# x\"} # b\n", "a.yaml"), 2);
 }
