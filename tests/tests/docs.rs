@@ -7,7 +7,7 @@ use std::path::Path;
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
     Catalog, Facts, Field, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Unit, Value,
-    WordKind,
+    WordKind, Work,
 };
 use cerb_store::{Digest, Store};
 use cerb_tests::{files, root};
@@ -153,6 +153,11 @@ fn every_pipeline_in_the_documents_checks() {
                     let said = cerb_lang::format(&content, &name);
                     wrong.extend(said.err().map(|found| found.render(false, 100)));
                 }
+                // A whole pipeline in YAML; other blocks are files of parameters.
+                "yaml" if content.starts_with("cerb: 1") => {
+                    checked += 1;
+                    wrong.extend(check(&registry, &content, &format!("{name}.yaml")).err());
+                }
                 // A file that the page's own commands are about: the program's own tests run them.
                 file if file.starts_with("cerb ") && file.ends_with(".cerb") => {}
                 other if other.starts_with("cerb") => {
@@ -274,7 +279,7 @@ fn in_a_pipeline(example: &str) -> String {
 #[test]
 fn the_pipelines_people_run_check() {
     let registry = cerb_ops::registry().unwrap();
-    let pipelines = files(&root().join("pipelines"), &[".cerb"]);
+    let pipelines = files(&root().join("pipelines"), &[".cerb", ".cerb.yaml"]);
     assert!(!pipelines.is_empty());
     for path in pipelines {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -282,6 +287,58 @@ fn the_pipelines_people_run_check() {
             panic!("\n{message}");
         }
     }
+}
+
+/// What the keys of a plan are made of: operators, effective arguments, wires.
+fn essence(plan: &Plan) -> Vec<String> {
+    let node = |i: cerb_lang::petgraph::graph::NodeIndex| {
+        let node = &plan.graph[i];
+        let work = match &node.work {
+            Work::Call { operator, args, .. } => format!("{operator} {args:?}"),
+            Work::Listed(listed) => format!("{listed:?}"),
+            other => format!("{other:?}"),
+        };
+        format!("{} {work} {:?}", node.name, node.over)
+    };
+    let mut found: Vec<String> = plan.graph.node_indices().map(node).collect();
+    for edge in plan.graph.edge_indices() {
+        if let Some((from, to)) = plan.graph.edge_endpoints(edge) {
+            found.push(format!(
+                "{} -> {} {:?}",
+                node(from),
+                node(to),
+                plan.graph[edge]
+            ));
+        }
+    }
+    found.extend(
+        plan.outputs
+            .iter()
+            .map(|o| format!("{} {} {}", o.path, node(o.node), o.port)),
+    );
+    found.sort();
+    found
+}
+
+#[test]
+fn every_pipeline_means_the_same_in_its_other_form() {
+    let registry = cerb_ops::registry().unwrap();
+    let mut pairs = 0;
+    for path in files(&root().join("pipelines"), &[".cerb"]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display().to_string();
+        let plan = essence(&check(&registry, &text, &name).unwrap());
+        let converted = cerb_lang::to_yaml(&text, &name).unwrap();
+        let other = check(&registry, &converted, "converted.cerb.yaml").unwrap();
+        assert_eq!(essence(&other), plan, "{name}");
+        let beside = path.with_extension("cerb.yaml");
+        if let Ok(yaml) = std::fs::read_to_string(&beside) {
+            let other = check(&registry, &yaml, &beside.display().to_string()).unwrap();
+            assert_eq!(essence(&other), plan, "{}", beside.display());
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 0, "no pipeline is there in both forms");
 }
 
 /// The literals `"family::name"` in a source text: codes of errors are written so, and nothing else is.

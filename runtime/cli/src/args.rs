@@ -97,6 +97,8 @@ pub enum Command {
     Fmt(commands::fmt::Fmt),
     /// Write the reference of operators, language and commands as Markdown
     Docs(commands::docs::Docs),
+    /// Write a pipeline in its other form: text as YAML, YAML as text
+    Convert(commands::convert::Convert),
     /// Explain an error code, with an example and a remedy
     Explain(commands::explain::Explain),
     /// Answer an editor: mistakes, hover, completion, definitions, renaming, formatting
@@ -114,7 +116,11 @@ impl Command {
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Show(show) => show.json,
-            Command::Graph(_) | Command::Fmt(_) | Command::Docs(_) | Command::Explain(_) => false,
+            Command::Graph(_)
+            | Command::Fmt(_)
+            | Command::Convert(_)
+            | Command::Docs(_)
+            | Command::Explain(_) => false,
             Command::Lsp(_) => true,
         }
     }

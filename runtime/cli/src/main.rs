@@ -58,6 +58,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Graph(graph) => graph.execute(color),
         Command::Fmt(fmt) => fmt.execute(color),
         Command::Docs(docs) => docs.execute(color),
+        Command::Convert(convert) => convert.execute(color),
         Command::Explain(explain) => explain.execute(color),
         Command::Lsp(lsp) => lsp.execute(color),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_engine::{DeviceChoice, ListEnv, Registry, Settings};
-use cerb_lang::{Diagnostics, Given, Outline, Plan, PlanOptions, Sources};
+use cerb_lang::{Diagnostics, Form, Given, Outline, Plan, PlanOptions, Sources};
 use cerb_store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,15 +109,7 @@ impl Session {
 
     /// Returns the pipeline's name, which is its file's without the ending.
     pub fn name(&self) -> String {
-        let name = self
-            .file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        name.strip_suffix(".cerb.yaml")
-            .or_else(|| name.strip_suffix(".cerb"))
-            .unwrap_or(&name)
-            .to_owned()
+        cerb_lang::stem(&self.file.to_string_lossy()).to_owned()
     }
 
     /// Returns the folder outputs go to unless `--out` says otherwise.
@@ -230,7 +222,10 @@ fn nearby(file: &Path) -> String {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(".cerb"))
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".cerb") || name.ends_with(".cerb.yaml")
+        })
         .map(|path| {
             path.strip_prefix(".")
                 .unwrap_or(&path)
@@ -403,7 +398,7 @@ impl Beside {
 
 impl Sources for Beside {
     fn read(&self, path: &str) -> Result<String, String> {
-        if !path.ends_with(".cerb") {
+        if Form::of(path).is_none() {
             return cerb_ops::prelude::module(path)
                 .map(str::to_owned)
                 .ok_or_else(|| {
