@@ -16,7 +16,8 @@ use crate::terminal::{Paint, count};
 /// Write the reference of operators, language and commands as Markdown
 ///
 /// One page for each family of operators, one for the words of the language, one for
-/// artifacts and their fields, and one for the command line.
+/// artifacts and their fields, and one for the command line. The JSON Schema beside them is
+/// for editors of pipelines in YAML.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -94,7 +95,10 @@ fn pages() -> Result<BTreeMap<String, String>, Failure> {
         store: &store,
         rehash: false,
     };
-    Ok(reference::pages(&registry, &registry.catalog(&env)))
+    let mut pages = reference::pages(&registry, &registry.catalog(&env));
+    let schema = cerb_lang::schema(registry.signatures());
+    pages.insert("pipeline.schema.json".into(), format!("{schema:#}\n"));
+    Ok(pages)
 }
 
 /// Lists the pages that were written once and are no more.

@@ -161,7 +161,7 @@ impl Workspace for Editor {
 
     fn format(&self, pipeline: &Path, text: &str) -> Result<String, String> {
         let name = pipeline.to_string_lossy();
-        if cerb_lang::Form::of(&name) == cerb_lang::Form::Yaml {
+        if cerb_lang::Form::of(&name) == Some(cerb_lang::Form::Yaml) {
             return Err("YAML is left as it is".to_owned());
         }
         cerb_lang::format(text, &name)
