@@ -4,6 +4,7 @@
 mod cache;
 mod commands;
 mod conditions;
+mod equivalence;
 mod failures;
 mod random;
 mod registry;

@@ -50,7 +50,7 @@ static TRIES: Mutex<Option<HashMap<(PathBuf, String), u32>>> = Mutex::new(None);
 /// Memory in use and its peak, by store.
 static MEMORY: Mutex<Option<HashMap<PathBuf, (u64, u64)>>> = Mutex::new(None);
 
-fn did(ctx: &Ctx, what: String) {
+pub fn did(ctx: &Ctx, what: String) {
     DONE.lock()
         .unwrap()
         .push((ctx.store().root().to_path_buf(), what));
