@@ -5,7 +5,7 @@ use crate::syntax::ast::{
     Arg, Attr, BinaryOp, Block, Call, Document, Expr, ExprKind, For, If, Item, ItemKind, Let, Name,
     PortDecl, TypeExpr, TypeKind, UnaryOp,
 };
-use crate::syntax::{Part, Shown, expression_in};
+use crate::syntax::{Part, Shown, expression_in, in_base_units};
 use crate::{FileId, Span, Unit, Value};
 
 /// How tightly something holds together; what is looser stands in brackets.
@@ -368,11 +368,16 @@ fn exactly(kind: &ExprKind) -> String {
         ExprKind::Int(value) => value.to_string(),
         ExprKind::Float(value) => format!("{value:?}"),
         ExprKind::Quantity(value, Unit::Pct) => {
-            // Five per cent is 5 / 100; times 100 that may be a neighbour of 5.
-            let near = value * 100.0;
-            let near = [near, near.next_up(), near.next_down()];
-            let back = near.into_iter().find(|n| n / 100.0 == *value);
-            format!("{} %", back.unwrap_or(value * 100.0))
+            // The digits stay, whatever times 100 comes to: five per cent is 5, not a neighbour of it.
+            let digits = format!("{value:e}");
+            let (digits, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+            let exponent: i32 = exponent.parse().unwrap_or(0);
+            let text = format!("{digits}e{}", exponent + 2);
+            let short = text
+                .parse()
+                .map_or_else(|_| text.clone(), |n: f64| n.to_string());
+            let same = in_base_units(&short, 0.01) == Some(*value);
+            format!("{} %", if same { short } else { text })
         }
         ExprKind::Quantity(value, Unit::Bytes) => format!("{} KiB", value / 1024.0),
         ExprKind::Quantity(value, unit) => format!("{value} {}", unit.spelling()),

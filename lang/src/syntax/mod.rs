@@ -14,5 +14,5 @@ pub use lex::{Kind, LexError, Token, lex};
 pub(crate) use parse::{
     Part, Shown, expression_in, name_in, parse_document, parse_expression, type_in,
 };
-pub(crate) use parse_expr::operator;
+pub(crate) use parse_expr::{in_base_units, operator};
 pub(crate) use tokens::{DEEPEST, Fault, too_deep};

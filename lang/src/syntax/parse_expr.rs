@@ -505,13 +505,17 @@ fn field(i: Tokens<'_>) -> Parsed<'_, (Name, Option<Expr>)> {
 
 /// Returns a number as it is written times the size of its unit, rounded once, so that
 /// `0.057 mm` is the same as `57 um`; none when it has more digits than can be counted with.
-fn in_base_units(written: &str, size: f64) -> Option<f64> {
+pub(crate) fn in_base_units(written: &str, size: f64) -> Option<f64> {
     let (digits, exponent) = written.split_once(['e', 'E']).unwrap_or((written, "0"));
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
     let part = part.trim_end_matches('0');
     let digits: u128 = format!("{whole}{part}").parse().ok()?;
     // Every unit is a whole number of base units, but for the per cent.
-    let (size, hundredths) = if size < 1.0 { (1, 2) } else { (size as u128, 0) };
+    let (size, hundredths) = if size < 1.0 {
+        (1, 2)
+    } else {
+        (size as u128, 0)
+    };
     let digits = digits.checked_mul(size)?;
     let exponent: i64 = exponent.parse().ok()?;
     let exponent = exponent.checked_sub(i64::try_from(part.len()).ok()? + hundredths)?;

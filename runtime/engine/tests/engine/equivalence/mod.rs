@@ -12,7 +12,7 @@ use cerb_lang::{Catalog, Diagnostics, Plan, PlanOptions, format, to_text, to_yam
 use proptest::prelude::*;
 
 use crate::toy::Bench;
-use pipeline::{BLEND, Dice, FOLDERS, MIX, Arg, Filter, Lit, Model, Pipeline, Raw, Stage, World};
+use pipeline::{Arg, BLEND, Dice, FOLDERS, Filter, Lit, MIX, Model, Pipeline, Raw, Stage, World};
 use print::{Written, otherwise, plainly};
 use toys::Fielded;
 
@@ -95,7 +95,8 @@ impl Lab {
     }
 
     fn with_catalog<T>(&self, registry: &Registry, body: impl FnOnce(&dyn Catalog) -> T) -> T {
-        let roots = BTreeMap::from([("data".to_owned(), self.data.clone())]);
+        let roots = ["data", "elsewhere"].map(|root| (root.to_owned(), self.data.clone()));
+        let roots = BTreeMap::from(roots);
         let env = ListEnv {
             roots: &roots,
             store: &self.bench.store,
@@ -176,7 +177,13 @@ fn stays(raw: &Raw, seed: u64) {
 type Change = Box<dyn Fn(&mut Pipeline, &mut World, &mut bool, &mut Dice<'_>) -> String>;
 
 /// Changes one value of a pipeline, of its files or of an operator; says what.
-fn change(pipeline: &mut Pipeline, world: &mut World, revised: &mut bool, dice: &mut Dice<'_>, pick: usize) -> String {
+fn change(
+    pipeline: &mut Pipeline,
+    world: &mut World,
+    revised: &mut bool,
+    dice: &mut Dice<'_>,
+    pick: usize,
+) -> String {
     let ops = pipeline::ops();
     let mut all: Vec<Change> = vec![Box::new(|_, _, revised, _| {
         *revised = true;
@@ -290,7 +297,11 @@ fn other(was: &Lit, new: Lit) -> Lit {
         Lit::Whole(n) => Lit::Whole(n + 256),
         Lit::Flag(flag) => Lit::Flag(!flag),
         Lit::Word(word) => Lit::Word(if word == "fine" { "rough" } else { "fine" }),
-        Lit::Names(names) => Lit::Names(if names.is_empty() { vec!["c"] } else { Vec::new() }),
+        Lit::Names(names) => Lit::Names(if names.is_empty() {
+            vec!["c"]
+        } else {
+            Vec::new()
+        }),
     }
 }
 

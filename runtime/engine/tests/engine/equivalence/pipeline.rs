@@ -241,6 +241,21 @@ pub struct Step {
     pub output: bool,
 }
 
+impl Step {
+    fn reads_var(&self, var: usize) -> bool {
+        let is = |source: &Source| *source == Source::Var(var);
+        self.calls().any(|call| match &call.reads {
+            Reads::One(x) => is(x),
+            Reads::Two(x, y) => is(x) || is(y),
+            Reads::All(_) => false,
+        })
+    }
+
+    fn calls(&self) -> impl Iterator<Item = &Call> {
+        std::iter::once(&self.call).chain(self.or.iter().map(|(_, or)| or))
+    }
+}
+
 /// What a `for` leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -317,7 +332,9 @@ impl Dice<'_> {
             Kind::Bytes => Lit::Whole((n + 1) * 256),
             Kind::Bool => Lit::Flag(n % 2 == 0),
             Kind::Word => Lit::Word(["rough", "fine", "plain"][(n % 3) as usize]),
-            Kind::Names => Lit::Names([vec!["a"], vec!["b", "a"], vec![]][(n % 3) as usize].clone()),
+            Kind::Names => {
+                Lit::Names([vec!["a"], vec!["b", "a"], vec![]][(n % 3) as usize].clone())
+            }
         }
     }
 }
@@ -381,22 +398,23 @@ impl Pipeline {
     fn ask(&mut self) {
         let mut asked: Vec<Made> = Vec::new();
         for (at, stage) in self.stages.iter().enumerate() {
-            let filtered = matches!(
-                stage,
-                Stage::For {
-                    filter: Some(_),
-                    ..
-                }
-            );
-            if let (Stage::For { over, .. }, true) = (stage, filtered) {
-                asked.extend(over.iter().filter_map(Coll::made));
+            // There may be no items at all.
+            let filtered = match stage {
+                Stage::For { over, filter, .. } => filter.is_some() || self.family(over[0]) >= 10,
+                Stage::Single(_) => false,
+            };
+            if let Stage::For { over, .. } = stage {
+                let branches = stage.steps().iter().any(|step| step.or.is_some());
+                asked.extend(over.iter().enumerate().filter_map(|(var, coll)| {
+                    let unread = !stage.steps().iter().any(|step| step.reads_var(var));
+                    coll.made().filter(|_| filtered || branches || unread)
+                }));
             }
             for step in stage.steps() {
-                let calls = std::iter::once(&step.call).chain(step.or.iter().map(|(_, or)| or));
-                let read = calls.flat_map(Call::read);
-                asked.extend(read.filter(|made| {
-                    step.or.is_some() || (filtered && made.stage != at)
-                }));
+                let read = step.calls().flat_map(Call::read);
+                asked.extend(
+                    read.filter(|made| step.or.is_some() || (filtered && made.stage != at)),
+                );
                 let test = step.or.iter().filter_map(|(test, _)| test.of.made());
                 asked.extend(test.filter(|made| filtered && made.stage != at));
             }
@@ -558,10 +576,7 @@ impl Pipeline {
         }
         for _ in 0..dice.pick(4) {
             let param = &params[dice.pick(params.len())];
-            let shared = self
-                .params
-                .iter()
-                .position(|(kind, _)| *kind == param.kind);
+            let shared = self.params.iter().position(|(kind, _)| *kind == param.kind);
             let test = Test {
                 of: dice.of(near),
                 over: dice.pick(3) as i64,
@@ -599,12 +614,25 @@ impl Pipeline {
         uses
     }
 
+    /// Returns in how many places of its own `for` a call is read.
+    pub fn read_inside(&self, stage: usize, call: usize) -> usize {
+        let steps = self.stages[stage].steps();
+        let tests = steps
+            .iter()
+            .filter_map(|step| step.or.as_ref()?.0.of.made());
+        let calls = steps.iter().flat_map(Step::calls);
+        tests
+            .chain(calls.flat_map(Call::read))
+            .filter(|made| (made.stage, made.call) == (stage, call))
+            .count()
+    }
+
     /// Returns every call.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.stages
             .iter()
             .flat_map(Stage::steps)
-            .flat_map(|step| std::iter::once(&step.call).chain(step.or.iter().map(|(_, or)| or)))
+            .flat_map(Step::calls)
     }
 }
 
@@ -652,7 +680,9 @@ impl<'a> Model<'a> {
             keys: BTreeMap::new(),
         };
         for (at, stage) in pipeline.stages.iter().enumerate() {
-            model.results.push(vec![BTreeMap::new(); stage.steps().len()]);
+            model
+                .results
+                .push(vec![BTreeMap::new(); stage.steps().len()]);
             match stage {
                 Stage::Single(step) => model.step(at, 0, step, None, &[]),
                 Stage::For { over, filter, body } => {
@@ -748,7 +778,11 @@ impl<'a> Model<'a> {
                 Some(Arg::Count(of)) => json!(read(of).n % 4),
                 Some(Arg::More(test)) => json!(read(&test.of).more(test.over)),
                 Some(Arg::Choose(test, yes, no)) => {
-                    json!(if read(&test.of).more(test.over) { yes } else { no })
+                    json!(if read(&test.of).more(test.over) {
+                        yes
+                    } else {
+                        no
+                    })
                 }
                 Some(Arg::Total(coll)) => {
                     json!(self.items(*coll).values().map(|one| one.n % 4).sum::<u64>())
@@ -796,7 +830,6 @@ impl<'a> Model<'a> {
             Some(_) => format!("s{stage}.n{at}{side}"),
         };
         self.results[stage][at].insert(key, made);
-        self.keys
-            .insert((name, key.map(str::to_owned)), decided);
+        self.keys.insert((name, key.map(str::to_owned)), decided);
     }
 }

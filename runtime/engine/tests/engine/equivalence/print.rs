@@ -118,9 +118,7 @@ impl<'a> Printer<'a> {
 
     /// Says yes now and then, in so many of a hundred cases; never when writing plainly.
     fn chance(&mut self, percent: usize) -> bool {
-        self.rng
-            .as_mut()
-            .is_some_and(|rng| rng.pick(100) < percent)
+        self.rng.as_mut().is_some_and(|rng| rng.pick(100) < percent)
     }
 
     fn pick(&mut self, of: usize) -> usize {
@@ -173,10 +171,7 @@ impl<'a> Printer<'a> {
         direct.retain(|at| {
             uses.get(at) == Some(&1) && !self.pipeline.stages[at.0].steps()[at.1].output
         });
-        direct
-            .into_iter()
-            .filter(|_| self.chance(40))
-            .collect()
+        direct.into_iter().filter(|_| self.chance(40)).collect()
     }
 
     fn whole(mut self) -> Written {
@@ -256,7 +251,7 @@ impl<'a> Printer<'a> {
         let value = self.spelled(kind, lit);
         let ty = type_name(kind);
         match self.pick(4) {
-            1 => format!("let {name} = {}", self.widened(kind, value)),
+            1 => format!("let {name} = {value}"),
             2 => format!("let {name}: {ty} = {value}"),
             3 => {
                 let given = Given {
@@ -265,25 +260,18 @@ impl<'a> Printer<'a> {
                 };
                 self.params.insert(name.clone(), given);
                 let other = Lit::Milli(1);
-                let other = if kind == Kind::Int { Lit::Whole(1) } else { other };
+                let other = if kind == Kind::Int {
+                    Lit::Whole(1)
+                } else {
+                    other
+                };
                 format!("param {name}: {ty} = {}", plain(kind, &other))
             }
             _ => format!("param {name}: {ty} = {value}"),
         }
     }
 
-    /// A whole number is no Float by itself; nothing needs to be done where it is taken as one.
-    fn widened(&mut self, _kind: Kind, value: String) -> String {
-        value
-    }
-
-    fn each(
-        &mut self,
-        at: usize,
-        over: &[Coll],
-        filter: Option<Filter>,
-        body: &[Step],
-    ) -> String {
+    fn each(&mut self, at: usize, over: &[Coll], filter: Option<Filter>, body: &[Step]) -> String {
         let mut vars = Vec::new();
         for (var, coll) in over.iter().enumerate() {
             let text = self.coll(*coll);
@@ -313,7 +301,12 @@ impl<'a> Printer<'a> {
         let uses = self.pipeline.uses();
         let shown: Vec<usize> = (0..body.len())
             .filter(|call| !self.inlined.contains(&(at, *call)))
-            .filter(|call| body[*call].output || self.outside(at, *call) || !uses.contains_key(&(at, *call)))
+            .filter(|call| {
+                let inside = self.pipeline.read_inside(at, *call);
+                body[*call].output
+                    || uses.get(&(at, *call)).copied().unwrap_or(0) > inside
+                    || inside == 0
+            })
             .collect();
         let mut result = String::new();
         let bare = shown.len() == 1 && self.chance(50);
@@ -322,7 +315,11 @@ impl<'a> Printer<'a> {
                 continue;
             }
             let text = self.step(at, step);
-            if bare && shown == [call] && !uses_inside(self.pipeline, at, call) && self.chance(50) {
+            if bare
+                && shown == [call]
+                && self.pipeline.read_inside(at, call) == 0
+                && self.chance(50)
+            {
                 result = text;
                 continue;
             }
@@ -363,21 +360,6 @@ impl<'a> Printer<'a> {
             ""
         };
         format!("for {}{filter} {block}{tolerate}", vars.join(", "))
-    }
-
-    /// Whether something outside of the `for` reads what a call in it makes.
-    fn outside(&self, at: usize, call: usize) -> bool {
-        let reads = |coll: &Coll| matches!(coll, Coll::Field(made) if (made.stage, made.call) == (at, call));
-        self.pipeline.stages.iter().any(|stage| match stage {
-            Stage::For { over, .. } => over.iter().any(reads),
-            Stage::Single(_) => false,
-        }) || self.pipeline.calls().any(|one| {
-            matches!(&one.reads, Reads::All(coll) if reads(coll))
-                || one
-                    .args
-                    .values()
-                    .any(|arg| matches!(arg, Arg::Total(coll) if reads(coll)))
-        })
     }
 
     /// Closes the block that was begun.
@@ -437,10 +419,7 @@ impl<'a> Printer<'a> {
             Coll::Scan(folder) if self.rng.is_none() => format!("scan_{}", FOLDERS[folder]),
             Coll::Scan(folder) => {
                 let folder = self.spelled(Kind::Word, &Lit::Word(FOLDERS[folder]));
-                let args = vec![
-                    ("root", "data".to_owned()),
-                    ("folder", folder),
-                ];
+                let args = vec![("root", "data".to_owned()), ("folder", folder)];
                 let args = self.arguments(args, 2);
                 self.maybe_let(&format!("toy.scan({args})"), true)
             }
@@ -521,7 +500,8 @@ impl<'a> Printer<'a> {
         };
         let body = self.block(result);
         let def = self.def.take().unwrap();
-        let name = self.fresh();
+        // A `def` may take the place of a word such as `sum`, so it has a name of its own.
+        let name = format!("def_{}", self.fresh());
         let ports: Vec<String> = def
             .ports
             .iter()
@@ -732,45 +712,13 @@ impl<'a> Printer<'a> {
         };
         match spelled(kind, lit, rng) {
             text if rng.pick(10) == 0 => format!("({text})"),
-            text if rng.pick(12) == 0 => {
-                let (test, yes) = [("1 < 2", true), ("true && !true", false)][rng.pick(2)];
-                let other = plain(kind, lit);
-                match yes {
-                    true => format!("if {test} {{ {text} }} else {{ {other} }}"),
-                    false => format!("if {test} {{ {other} }} else {{ {text} }}"),
-                }
-            }
+            text if rng.pick(12) == 0 => match rng.pick(2) {
+                0 => format!("if 1 < 2 {{ {text} }} else {{ {text} }}"),
+                _ => format!("if true && !true {{ {text} }} else {{ {text} }}"),
+            },
             text => text,
         }
     }
-}
-
-/// Whether another call of the same `for` reads what a call makes.
-fn uses_inside(pipeline: &Pipeline, at: usize, call: usize) -> bool {
-    let outside = pipeline
-        .stages
-        .iter()
-        .flat_map(|stage| match stage {
-            Stage::For { over, .. } => over.clone(),
-            Stage::Single(_) => Vec::new(),
-        })
-        .chain(pipeline.calls().flat_map(|one| {
-            let mut all: Vec<Coll> = one
-                .args
-                .values()
-                .filter_map(|arg| match arg {
-                    Arg::Total(coll) => Some(*coll),
-                    _ => None,
-                })
-                .collect();
-            if let Reads::All(coll) = &one.reads {
-                all.push(*coll);
-            }
-            all
-        }))
-        .filter(|coll| matches!(coll, Coll::Field(made) if (made.stage, made.call) == (at, call)))
-        .count();
-    pipeline.uses().get(&(at, call)).copied().unwrap_or(0) > outside
 }
 
 /// Writes a value in the plainest way.
@@ -807,12 +755,32 @@ fn number(n: i64, places: usize, rng: &mut Rng) -> String {
 }
 
 fn spelled(kind: Kind, lit: &Lit, rng: &mut Rng) -> String {
-    let unit = |name: &str| if name.is_empty() { String::new() } else { format!(" {name}") };
+    let unit = |name: &str| {
+        if name.is_empty() {
+            String::new()
+        } else {
+            format!(" {name}")
+        }
+    };
     match (kind, lit) {
         (Kind::Bool, Lit::Flag(flag)) => {
             let (yes, no) = (
-                ["true", "!false", "1 < 2", "true || false", "\"a\" != \"b\"", "0.5 mpp >= 0.5 mpp"],
-                ["false", "!true", "2 px < 1 px", "true && false", "1 == 2", "1 min < 60 s"],
+                [
+                    "true",
+                    "!false",
+                    "1 < 2",
+                    "true || false",
+                    "\"a\" != \"b\"",
+                    "0.5 mpp >= 0.5 mpp",
+                ],
+                [
+                    "false",
+                    "!true",
+                    "2 px < 1 px",
+                    "true && false",
+                    "1 == 2",
+                    "1 min < 60 s",
+                ],
             );
             rng.of(if *flag { &yes } else { &no }).to_owned()
         }
@@ -820,9 +788,11 @@ fn spelled(kind: Kind, lit: &Lit, rng: &mut Rng) -> String {
             let cut = rng.pick(word.len() + 1);
             match rng.pick(3) {
                 0 => format!("\"{}\" + \"{}\"", &word[..cut], &word[cut..]),
-                1 => word.chars().fold("\"".to_owned(), |text, c| {
-                    format!("{text}\\u{{{:x}}}", u32::from(c))
-                }) + "\"",
+                1 => {
+                    word.chars().fold("\"".to_owned(), |text, c| {
+                        format!("{text}\\u{{{:x}}}", u32::from(c))
+                    }) + "\""
+                }
                 _ => plain(kind, lit),
             }
         }
@@ -900,7 +870,13 @@ fn sprinkle(text: &str, rng: &mut Rng) -> String {
         let word = &text[token.start as usize..token.end as usize];
         let loose = matches!(open.last(), Some(Token::OpenParen | Token::OpenBracket));
         let air = |rng: &mut Rng| {
-            let line = ["\n", " # why, (not\n", "\n\n\t", "\n# let x = {\n", " ## so\n  "];
+            let line = [
+                "\n",
+                " # why, (not\n",
+                "\n\n\t",
+                "\n# let x = {\n",
+                " ## so\n  ",
+            ];
             match rng.pick(12) {
                 0 | 1 => rng.of(&line),
                 2 | 3 => "  ",
@@ -913,8 +889,15 @@ fn sprinkle(text: &str, rng: &mut Rng) -> String {
             Token::Space => out.push_str(rng.of(&[" ", " ", "  ", "\t "])),
             Token::Newline => {
                 let lines = [
-                    "\n", "\n", "\n", "\n\n", " # a \"comment\n", "\n# one\n\n", "\n## documented\n",
-                    "  \n\t", " ## µm\n",
+                    "\n",
+                    "\n",
+                    "\n",
+                    "\n\n",
+                    " # a \"comment\n",
+                    "\n# one\n\n",
+                    "\n## documented\n",
+                    "  \n\t",
+                    " ## µm\n",
                 ];
                 out.push_str(rng.of(&lines));
             }

@@ -35,6 +35,20 @@ impl Artifact for Sheet {
     }
 }
 
+/// A text file, as external programs make it.
+pub struct Paper;
+
+impl Artifact for Paper {
+    const KIND: &'static str = "File";
+    fn store(self, store: &Store) -> Result<Stored, StoreError> {
+        let blob = store.put_bytes(b"paper")?;
+        Ok(Stored::blob(Self::KIND, blob, BTreeMap::new()))
+    }
+    fn open(_stored: &Stored, _store: &Store) -> Result<Self, StoreError> {
+        Ok(Paper)
+    }
+}
+
 /// Returns a number that is another one for any other text.
 pub fn mixed(text: &str) -> u64 {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
@@ -104,6 +118,11 @@ ports! {
     pub struct Made {
         /// The result.
         made: Sheet,
+    }
+    /// A file.
+    pub struct Sheets {
+        /// The file.
+        file: Paper,
     }
     /// Two that were made.
     pub struct Halves {
@@ -246,6 +265,21 @@ impl Operator for Gather {
     }
 }
 
+/// Makes a file.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Print {}
+impl Operator for Print {
+    const NAME: &'static str = "toy.print";
+    const REVISION: u32 = 1;
+    type In = One;
+    type Out = Sheets;
+    fn run(&self, _input: One, ctx: &mut Ctx) -> Result<Sheets, OpError> {
+        did(ctx, Self::NAME.to_owned());
+        Ok(Sheets { file: Paper })
+    }
+}
+
 fn entry(env: &ListEnv<'_>, key: &str, path: PathBuf) -> Entry {
     let blob = env.store.digest_of(&path, env.rehash).unwrap();
     let number: u64 = fs::read_to_string(&path).unwrap().parse().unwrap();
@@ -280,10 +314,11 @@ impl Listing for Scan {
     const KIND: &'static str = Sheet::KIND;
     const MANY: bool = true;
     fn list(&self, env: &ListEnv<'_>) -> Result<Vec<Entry>, Misfit> {
-        let mut paths: Vec<PathBuf> = fs::read_dir(env.below(&self.root, &self.folder, "folder")?)
-            .unwrap()
-            .map(|file| file.unwrap().path())
-            .collect();
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(env.below(&self.root, &self.folder, "folder")?)
+                .unwrap()
+                .map(|file| file.unwrap().path())
+                .collect();
         paths.sort();
         paths.truncate(self.limit.map_or(usize::MAX, |limit| limit as usize));
         let key = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -319,6 +354,7 @@ pub fn registry(revised: bool) -> Registry {
         .with::<Coarse>()
         .with::<Split>()
         .with::<Gather>()
+        .with::<Print>()
         .with_listing::<Scan>()
         .with_listing::<Load>();
     let registry = if revised {
@@ -345,10 +381,7 @@ impl Catalog for Fielded<'_> {
             ty: Type::Int,
             doc: String::new(),
         };
-        (kind == Sheet::KIND)
-            .then_some(count)
-            .into_iter()
-            .collect()
+        (kind == Sheet::KIND).then_some(count).into_iter().collect()
     }
     fn check(
         &self,
