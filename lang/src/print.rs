@@ -384,3 +384,22 @@ fn exactly(kind: &ExprKind) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_keeps_its_digits() {
+        for thousandths in 1..20_000 {
+            let written = format!("{} %", f64::from(thousandths) / 1000.0);
+            let (number, _) = written.split_once(' ').unwrap();
+            let value = in_base_units(number, 0.01).unwrap();
+            assert_eq!(exactly(&ExprKind::Quantity(value, Unit::Pct)), written);
+        }
+        let third = Value::Quantity(1.0 / 3.0, Unit::Pct).number().unwrap();
+        let written = exactly(&ExprKind::Quantity(third, Unit::Pct));
+        let number = written.strip_suffix(" %").unwrap();
+        assert_eq!(in_base_units(number, 0.01), Some(third));
+    }
+}

@@ -578,3 +578,23 @@ fn number(i: Tokens<'_>) -> Parsed<'_, Expr> {
         make(ExprKind::Quantity(base_value, *base), span, 0)?,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_base_units;
+
+    #[test]
+    fn a_unit_changes_nothing_but_how_a_number_is_written() {
+        for um in 1..5000 {
+            let mm = format!("{}.{:03}", um / 1000, um % 1000);
+            assert_eq!(in_base_units(&mm, 1000.0), Some(f64::from(um)), "{mm} mm");
+            assert_eq!(
+                in_base_units(&format!("{um}00e-5"), 1000.0),
+                Some(f64::from(um))
+            );
+        }
+        assert_eq!(in_base_units("1.15", 60.0), Some(69.0));
+        assert_eq!(in_base_units("5.7", 0.01), Some(0.057));
+        assert_eq!(in_base_units(&"9".repeat(50), 60.0), None);
+    }
+}

@@ -14,7 +14,6 @@ use proptest::prelude::*;
 use crate::toy::Bench;
 use pipeline::{Arg, BLEND, Dice, FOLDERS, Filter, Lit, MIX, Model, Pipeline, Raw, Stage, World};
 use print::{Written, otherwise, plainly};
-use toys::Fielded;
 
 /// A key for each action, by item (and by node where nodes are told apart).
 type Keys = Vec<(Option<String>, String)>;
@@ -102,7 +101,7 @@ impl Lab {
             store: &self.bench.store,
             rehash: false,
         };
-        body(&Fielded(registry.catalog(&env)))
+        body(&registry.catalog(&env))
     }
 
     fn preview(&self, plan: &Plan, registry: &Registry) -> Preview {

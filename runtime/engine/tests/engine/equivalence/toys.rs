@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use cerb_engine::{
     Ctx, Entry, Keyed, ListEnv, Listing, Misfit, OpError, Operator, Registry, RootRef, ports,
 };
-use cerb_lang::{Catalog, Facts, Field, Listed, Signature, Type, Unit, Value};
-use cerb_store::{Artifact, Form, Store, StoreError, Stored};
+use cerb_lang::{Unit, Value};
+use cerb_store::{Artifact, FieldSpec, Form, Store, StoreError, Stored};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ pub struct Sheet(pub u64);
 
 impl Artifact for Sheet {
     const KIND: &'static str = "Table";
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::new("count", "Int", "What is left by 4.")];
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(self.0.to_string().as_bytes())?;
         let fields = BTreeMap::from([("count".to_owned(), (self.0 % 4).into())]);
@@ -363,35 +364,4 @@ pub fn registry(revised: bool) -> Registry {
         registry.with::<Mix<false, 1>>()
     };
     registry.checked().unwrap()
-}
-
-/// The catalogue of a registry, with the field that every number has.
-pub struct Fielded<'a>(pub cerb_engine::View<'a>);
-
-impl Catalog for Fielded<'_> {
-    fn signature(&self, op: &str) -> Option<&Signature> {
-        self.0.signature(op)
-    }
-    fn names(&self) -> Vec<String> {
-        self.0.names()
-    }
-    fn fields(&self, kind: &str) -> Vec<Field> {
-        let count = Field {
-            name: "count".to_owned(),
-            ty: Type::Int,
-            doc: String::new(),
-        };
-        (kind == Sheet::KIND).then_some(count).into_iter().collect()
-    }
-    fn check(
-        &self,
-        op: &str,
-        args: &BTreeMap<String, Value>,
-        inputs: &Facts,
-    ) -> Result<Facts, Misfit> {
-        self.0.check(op, args, inputs)
-    }
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
-        self.0.list(op, args)
-    }
 }
