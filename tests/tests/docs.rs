@@ -59,6 +59,7 @@ impl Catalog for Documented<'_> {
                 ),
                 ("backbone", word("resnet34")),
             ],
+            "file.open" | "file.scan" => Vec::new(),
             other => panic!("say what `{other}` lists"),
         };
         let facts: BTreeMap<String, Value> = facts
@@ -446,7 +447,9 @@ fn the_grammar_of_the_book_is_that_of_the_program() {
     assert!(missing(&reserved).is_empty(), "{:?}", missing(&reserved));
     // So do its signs, the operators and the attributes.
     let rule = |name: &str| -> BTreeSet<&str> {
-        let start = tokens.find(&format!("{name} = ")).unwrap();
+        let made = |line: &str| line.split(" = ").next().map(str::trim) == Some(name);
+        let line = tokens.lines().find(|line| made(line)).unwrap();
+        let start = tokens.find(line).unwrap();
         terminals(&tokens[start..start + tokens[start..].find(" ;").unwrap()])
     };
     let signs: BTreeSet<&str> = terminals(syntax)

@@ -59,7 +59,7 @@ pub fn page(family: &str, members: &[&Signature]) -> String {
         if let Some(example) = &signature.example {
             let _ = write!(
                 out,
-                "**Example**\n\n```cerb,ignore\n{}\n```\n\n",
+                "**Example**\n\n```cerb fragment\n{}\n```\n\n",
                 example.trim()
             );
         }

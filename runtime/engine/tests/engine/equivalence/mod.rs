@@ -84,7 +84,9 @@ impl Lab {
             form.unwrap_or_else(|found| panic!("{}\n{text}", found.render(false, 100)))
         };
         let yaml = good(to_yaml(text, "p.cerb"));
-        let back = self.with_catalog(registry, |catalog| to_text(&yaml, "p.cerb.yaml", catalog));
+        let back = self.with_catalog(registry, |catalog| {
+            to_text(&yaml, "p.cerb.yaml", &|op| catalog.signature(op))
+        });
         [
             ("p.cerb", text.to_owned()),
             ("p.cerb", good(format(text, "p.cerb"))),
