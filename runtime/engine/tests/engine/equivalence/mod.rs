@@ -190,12 +190,12 @@ fn change(
         *revised = true;
         "the revision of toy.mix".to_owned()
     })];
-    for folder in 0..FOLDERS.len() {
+    for (folder, name) in FOLDERS.iter().enumerate() {
         for file in 0..world.folders[folder].len() {
             all.push(Box::new(move |_, world, _, _| {
                 let (key, n) = &mut world.folders[folder][file];
                 *n += 1;
-                format!("the file {}/{key}", FOLDERS[folder])
+                format!("the file {name}/{key}")
             }));
         }
     }
