@@ -108,7 +108,7 @@ fn names_lead_to_where_they_are_bound_and_back() {
 fn definitions_are_found_in_other_files() {
     let (mut client, at) = Client::open("use \"lib/b.cerb\" as b\nlet x = b.|twice(1 px)\n");
     let found = client.ask_at("textDocument/definition", &at, json!({}));
-    assert_eq!(found["uri"], "file:///work/lib/b.cerb");
+    assert_eq!(found["uri"], "file:///lab/lib/b.cerb");
     assert_eq!(
         found["range"]["start"],
         json!({ "line": 2, "character": 4 })
@@ -122,7 +122,7 @@ fn the_open_text_of_a_used_file_counts() {
     let (mut client, _) = Client::open("use \"lib/b.cerb\" as b\nlet x = b.thrice(1 px)\n");
     assert_eq!(client.wait()[0]["code"], "lang::unknown_operator");
     let text = "cerb 1\ndef thrice(a: Px) -> Px { a + a + a }\n";
-    let document = json!({ "uri": "file:///work/lib/b.cerb", "languageId": "cerb", "version": 1, "text": text });
+    let document = json!({ "uri": "file:///lab/lib/b.cerb", "languageId": "cerb", "version": 1, "text": text });
     client.tell("textDocument/didOpen", json!({ "textDocument": document }));
     let symbols = json!({ "textDocument": { "uri": URI } });
     client.ask("textDocument/documentSymbol", symbols);

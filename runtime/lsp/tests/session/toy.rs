@@ -183,7 +183,7 @@ impl Catalog for Borrowed<'_> {
     }
 }
 
-pub const URI: &str = "file:///work/p.cerb";
+pub const URI: &str = "file:///lab/p.cerb";
 
 /// A client in an editing session; `|` in its texts is the cursor.
 pub struct Client {
