@@ -244,7 +244,12 @@ impl Outlook {
         }
         if let Task::Choose(condition) = action.task {
             match values.holds(condition, actions.at(id)) {
-                Err(found) => seen.stop(found),
+                Err(found) => {
+                    seen.stop(found);
+                    if seen.dropped.is_some() {
+                        seen.narrow = Some((Vec::new(), first()));
+                    }
+                }
                 Ok(holds) => {
                     seen.holds = holds;
                     if let Some(Feed::One(origin)) = action.inputs.get(side(holds)) {
@@ -304,6 +309,9 @@ impl Outlook {
             Ok(work) => work,
             Err(found) => {
                 seen.stop(found);
+                if seen.dropped.is_some() {
+                    seen.narrow = Some((Vec::new(), action.asks.clone()));
+                }
                 return Ok(seen);
             }
         };
@@ -405,6 +413,7 @@ impl Outlook {
                 continue;
             }
             let asks = match (seen.must, seen.remade) {
+                _ if seen.dropped.is_some() && !seen.remade => Demand::Digests,
                 _ if actions.all[id].task.passes() && !seen.remade => seen.demand,
                 _ if actions.all[id].task.passes() => seen.demand.min(Demand::MaybeBytes),
                 (Some(_), _) => Demand::Bytes,

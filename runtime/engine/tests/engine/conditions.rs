@@ -515,3 +515,23 @@ fn a_plain_output_is_read_by_formulas_and_is_no_artifact_of_a_kind() {
     let outcome = bench.run(&build(0.0));
     assert!(outcome.failures[0].bug, "{:?}", outcome.failures);
 }
+
+#[test]
+fn what_a_dropped_choice_would_have_passed_on_is_not_remade() {
+    let bench = Bench::new();
+    let mut toy = bench.toy();
+    let x = toy.single("x", 1.0);
+    let add = toy.call("add", "toy.add", &[], &[("x", From::Each(x))]);
+    let never = toy.compare(add, Operation::More, 100.0);
+    let gone = toy.call("gone", "toy.floor", &[], &[("x", From::Each(x))]);
+    toy.guard(gone, never, true);
+    let unknown = toy.compare(gone, Operation::More, 0.0);
+    let one = toy.choose("one", unknown, add, x);
+    toy.output("one", one);
+    bench.run(&toy);
+    assert_eq!(bench.done(), ["1+1"]);
+    std::fs::remove_file(bench.store.blob_path(&cerb_store::Digest::of(b"2"))).unwrap();
+    assert!(bench.preview(&toy).nothing_to_do());
+    bench.run(&toy);
+    assert!(bench.done().is_empty());
+}
