@@ -1,7 +1,10 @@
 //! What is written otherwise has the same keys; what is changed changes exactly the keys that depend on it.
 
+mod change;
+mod model;
 mod pipeline;
 mod print;
+mod spell;
 mod table;
 mod toys;
 
@@ -12,8 +15,11 @@ use cerb_lang::{Catalog, Diagnostics, Plan, PlanOptions, format, to_text, to_yam
 use proptest::prelude::*;
 
 use crate::toy::Bench;
-use pipeline::{Arg, BLEND, Dice, FOLDERS, Filter, Lit, MIX, Model, Pipeline, Raw, Stage, World};
+use change::Setting;
+use model::Model;
+use pipeline::{Dice, FOLDERS, Pipeline, Raw, World};
 use print::{Written, otherwise, plainly};
+use spell::Rng;
 
 /// A key for each action, by item (and by node where nodes are told apart).
 type Keys = Vec<(Option<String>, String)>;
@@ -174,156 +180,33 @@ fn stays(raw: &Raw, seed: u64) {
     }
 }
 
-/// One change: what it does, and what it says it did.
-type Change = Box<dyn Fn(&mut Pipeline, &mut World, &mut bool, &mut Dice<'_>) -> String>;
-
-/// Changes one value of a pipeline, of its files or of an operator; says what.
-fn change(
-    pipeline: &mut Pipeline,
-    world: &mut World,
-    revised: &mut bool,
-    dice: &mut Dice<'_>,
-    pick: usize,
-) -> String {
-    let ops = pipeline::ops();
-    let mut all: Vec<Change> = vec![Box::new(|_, _, revised, _| {
-        *revised = true;
-        "the revision of toy.mix".to_owned()
-    })];
-    for (folder, name) in FOLDERS.iter().enumerate() {
-        for file in 0..world.folders[folder].len() {
-            all.push(Box::new(move |_, world, _, _| {
-                let (key, n) = &mut world.folders[folder][file];
-                *n += 1;
-                format!("the file {name}/{key}")
-            }));
-        }
-    }
-    all.push(Box::new(|_, world, _, _| {
-        world.loaded += 4;
-        "the single file".to_owned()
-    }));
-    for at in 0..pipeline.params.len() {
-        all.push(Box::new(move |pipeline, _, _, dice| {
-            let (kind, lit) = &mut pipeline.params[at];
-            *lit = other(lit, dice.lit(*kind));
-            format!("the parameter p{at}")
-        }));
-    }
-    for (at, stage) in pipeline.stages.iter().enumerate() {
-        if let Stage::For {
-            filter: Some(_), ..
-        } = stage
-        {
-            all.push(Box::new(move |pipeline, _, _, _| {
-                if let Stage::For { filter, .. } = &mut pipeline.stages[at] {
-                    *filter = match filter.unwrap() {
-                        Filter::Mpp(least) => Some(Filter::Mpp(least + 150)),
-                        Filter::Count(least) => Some(Filter::Count(least + 1)),
-                    };
-                }
-                format!("the where of s{at}")
-            }));
-        }
-        for (call, step) in stage.steps().iter().enumerate() {
-            if step.or.is_some() {
-                all.push(Box::new(move |pipeline, _, _, _| {
-                    let step = &mut pipeline.stages[at].steps_mut()[call];
-                    step.or.as_mut().unwrap().0.over += 1;
-                    format!("the if of s{at}.n{call}")
-                }));
-            }
-            for second in [false, true] {
-                let Some(found) = (if second {
-                    step.or.as_ref().map(|(_, other)| other)
-                } else {
-                    Some(&step.call)
-                }) else {
-                    continue;
-                };
-                if found.op <= BLEND {
-                    all.push(Box::new(move |pipeline, _, _, _| {
-                        let call_ref = side(pipeline, at, call, second);
-                        call_ref.op = if call_ref.op == MIX { BLEND } else { MIX };
-                        format!("the callee of s{at}.n{call}")
-                    }));
-                }
-                for (index, param) in ops[found.op].params.iter().enumerate() {
-                    let (name, kind) = (param.name, param.kind);
-                    all.push(Box::new(move |pipeline, _, _, dice| {
-                        let ops = pipeline::ops();
-                        let found = side(pipeline, at, call, second);
-                        let default = &ops[found.op].params[index].default;
-                        let arg = match (found.args.get(name), default) {
-                            (Some(Arg::Lit(lit)), _) => Arg::Lit(other(lit, dice.lit(kind))),
-                            (Some(Arg::More(test)), _) => {
-                                let mut test = *test;
-                                test.over += 1;
-                                Arg::More(test)
-                            }
-                            (Some(Arg::Choose(test, yes, no)), _) => {
-                                let mut test = *test;
-                                test.over += 1;
-                                Arg::Choose(test, *yes, *no)
-                            }
-                            (None, Some(lit)) => Arg::Lit(other(lit, dice.lit(kind))),
-                            _ => Arg::Lit(dice.lit(kind)),
-                        };
-                        found.args.insert(name, arg);
-                        format!("{name} of s{at}.n{call}")
-                    }));
-                }
-            }
-        }
-    }
-    let chosen = &all[pick % all.len()];
-    chosen(pipeline, world, revised, dice)
-}
-
-fn side(pipeline: &mut Pipeline, at: usize, call: usize, second: bool) -> &mut pipeline::Call {
-    let step = &mut pipeline.stages[at].steps_mut()[call];
-    match &mut step.or {
-        Some((_, other)) if second => other,
-        _ => &mut step.call,
-    }
-}
-
-/// Returns a value that is not the same.
-fn other(was: &Lit, new: Lit) -> Lit {
-    if *was != new {
-        return new;
-    }
-    match new {
-        Lit::Milli(n) => Lit::Milli(n + 600),
-        Lit::Whole(n) => Lit::Whole(n + 256),
-        Lit::Flag(flag) => Lit::Flag(!flag),
-        Lit::Word(word) => Lit::Word(if word == "fine" { "rough" } else { "fine" }),
-        Lit::Names(names) => Lit::Names(if names.is_empty() {
-            vec!["c"]
-        } else {
-            Vec::new()
-        }),
-    }
-}
-
 /// Changes one value: exactly the keys that depend on it change, and exactly their calls run.
 fn changes(raw: &Raw, choices: &[u16], pick: usize) {
-    let (pipeline, world) = (Pipeline::of(raw), World::of(raw));
-    let (mut other, mut changed, mut revised) = (pipeline.clone(), world.clone(), false);
+    let before = Setting {
+        pipeline: Pipeline::of(raw),
+        world: World::of(raw),
+        revised: false,
+    };
+    let mut after = before.clone();
     let mut dice = Dice {
         choices: choices.iter(),
     };
-    let what = change(&mut other, &mut changed, &mut revised, &mut dice, pick);
-    let lab = Lab::new(&world);
+    let what = after.change(&mut dice, pick);
+    let lab = Lab::new(&before.world);
     // What decides each action, as the model has it, against its key: one for one, before and after.
     let mut pairs: BTreeMap<String, String> = BTreeMap::new();
     let mut back: BTreeMap<String, String> = BTreeMap::new();
-    for (pipeline, world, revised) in [(&pipeline, &world, false), (&other, &changed, revised)] {
+    for setting in [&before, &after] {
+        let Setting {
+            pipeline,
+            world,
+            revised,
+        } = setting;
         lab.write(world);
-        let registry = toys::registry(revised);
+        let registry = toys::registry(*revised);
         let written = plainly(pipeline);
         let text = &written.text;
-        let model = Model::of(pipeline, world, revised);
+        let model = Model::of(pipeline, world, *revised);
         let plan = lab.plan(&written, &registry);
         let ran = lab.run(&plan, &registry);
         let new = model
@@ -375,5 +258,59 @@ proptest! {
         pick in any::<usize>(),
     ) {
         changes(&raw, &choices, pick);
+    }
+}
+
+#[test]
+fn random_pipelines_say_everything() {
+    let mut rng = Rng(7);
+    let mut choices = |n: usize| {
+        (0..n)
+            .map(|_| rng.pick(1 << 16) as u16)
+            .collect::<Vec<u16>>()
+    };
+    let (mut plain, mut other) = (String::new(), String::new());
+    for seed in 0..300 {
+        let raw = Raw {
+            world: choices(20),
+            stages: (0..5).map(|_| choices(60)).collect(),
+        };
+        let pipeline = Pipeline::of(&raw);
+        plain.push_str(&plainly(&pipeline).text);
+        other.push_str(&otherwise(&pipeline, seed).text);
+    }
+    for part in [
+        "v1 in",
+        "where v0.mpp >",
+        "where v0.count >",
+        "else {",
+        "toy.split",
+        "toy.gather",
+        "y: v1",
+        "mpp: v0.mpp",
+        "whole: v0.count",
+        "on: v0.count >",
+        "whole: if",
+        "whole: sum(",
+        ".left {",
+        "all: s0.n0.right",
+        "names: []",
+        "mpp: p0",
+    ] {
+        assert!(plain.contains(part), "{part}");
+    }
+    for part in [
+        "def ",
+        "@temp",
+        "@tolerate(",
+        " mm",
+        " min",
+        " MiB",
+        "!true",
+        "# ",
+        "\r\n",
+        "Map<",
+    ] {
+        assert!(other.contains(part), "{part}");
     }
 }
