@@ -243,13 +243,19 @@ fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
                 );
             }
         }
+        // The same note of many nodes and items is told once, as `run` does.
+        let mut notes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for note in outcome["notes"].as_array().into_iter().flatten() {
-            println!(
-                "  {} {}: {}",
-                paint.warn("note"),
-                note["node"].as_str().unwrap_or_default(),
-                note["text"].as_str().unwrap_or_default()
-            );
+            let node = note["node"].as_str().unwrap_or_default();
+            let text = note["text"].as_str().unwrap_or_default();
+            notes.entry(text).or_default().push(node);
+        }
+        for (text, nodes) in notes {
+            let times = match nodes.len() {
+                1 => String::new(),
+                n => format!(" (told {n} times)"),
+            };
+            println!("  {} {}: {text}{times}", paint.warn("note"), nodes[0]);
         }
     }
     println!("\n{}", paint.dim(&run.dir().display().to_string()));
