@@ -17,7 +17,7 @@ use catalog::good;
 /// A pipeline of forty lines, of the constructs that pipelines are made of.
 fn forty_lines() -> String {
     let mut text = String::from(
-        "## Forty lines.\ncerb 1\nroot data\nparam at: Mpp = 0.5 mpp in 0.2 mpp ..= 1 mpp\n\
+        "## Forty lines.\ncerb 1\nroot data\nparam at: Mpp = 0.5 mpp in 0.2 mpp..=1 mpp\n\
          let weights = model.load(data, \"weights\")\nlet slides = slide.scan(data, \"*.svs\")\n",
     );
     for i in 0..4 {

@@ -19,7 +19,8 @@ impl<'a> Printer<'a> {
             let mut rest = Vec::new();
             self.indent += 2;
             while self.strength() == Some(strength) {
-                if self.is_plain_range() {
+                // `1..=599`, `0.2 mpp..=1 mpp`
+                if self.kind() == Kind::Range {
                     self.take(&mut rest);
                 } else {
                     self.spaced(&mut rest);
@@ -36,15 +37,6 @@ impl<'a> Printer<'a> {
 
     fn strength(&self) -> Option<u8> {
         operator(self.kind()).map(|(_, strength)| strength)
-    }
-
-    /// `1..=599`, between two numbers without units.
-    fn is_plain_range(&self) -> bool {
-        let kind = |at: usize| self.toks.get(at).map_or(Kind::End, |t| t.kind);
-        self.kind() == Kind::Range
-            && kind(self.at.saturating_sub(1)) == Kind::Number
-            && self.second() == Kind::Number
-            && !self.is_unit(self.at + 2)
     }
 
     /// Says whether a token behind a number is its unit.

@@ -97,6 +97,20 @@ fn what_is_too_wide_is_broken_one_to_a_line() {
 }
 
 #[test]
+fn a_range_stands_close_whatever_its_ends_are() {
+    for (written, wanted) in [
+        ("1 ..= 9", "1..=9"),
+        ("0.2mpp ..=1 mpp", "0.2 mpp..=1 mpp"),
+        ("-1 ..= n+1", "-1..=n + 1"),
+    ] {
+        assert_eq!(
+            checked(&format!("param a: Int = 1 in {written}")),
+            format!("param a: Int = 1 in {wanted}\n")
+        );
+    }
+}
+
+#[test]
 fn blocks_stay_on_a_line_when_they_were_and_fit() {
     assert_eq!(
         checked("let a=if x{1}else{-2}"),
