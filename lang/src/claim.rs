@@ -2,7 +2,7 @@
 
 use crate::eval::number;
 use crate::formula::{Answer, Memo, Results, Step, evaluate};
-use crate::{Claim, Expect, FormulaId, Operation, Plan, Unit, Value};
+use crate::{Claim, Expect, Formula, FormulaId, Operation, Plan, Unit, Value};
 
 /// What came of an `expect`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -20,33 +20,49 @@ pub enum Verdict {
 
 /// Judges an `expect` by what is known of the results.
 pub fn judge(plan: &Plan, expect: &Expect, results: &dyn Results, memo: &mut Memo) -> Verdict {
-    let mut read =
-        |id: FormulaId| match evaluate(&plan.formulas, &plan.cohorts, id, None, results, memo) {
-            Answer::Value(value) => Ok(value),
-            Answer::NotYet => Err(Verdict::NotYet),
-            Answer::Lost(why) => Err(Verdict::Lost(why)),
-        };
-    let verdict = match expect.claim {
+    let mut read = |id: FormulaId| {
+        let (formulas, cohorts) = (&plan.formulas, &plan.cohorts);
+        known(evaluate(formulas, cohorts, id, None, results, memo))
+    };
+    judged(&plan.formulas, &expect.claim, &mut read)
+}
+
+/// The value of a formula, or what comes of a claim that reads it.
+pub(crate) fn known(answer: Answer) -> Result<Value, Verdict> {
+    match answer {
+        Answer::Value(value) => Ok(value),
+        Answer::NotYet => Err(Verdict::NotYet),
+        Answer::Lost(why) => Err(Verdict::Lost(why)),
+    }
+}
+
+/// Judges a claim by the values of its formulas.
+pub(crate) fn judged(
+    formulas: &[Formula],
+    claim: &Claim,
+    read: &mut impl FnMut(FormulaId) -> Result<Value, Verdict>,
+) -> Verdict {
+    let verdict = match *claim {
         Claim::Holds(claim) => read(claim).map(|value| match value {
             Value::Bool(true) => Verdict::Holds,
-            _ => Verdict::Fails(sides(plan, claim, &mut read)),
+            _ => Verdict::Fails(sides(formulas, claim, read)),
         }),
         Claim::Near {
             left,
             right,
             within,
-        } => near(left, right, within, &mut read),
+        } => near(left, right, within, read),
     };
     verdict.unwrap_or_else(|unknown| unknown)
 }
 
 /// What stands on the two sides of a comparison: "it is 3, and `<= 2` was expected".
 fn sides(
-    plan: &Plan,
+    formulas: &[Formula],
     claim: FormulaId,
     read: &mut impl FnMut(FormulaId) -> Result<Value, Verdict>,
 ) -> String {
-    let step = plan.formulas.get(claim.0 as usize).map(|f| &f.step);
+    let step = formulas.get(claim.0 as usize).map(|f| &f.step);
     let Some(Step::Binary(op, left, right)) = step else {
         return "it is false".to_owned();
     };
@@ -77,9 +93,26 @@ fn near(
     if away <= bound {
         return Ok(Verdict::Holds);
     }
-    let off = number::binary(Operation::Subtract, &left, &right)
-        .map_or_else(|_| String::new(), |off| format!(", {off} away"));
+    let (more, less) = if found > wanted {
+        (&left, &right)
+    } else {
+        (&right, &left)
+    };
+    let off = number::binary(Operation::Subtract, more, less).map_or_else(
+        |_| String::new(),
+        |off| format!(", {off} {}", too(&left, found > wanted)),
+    );
     Ok(Verdict::Fails(format!(
         "it is {left}{off}, and {right} within {within} was expected"
     )))
+}
+
+/// On which side a number lies: whole ones are counted.
+fn too(found: &Value, above: bool) -> &'static str {
+    match (found, above) {
+        (Value::Int(_), true) => "too many",
+        (Value::Int(_), false) => "too few",
+        (_, true) => "too high",
+        (_, false) => "too low",
+    }
 }

@@ -8,9 +8,10 @@ use super::late::bounds;
 use super::number;
 use super::scope::Scope;
 use super::value::{Val, a};
+use crate::claim::{judged, known};
 use crate::syntax::ast::{BinaryOp, Document, Expr, ExprKind, Item, ItemKind, Text};
 use crate::words::nearest;
-use crate::{Claim, Diagnostic, Expect, FormulaId, Span, Test, Type, Value};
+use crate::{Claim, Diagnostic, Expect, FormulaId, Span, Step, Test, Type, Value, Verdict};
 
 impl Planner<'_> {
     /// Evaluates an `expect`.
@@ -69,7 +70,10 @@ impl Planner<'_> {
 
     /// A claim that is true or false.
     fn truth(&mut self, claim: &Expr, scope: &Rc<Scope>) -> Option<Claim> {
-        let value = self.eval(claim, scope, "expect");
+        let value = match &claim.kind {
+            ExprKind::Binary(op, at, sides) => self.compared(*op, *at, sides, claim.span, scope),
+            _ => self.eval(claim, scope, "expect"),
+        };
         match &value {
             Val::Poison => None,
             Val::Map { .. } => {
@@ -89,6 +93,28 @@ impl Planner<'_> {
                 );
                 None
             }
+        }
+    }
+
+    /// Joins two sides and keeps them, also when they are known now: what was found is told later.
+    fn compared(
+        &mut self,
+        op: BinaryOp,
+        at: Span,
+        sides: &(Expr, Expr),
+        whole: Span,
+        scope: &Rc<Scope>,
+    ) -> Val {
+        let left = self.eval(&sides.0, scope, "expect");
+        let right = self.eval(&sides.1, scope, "expect");
+        let value = self.joined(op, at, sides, (&left, &right), whole);
+        if !matches!(value, Val::Scalar(Value::Bool(_))) {
+            return value;
+        }
+        let kept = self.formula_of(&left, sides.0.span);
+        match kept.zip(self.formula_of(&right, sides.1.span)) {
+            Some((x, y)) => self.formula(Step::Binary(op, x, y), Type::Bool, None, whole),
+            None => value,
         }
     }
 
@@ -250,15 +276,13 @@ impl Planner<'_> {
         let mut memo = crate::Memo::new();
         let mut found = Vec::new();
         for expect in &self.expects {
-            if let Claim::Holds(claim) = expect.claim
-                && self.known_now(claim, None, &mut memo)
-                    == crate::Answer::Value(Value::Bool(false))
-            {
+            let mut read = |id| known(self.known_now(id, None, &mut memo));
+            if let Verdict::Fails(why) = judged(&self.formulas, &expect.claim, &mut read) {
                 let mut warning = Diagnostic::new(
                     "lang::expectation_fails",
                     format!("`{}` does not hold", expect.text),
                 )
-                .at(expect.span, "known before anything runs")
+                .at(expect.span, format!("before anything runs, {why}"))
                 .warning();
                 warning.help.clone_from(&expect.otherwise);
                 found.push(warning);

@@ -52,13 +52,7 @@ impl Planner<'_> {
             }
             return;
         };
-        if catalog.signature(&name).is_some() {
-            let title = format!("there is an operator `{name}` already");
-            self.mistake(
-                Diagnostic::new("lang::duplicate_name", title)
-                    .at(at, "choose another name")
-                    .help(format!("`cerb help {name}` shows the one there is")),
-            );
+        if self.hides(&name, at) {
             return;
         }
         if scope.own(&name).is_some() {

@@ -11,7 +11,7 @@ use super::value::{Val, a};
 use super::{DEEPEST, Planner};
 use crate::syntax::ast::{BinaryOp, Block, Expr, ExprKind, If, Let, Name, UnaryOp};
 use crate::words::nearest;
-use crate::{Diagnostic, Guard, Span, Type, Value};
+use crate::{Diagnostic, Guard, Span, Type, Unit, Value};
 
 impl Planner<'_> {
     /// Evaluates an expression; `name` is what nodes made on the way are called.
@@ -360,6 +360,18 @@ impl Planner<'_> {
     ) -> Val {
         let left = self.eval(&sides.0, scope, name);
         let right = self.eval(&sides.1, scope, name);
+        self.joined(op, at, sides, (&left, &right), whole)
+    }
+
+    /// Joins the values of two sides.
+    pub(super) fn joined(
+        &mut self,
+        op: BinaryOp,
+        at: Span,
+        sides: &(Expr, Expr),
+        (left, right): (&Val, &Val),
+        whole: Span,
+    ) -> Val {
         match op {
             BinaryOp::About => {
                 self.mistake(
@@ -381,7 +393,7 @@ impl Planner<'_> {
             }
             _ => {}
         }
-        for (value, side) in [(&left, &sides.0), (&right, &sides.1)] {
+        for (value, side) in [(left, &sides.0), (right, &sides.1)] {
             match value {
                 Val::Poison => return Val::Poison,
                 Val::Map { .. } => {
@@ -392,18 +404,18 @@ impl Planner<'_> {
             }
         }
         if matches!(left, Val::Late { .. }) || matches!(right, Val::Late { .. }) {
-            return match self.late_binary(op, &left, &right, whole) {
+            return match self.late_binary(op, left, right, whole) {
                 Ok(value) => value,
-                Err(_) => self.cannot_join(op, at, sides, &left, &right),
+                Err(_) => self.cannot_join(op, at, sides, left, right),
             };
         }
-        let (Val::Scalar(a_value), Val::Scalar(b_value)) = (&left, &right) else {
-            return self.cannot_join(op, at, sides, &left, &right);
+        let (Val::Scalar(a_value), Val::Scalar(b_value)) = (left, right) else {
+            return self.cannot_join(op, at, sides, left, right);
         };
         match number::binary(op, a_value, b_value) {
             Ok(value) => Val::Scalar(value),
             Err(Wrong::Range) => self.too_large(whole),
-            Err(Wrong::Types) => self.cannot_join(op, at, sides, &left, &right),
+            Err(Wrong::Types) => self.cannot_join(op, at, sides, left, right),
         }
     }
 
@@ -435,17 +447,11 @@ impl Planner<'_> {
             .at(sides.1.span, format!("this is {}", a(&y)));
         let bare = |ty: &Type| matches!(ty, Type::Int | Type::Float);
         found.help = match (&x, &y) {
-            (Type::Quantity(unit), other) if bare(other) => Some((unit, &sides.1)),
-            (other, Type::Quantity(unit)) if bare(other) => Some((unit, &sides.0)),
+            (Type::Quantity(unit), other) if bare(other) => Some((*unit, &sides.0, &sides.1)),
+            (other, Type::Quantity(unit)) if bare(other) => Some((*unit, &sides.1, &sides.0)),
             _ => None,
         }
-        .map(|(unit, side)| {
-            format!(
-                "say of what, `{} {}`",
-                self.sources.text(side.span),
-                unit.spelling()
-            )
-        });
+        .map(|(unit, measured, bare)| self.with_its_unit(unit, measured, bare));
         if found.help.is_none()
             && matches!(left, Val::Port { .. }) | matches!(right, Val::Port { .. })
         {
@@ -456,6 +462,25 @@ impl Planner<'_> {
         }
         self.mistake(found);
         Val::Poison
+    }
+
+    /// How a bare number would be written beside something that is measured, or the other way round.
+    fn with_its_unit(&self, unit: Unit, measured: &Expr, bare: &Expr) -> String {
+        let written = self.sources.text(bare.span);
+        let factor = match &bare.kind {
+            ExprKind::Unary(..) | ExprKind::Binary(..) => format!("({written})"),
+            _ => written.to_owned(),
+        };
+        match (&measured.kind, &bare.kind, unit) {
+            (ExprKind::Quantity(share, _), _, Unit::Pct) => {
+                format!("write the share as a number, `{}`", Value::Float(*share))
+            }
+            (_, ExprKind::Int(_) | ExprKind::Float(_), _) => {
+                format!("say of what, `{written} {}`", unit.spelling())
+            }
+            (_, _, Unit::Pct) => format!("make a share of it, `{factor} * 100 %`"),
+            _ => format!("say of what, `{factor} * 1 {}`", unit.spelling()),
+        }
     }
 
     fn if_else(&mut self, inner: &If, scope: &Rc<Scope>, name: &str) -> Val {
@@ -498,9 +523,17 @@ impl Planner<'_> {
             self.guards.truncate(depth);
             value
         };
-        let yes = branch(&inner.yes, true);
-        let no = branch(&inner.no, false);
+        let mut yes = branch(&inner.yes, true);
+        let mut no = branch(&inner.no, false);
         self.dead = was;
+        // A whole number beside another is that kind of number, as in arithmetic.
+        if let (Some(x), Some(y)) = (yes.type_of(), no.type_of())
+            && x != y
+            && number::alike(&x, &y)
+        {
+            yes = self.expect(yes, &Type::Float, inner.yes.result.span, &Place::Branch);
+            no = self.expect(no, &Type::Float, inner.no.result.span, &Place::Branch);
+        }
         if let (Some(x), Some(y)) = (yes.type_of(), no.type_of())
             && x != y
         {

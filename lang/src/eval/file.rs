@@ -8,7 +8,7 @@ use super::order::{Read, Reads, order};
 use super::scope::{Entry, Scope};
 use super::value::Val;
 use crate::syntax::ast::{Def, Document, Item, ItemKind, Name};
-use crate::{Diagnostic, Span, Value};
+use crate::{Diagnostic, Reduction, Span, Value};
 
 /// A file that was read.
 pub(super) struct Module {
@@ -115,7 +115,10 @@ impl Planner<'_> {
                     }
                     name
                 }
-                ItemKind::Def(def) => &def.name,
+                ItemKind::Def(def) => {
+                    self.hides(&def.name.text, def.name.span);
+                    &def.name
+                }
                 ItemKind::Let(found) => &found.name,
             };
             if let Some(first) = seen.get(name.text.as_str()) {
@@ -233,6 +236,21 @@ impl Planner<'_> {
                 .at(again, "again here")
                 .at(first, "first here"),
         );
+    }
+
+    /// Reports the name of a `def` or an `op` that is called already; says whether it is.
+    pub(super) fn hides(&mut self, name: &str, at: Span) -> bool {
+        let reduction = Reduction::ALL.iter().any(|(word, _)| *word == name);
+        if !reduction && self.catalog.signature(name).is_none() {
+            return false;
+        }
+        let title = format!("there is an operator `{name}` already");
+        self.mistake(
+            Diagnostic::new("lang::duplicate_name", title)
+                .at(at, "choose another name")
+                .help(format!("`cerb help {name}` shows the one there is")),
+        );
+        true
     }
 
     fn item(&mut self, item: &Item, module: usize, scope: &Rc<Scope>, prefix: &str) {

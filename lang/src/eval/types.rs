@@ -40,6 +40,8 @@ pub(super) enum Place {
     Argument(String, String),
     /// What a `def` gives.
     Result(String),
+    /// What a branch of an `if` gives.
+    Branch,
 }
 
 impl Place {
@@ -48,6 +50,7 @@ impl Place {
             Place::Binding(name) => format!("`{name}`"),
             Place::Argument(callee, name) => format!("`{name}` of `{callee}`"),
             Place::Result(name) => format!("the result of `{name}`"),
+            Place::Branch => "this branch".to_owned(),
         }
     }
 

@@ -89,6 +89,8 @@ fn claims_are_judged_by_what_was_made() {
 expect sum(wsi.nuclei.count) == 33
 expect sum(wsi.nuclei.count) ~ 32 within 4 %
 expect mean(wsi.nuclei.count) ~ 12.0 within 0.5
+expect sum(wsi.nuclei.count) ~ 40 within 1 %
+expect sum(wsi.nuclei.count) ~ 30 within 1
 expect max(wsi.nuclei.count) < 21
 expect median(wsi.nuclei.count) == 11 && min(wsi.nuclei.count) > 0
 expect all(for w in wsi { w.nuclei.count > 0 })
@@ -101,14 +103,16 @@ expect any(for w in wsi { w.nuclei.count > 20 }) else \"one is large\"
             Verdict::Holds,
             Verdict::Holds,
             Verdict::Holds,
-            Verdict::Fails("it is 11.0, -1.0 away, and 12.0 within 0.5 was expected".into()),
+            Verdict::Fails("it is 11.0, 1.0 too low, and 12.0 within 0.5 was expected".into()),
+            Verdict::Fails("it is 33, 7 too few, and 40 within 1 % was expected".into()),
+            Verdict::Fails("it is 33, 3 too many, and 30 within 1 was expected".into()),
             Verdict::Fails("it is 21, and `< 21` was expected".into()),
             Verdict::Holds,
             Verdict::Holds,
             Verdict::Holds,
         ]
     );
-    assert_eq!(plan.expects[7].otherwise.as_deref(), Some("one is large"));
+    assert_eq!(plan.expects[9].otherwise.as_deref(), Some("one is large"));
     assert_eq!(
         plan.expects[2].text,
         "sum(wsi.nuclei.count) ~ 32 within 4 %"
@@ -285,6 +289,30 @@ test \"one slide\" {
 fn a_claim_that_is_false_already_is_a_warning() {
     let plan = good(&pipeline("expect count(slides) == 99\n"));
     assert_eq!(plan.warnings[0].code, "lang::expectation_fails");
+    let label = "before anything runs, it is 3, and `== 99` was expected";
+    assert_eq!(plan.warnings[0].labels[0].1, label);
+    let far = good(&pipeline("expect count(slides) ~ 99 within 1 %\n"));
+    assert_eq!(
+        far.warnings[0].labels[0].1,
+        "before anything runs, it is 3, 96 too few, and 99 within 1 % was expected"
+    );
+}
+
+#[test]
+fn a_whole_number_in_a_branch_beside_another_number_is_one_of_its_kind() {
+    let plan = good(&pipeline(
+        "param fine: Bool = true
+let near = if fine { 2 } else { 1.5 }
+let late = if sum(wsi.nuclei.count) > 5 { 0.5 } else { sum(wsi.nuclei.count) }
+let a: Float = near
+let b: Float = late
+expect near == 2.0 && late == 0.5
+",
+    ));
+    assert_eq!(verdicts(&plan), [Verdict::Holds]);
+    // A quantity is no number.
+    let text = pipeline("let a = if true { 2 } else { 1 px }\n");
+    assert_eq!(codes(&text), ["lang::type_mismatch"]);
 }
 
 #[test]

@@ -326,7 +326,7 @@ fn each_mistake_has_its_code() {
 
 #[test]
 fn what_the_command_line_says_is_shown_beside_the_pipeline() {
-    let text = "param at: Mpp = 0.5 mpp in 0.2 mpp ..= 1 mpp\nlet a = at\n";
+    let text = "param at: Mpp = 0.5 mpp in 0.2 mpp..=1 mpp\nlet a = at\n";
     let shown = |value: &str| {
         crate::catalog::plan_with(text, &[("at", value)], &crate::catalog::files(&[]))
             .unwrap_err()
@@ -335,16 +335,16 @@ fn what_the_command_line_says_is_shown_beside_the_pipeline() {
     assert_eq!(
         shown("5 mpp"),
         "lang::out_of_range\n
-  × `at` is 5 mpp, outside of 0.2 mpp ..= 1 mpp
+  × `at` is 5 mpp, outside of 0.2 mpp..=1 mpp
    ╭─[-p:1:4]
  1 │ at=5 mpp
    ·    ──┬──
    ·      ╰── this value
    ╰────
    ╭─[test.cerb:1:28]
- 1 │ param at: Mpp = 0.5 mpp in 0.2 mpp ..= 1 mpp
-   ·                            ────────┬────────
-   ·                                    ╰── what it may be
+ 1 │ param at: Mpp = 0.5 mpp in 0.2 mpp..=1 mpp
+   ·                            ───────┬───────
+   ·                                   ╰── what it may be
    ╰────
 "
     );
@@ -359,4 +359,46 @@ fn what_the_command_line_says_is_shown_beside_the_pipeline() {
 fn a_module_without_quotes_says_so() {
     let shown = plan("use nuclei\n").unwrap_err().render(false, 100);
     assert!(shown.contains("help: write `use \"nuclei\"`"), "{shown}");
+}
+
+/// The title and the help of the first mistake.
+fn told(text: &str) -> (String, String) {
+    let found = plan(text).unwrap_err();
+    let first = &found.items[0];
+    (first.title.clone(), first.help.clone().unwrap_or_default())
+}
+
+#[test]
+fn a_number_beside_a_quantity_is_shown_with_its_unit() {
+    for (line, help) in [
+        ("let b = 3 px + 2", "say of what, `2 px`"),
+        ("let b = 3 px + n", "say of what, `n * 1 px`"),
+        ("let b = n + 1 < 3 px", "say of what, `(n + 1) * 1 px`"),
+        ("let b = f < 50 %", "write the share as a number, `0.5`"),
+        ("let b = 1 < p", "say of what, `1 %`"),
+        ("let b = f + n > p", "make a share of it, `(f + n) * 100 %`"),
+    ] {
+        let text = format!("let n = 2\nlet f = 0.25\nlet p = 50 %\n{line}\n");
+        assert_eq!(told(&text).1, help, "{line}");
+        // What is advised is taken.
+        let bare = help.split('`').nth(1).unwrap();
+        plan(&format!("let n = 2\nlet f = 0.25\nlet b = {bare}\n")).unwrap();
+    }
+}
+
+#[test]
+fn a_def_does_not_take_the_name_of_what_is_called_already() {
+    for (line, name) in [
+        ("def sum(a: Int) -> Int { a }", "sum"),
+        ("def only(a: Int) -> Int { a }\nlet b = only(1)", "only"),
+        ("op count(slide: Slide) -> File { run \"x\" }", "count"),
+    ] {
+        let (title, help) = told(&format!("{line}\n"));
+        assert_eq!(title, format!("there is an operator `{name}` already"));
+        assert_eq!(help, format!("`cerb help {name}` shows the one there is"));
+    }
+    // A value of that name hides nothing: what is called is looked up elsewhere.
+    let text =
+        "root data\nlet sum = 3\nlet all = slide.scan(data, \"*\")\nlet b = sum + count(all)\n";
+    plan(text).unwrap();
 }
