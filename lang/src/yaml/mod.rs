@@ -1,12 +1,16 @@
 //! The YAML form of a pipeline: to the same document as the text, with the same spans and messages.
 
+mod callee;
 mod items;
+mod node;
 mod out;
 mod reader;
 mod scalar;
+mod shape;
 mod tree;
 mod value;
 mod write;
+mod wrong;
 
 pub(crate) use tree::comments;
 pub(crate) use write::write;

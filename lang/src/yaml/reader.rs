@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::tree::{Node, NodeKind, Place, Scalar, shown};
+use super::node::{Node, NodeKind, Place, Scalar};
+use super::wrong::shown;
 use crate::form::Faces;
 use crate::syntax::ast::{Expr, ExprKind, Name, TypeExpr, TypeKind};
 use crate::syntax::{DEEPEST, Fault, Part, Shown, name_in, too_deep, type_in};

@@ -1,7 +1,8 @@
 //! One word of YAML to an expression: a reference, a number, a quantity, a string.
 
+use super::node::{Place, Scalar};
 use super::reader::{Reader, Wanted};
-use super::tree::{Place, Scalar, shown};
+use super::wrong::shown;
 use crate::Span;
 use crate::syntax::ast::{Expr, ExprKind};
 use crate::syntax::{Kind, expression_in, lex};

@@ -6,79 +6,13 @@ use std::rc::Rc;
 
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, StructureStyle, options};
 
+use super::node::{Node, NodeKind, Place, Scalar};
+use super::wrong::{anchor, shown, words};
 use crate::syntax::{DEEPEST, Fault, too_deep};
 use crate::{Diagnostic, FileId, Span};
 
 /// Most nodes of one file; a pipeline of ten thousand bindings has a tenth of them.
 const MOST_NODES: usize = 1_000_000;
-
-/// A value in YAML.
-#[derive(Debug)]
-pub(super) struct Node<'t> {
-    pub kind: NodeKind<'t>,
-    pub span: Span,
-}
-
-#[derive(Debug)]
-pub(super) enum NodeKind<'t> {
-    Scalar(Scalar<'t>),
-    List(Vec<Node<'t>>),
-    Map(Vec<(Scalar<'t>, Node<'t>)>),
-}
-
-/// One word, number or string.
-#[derive(Debug, Clone)]
-pub(super) struct Scalar<'t> {
-    /// Its value, without quotes and escapes.
-    pub text: Cow<'t, str>,
-    /// Whether it stands without quotes.
-    pub plain: bool,
-    /// Where it stands; without its quotes when it has no escapes.
-    pub span: Span,
-    /// Where its bytes stand.
-    pub place: Place,
-}
-
-/// Where the bytes of a scalar stand.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    /// One after the other from the start of its span.
-    Exact,
-    /// Each where this says: it goes over lines, or has escapes.
-    Bytes(Rc<[u32]>),
-    /// Nobody knows.
-    Whole,
-}
-
-impl Scalar<'_> {
-    /// Says whether it stands for no value at all.
-    pub fn is_null(&self) -> bool {
-        self.plain && matches!(&*self.text, "" | "~" | "null" | "Null" | "NULL")
-    }
-}
-
-impl<'t> Node<'t> {
-    pub fn scalar(&self) -> Option<&Scalar<'t>> {
-        match &self.kind {
-            NodeKind::Scalar(found) => Some(found),
-            _ => None,
-        }
-    }
-
-    pub fn is_null(&self) -> bool {
-        self.scalar().is_some_and(Scalar::is_null)
-    }
-
-    /// What it is, in words.
-    pub fn words(&self) -> &'static str {
-        match &self.kind {
-            NodeKind::Scalar(s) if s.is_null() => "nothing",
-            NodeKind::Scalar(_) => "a plain value",
-            NodeKind::List(_) => "a list",
-            NodeKind::Map(_) => "a mapping",
-        }
-    }
-}
 
 /// A list or a mapping whose end has not been seen.
 struct Open<'t> {
@@ -436,86 +370,4 @@ fn end(open: Open<'_>, at: Span) -> Node<'_> {
         kind,
         span: open.span.to(end),
     }
-}
-
-/// A word as a message shows it.
-pub(super) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().count() > 40 {
-        short.push('…');
-    }
-    short
-}
-
-fn anchor(at: Span, what: &str) -> Diagnostic {
-    Diagnostic::new(
-        "lang::yaml_anchor",
-        "a pipeline has no anchors, aliases or merge keys",
-    )
-    .at(at, what)
-    .help("give what is used twice a name below `let:`, and read it as `$name`")
-}
-
-/// A mistake of the YAML parser in words, and what to do about it.
-fn words(kind: &ErrorKind) -> (String, Option<&'static str>) {
-    let (title, help) = match kind {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabInPlainScalar => {
-            ("a tab stands where YAML wants spaces", "indent with spaces")
-        }
-        ErrorKind::UnclosedQuotedScalar => (
-            "a quote is never closed",
-            "close it with the quote it began with",
-        ),
-        ErrorKind::UnclosedFlowCollection { open: '[' } => {
-            ("`[` is never closed", "`]` is missing")
-        }
-        ErrorKind::UnclosedFlowCollection { .. } => ("`{` is never closed", "`}` is missing"),
-        ErrorKind::UnexpectedCharacter {
-            character: '@' | '`',
-        } => (
-            "`@` and backticks begin nothing in YAML",
-            "put it in quotes, `\"@\": {retry: 1}`",
-        ),
-        ErrorKind::UnexpectedCharacter { character: '%' } => {
-            ("`%` begins nothing in YAML", "put it in quotes")
-        }
-        ErrorKind::MappingValueNotAllowed => (
-            "`:` makes no mapping here",
-            "a value that holds `: ` stands in quotes; keys of one mapping stand in one column",
-        ),
-        ErrorKind::InvalidIndentation
-        | ErrorKind::ExpectedBlockMappingKey
-        | ErrorKind::ExpectedBlockSequenceEntry => (
-            "this line belongs to nothing above it",
-            "keys of one mapping stand in one column; a value that starts with `[`, `{`, `\"` or `*` and goes on behind stands in quotes",
-        ),
-        ErrorKind::ExpectedFlowMappingSeparator => (
-            "expected `,` or `}`",
-            "a value that holds `,`, `{` or `}` stands in quotes",
-        ),
-        ErrorKind::ExpectedFlowSequenceSeparator => (
-            "expected `,` or `]`",
-            "a value that holds `,`, `[` or `]` stands in quotes",
-        ),
-        ErrorKind::UnknownQuotedScalarEscape => (
-            "this is no escape",
-            "in double quotes a backslash is written twice; in single quotes once",
-        ),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
-            ("`:` is missing behind this", "a key ends with `: `")
-        }
-        other => {
-            let said = other.to_string();
-            let said = said.rsplit(", ").next().unwrap_or(&said).to_owned();
-            return (
-                format!("this is no YAML: {}", said.trim_end_matches('.')),
-                None,
-            );
-        }
-    };
-    (title.to_owned(), Some(help))
 }

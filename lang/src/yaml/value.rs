@@ -1,7 +1,8 @@
 //! A value of YAML to an expression: calls, records, lists, `for` and `if`.
 
+use super::node::{Node, NodeKind, Scalar};
 use super::reader::{Entries, Reader, Wanted, is_word};
-use super::tree::{Node, NodeKind, Scalar, shown};
+use super::wrong::shown;
 use crate::Span;
 use crate::syntax::ast::{Arg, Attr, Block, Call, Expr, ExprKind, For, If, Let, Name};
 
