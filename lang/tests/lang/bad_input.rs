@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cerb_lang::{Diagnostics, format};
 
-use crate::catalog::{codes, files, good, plan, plan_with};
+use crate::catalog::{codes, files, good, plan, plan_named, plan_with};
 
 const MEGABYTES_50: usize = 50_000_000;
 
@@ -213,4 +213,119 @@ fn modules_stay_in_their_folder_and_go_in_no_circle() {
     let own = files(&[("a.cerb", "use \"a.cerb\"")]);
     let found = plan_with("use \"a.cerb\"", &[], &own).unwrap_err();
     assert_eq!(found.items[0].code, "lang::cycle");
+}
+
+fn refused_yaml(text: &str) -> Diagnostics {
+    let start = Instant::now();
+    let Err(found) = plan_named(text, "test.cerb.yaml", &[], &files(&[])) else {
+        panic!("{} is taken", &text[..text.len().min(40)])
+    };
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    found
+}
+
+#[track_caller]
+fn yaml_says(text: &str, code: &str) {
+    let found = refused_yaml(text);
+    assert_eq!(found.items.len(), 1, "{text}: {found}");
+    assert_eq!(found.items[0].code, code, "{text}: {found}");
+}
+
+#[test]
+fn a_hundred_thousand_brackets_of_each_kind_in_yaml() {
+    for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", ""), ("? ", "")] {
+        for tail in ["", close] {
+            let (open, tail) = (open.repeat(100_000), tail.repeat(100_000));
+            let found = refused_yaml(&format!("let:\n  a: {open}1{tail}\n"));
+            assert!(found.items[0].code.starts_with("lang::"), "{found}");
+            refused_yaml(&format!("{open}1{tail}\n"));
+        }
+    }
+    for open in ["(", "[", "{ a: ", "f("] {
+        yaml_says(
+            &format!("let: {{a: '$({}1)'}}", open.repeat(100_000)),
+            "lang::nested_too_deep",
+        );
+    }
+}
+
+#[test]
+fn fifty_megabytes_of_yaml_end_soon() {
+    for text in [
+        format!("let: {{a: [{}1]}}", "1, ".repeat(900_000)),
+        format!(
+            "let:\n{}",
+            (0..10_000)
+                .map(|i| format!("  a{i}: \"{}\"\n", "x".repeat(5000)))
+                .collect::<String>()
+        ),
+        format!("let: {{a: \"{}\"}}", "x".repeat(MEGABYTES_50)),
+        format!("let:\n  a: |\n{}", "    $(1 +\n".repeat(MEGABYTES_50 / 10)),
+        "# a comment\n".repeat(MEGABYTES_50 / 12),
+        "\"\n".repeat(MEGABYTES_50 / 2),
+        "µ".repeat(MEGABYTES_50 / 2),
+        "a: 1\n".repeat(MEGABYTES_50 / 5),
+    ] {
+        let start = Instant::now();
+        let shown = plan_named(&text, "test.cerb.yaml", &[], &files(&[]))
+            .map_err(|found| found.render(false, 80).len());
+        assert!(shown.is_ok() || shown.is_err_and(|length| length < 200_000));
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{:?} for {}…",
+            start.elapsed(),
+            &text[..20]
+        );
+    }
+    yaml_says(&" ".repeat((64 << 20) + 1), "lang::too_long");
+}
+
+#[test]
+fn numbers_out_of_range_in_yaml() {
+    for value in [
+        "1e999",
+        "99999999999999999999",
+        "1e308 mm",
+        "$(9223372036854775807 + 1)",
+        "$(1 / 0)",
+    ] {
+        yaml_says(&format!("let: {{a: {value}}}"), "lang::out_of_range");
+    }
+    yaml_says(
+        "param: {n: {type: Int, default: 5, in: 1..=99999999999999999999}}",
+        "lang::out_of_range",
+    );
+    yaml_says("cerb: 99999999999999999999\n", "lang::yaml_shape");
+}
+
+#[test]
+fn modules_in_yaml_stay_in_their_folder_and_nothing_goes_in_a_circle() {
+    for path in ["../x.cerb.yaml", "/etc/passwd", "C:/x.yaml", "~/x.yaml"] {
+        yaml_says(&format!("use: {{x: \"{path}\"}}"), "lang::absolute_path");
+    }
+    // From text to YAML and back.
+    let circle = files(&[
+        ("a.cerb.yaml", "use: {b: b.cerb}\nlet: {x: $b.x}\n"),
+        ("b.cerb", "use \"a.cerb.yaml\" as a\nlet x = a.x\n"),
+    ]);
+    let start = "use: {a: a.cerb.yaml}\nlet: {x: $a.x}\n";
+    let found = plan_named(start, "test.cerb.yaml", &[], &circle).unwrap_err();
+    assert_eq!(found.items.len(), 1, "{found}");
+    assert_eq!(found.items[0].code, "lang::cycle");
+    yaml_says("let: {a: $b, b: $c, c: \"$(a + 1)\"}", "lang::cycle");
+    yaml_says("let: {a: $a}", "lang::cycle");
+}
+
+#[test]
+fn marks_and_line_ends_of_other_systems_mean_nothing_in_yaml() {
+    let text = "\u{feff}let:\r\n  a: |\r\n    $(1 +\r\n    2)\r\n  b: [1,\r\n    2]\r\n";
+    plan_named(text, "test.cerb.yaml", &[], &files(&[])).unwrap();
+    for text in [
+        "let: {a: \0}",
+        "let: {a: \"\0\"}",
+        "# \0\n",
+        "let: {\u{7}: 1}",
+    ] {
+        refused_yaml(text);
+    }
 }
