@@ -2,7 +2,7 @@
 
 #[path = "../../lang/tests/lang/catalog.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
-mod catalog;
+pub mod catalog;
 
 use cerb_lang::{Given, PlanOptions, plan};
 
@@ -12,7 +12,10 @@ pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
         params: params
             .iter()
             .map(|(name, value)| {
-                let given = Given { text: (*value).to_owned(), from: "-p".to_owned() };
+                let given = Given {
+                    text: (*value).to_owned(),
+                    from: "-p".to_owned(),
+                };
                 ((*name).to_owned(), given)
             })
             .collect(),
@@ -25,8 +28,14 @@ pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
     assert!(!found.items.is_empty() && found.items.len() <= 20);
     for item in &found.items {
         for (span, _) in &item.labels {
-            let length = found.sources.file(span.file).map_or(0, |file| file.text.len());
-            assert!(span.start <= span.end && span.end as usize <= length, "{item:?}");
+            let length = found
+                .sources
+                .file(span.file)
+                .map_or(0, |file| file.text.len());
+            assert!(
+                span.start <= span.end && span.end as usize <= length,
+                "{item:?}"
+            );
         }
     }
     assert!(!found.render(false, 80).is_empty());
