@@ -1,6 +1,6 @@
 //! YAML is an equal of the text: the same plan, the same messages, at the place where it is written.
 
-use cerb_lang::{Plan, Span};
+use cerb_lang::{Command, Plan, Span, Work};
 
 use crate::catalog::{files, good, plan_named};
 use crate::plans::{QUICKSTART, essence};
@@ -233,6 +233,55 @@ output:
     assert_eq!(outline.uses, ["lib/steps.cerb.yaml"]);
     assert_eq!(outline.params[0].range.as_deref(), Some("1..=599"));
     assert_eq!(outline.params[0].doc, "How many slides.");
+}
+
+#[test]
+fn an_op_is_the_same_command() {
+    let command = |plan: &Plan| {
+        let Work::Call { command, .. } = &plan.graph[plan.find("cells")[0]].work else {
+            panic!()
+        };
+        let mut found = Command::clone(command.as_ref().unwrap());
+        found.span = Span::new(found.span.file, 0, 0);
+        found
+    };
+    for (line, yaml_line) in [
+        (
+            r#""cells {slide} {at} > $HOME/{file}""#,
+            r#""cells {slide} {at} > $HOME/{file}""#,
+        ),
+        (
+            r#"["cells", "$slide", "{slide}", "{at}", "{{}}{file}"]"#,
+            r#"[cells, $slide, "{slide}", "{at}", "{{}}{file}"]"#,
+        ),
+    ] {
+        let text = format!(
+            "root data
+op lab.cells(slide: Slide, at: Mpp = 0.5 mpp) -> File {{
+  run {line}
+  revision 2
+}}
+let cells = for s in slide.scan(data, \"*\") {{ lab.cells(s, at: 1 mpp) }}
+output \"{{key}}\" = cells
+"
+        );
+        let yaml = format!(
+            "root: {{data: }}
+op:
+  lab.cells:
+    takes: {{slide: Slide, at: {{type: Mpp, default: 0.5 mpp}}}}
+    gives: File
+    run: {yaml_line}
+    revision: 2
+let:
+  cells:
+    for: {{s: {{slide.scan: [$data, \"*\"]}}}}
+    result: {{lab.cells: [$s], at: 1 mpp}}
+output: {{\"{{key}}\": $cells}}
+"
+        );
+        assert_eq!(command(&good_yaml(&yaml)), command(&good(&text)));
+    }
 }
 
 #[test]

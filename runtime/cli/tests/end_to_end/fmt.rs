@@ -72,4 +72,10 @@ fn bytes_that_are_no_text_are_named_by_their_place() {
             .says("line 2, byte 19 of the file")
             .calmly();
     }
+    let yaml = dir.path().join("a.cerb.yaml");
+    fs::write(&yaml, b"let:\n  a: 1\n  b: \"\xff\"\n").unwrap();
+    cerb(&["check", yaml.to_str().unwrap()])
+        .exits(2)
+        .says("line 3, byte 18 of the file")
+        .calmly();
 }
