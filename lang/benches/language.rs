@@ -10,9 +10,11 @@
 )]
 mod catalog;
 
+use std::hint::black_box;
 use std::process::Command;
 
-use catalog::good;
+use catalog::{Toy, files, good};
+use cerb_lang::{PlanOptions, analyse, glimpse};
 
 /// A pipeline of forty lines, of the constructs that pipelines are made of.
 fn forty_lines() -> String {
@@ -54,12 +56,18 @@ fn chain() -> String {
     text
 }
 
+const FILE: &str = "bench.cerb";
+
 const CASES: &[(&str, usize)] = &[
     ("plan 40 lines", 101),
     ("plan 10,000 lets", 5),
     ("plan a chain of 10,000", 5),
     ("format 40 lines", 101),
     ("format 10,000 lets", 5),
+    ("analyse 10,000 lets", 5),
+    ("analyse a chain of 10,000", 5),
+    ("glimpse into 10,000 lets", 5),
+    ("glimpse into a chain", 5),
 ];
 
 fn main() {
@@ -82,17 +90,22 @@ fn measure(case: usize) {
     let (name, times) = CASES[case];
     let text = match case {
         0 | 3 => forty_lines(),
-        2 => chain(),
+        2 | 6 | 8 => chain(),
         _ => ten_thousand(),
     };
     let lines = text.lines().count();
+    let (options, toy, none) = (PlanOptions::default(), Toy::new(), files(&[]));
+    let middle = u32::try_from(text.len() / 2).unwrap_or(0);
     let mut runs: Vec<f64> = (0..times)
         .map(|_| {
             let start = processor_seconds();
-            if name.starts_with("plan") {
-                std::hint::black_box(good(&text));
-            } else {
-                std::hint::black_box(cerb_lang::format(&text, "bench.cerb").is_ok());
+            match name.split(' ').next() {
+                Some("plan") => drop(black_box(good(&text))),
+                Some("format") => drop(black_box(cerb_lang::format(&text, FILE))),
+                Some("analyse") => drop(black_box(analyse(&text, FILE, &options, &toy, &none))),
+                _ => drop(black_box(glimpse(
+                    &text, FILE, &options, &toy, &none, middle,
+                ))),
             }
             processor_seconds() - start
         })
@@ -100,7 +113,7 @@ fn measure(case: usize) {
     runs.sort_by(f64::total_cmp);
     let median = runs[runs.len() / 2] * 1e3;
     println!(
-        "{name:24} {lines:6} lines  {median:9.3} ms  peak {:6.1} MB",
+        "{name:25} {lines:6} lines  {median:9.3} ms  peak {:6.1} MB",
         peak_megabytes()
     );
 }

@@ -263,7 +263,7 @@ impl Index {
 
 /// Says whether a place lies in a span, or at its end.
 fn holds(span: Span, file: FileId, at: u32) -> bool {
-    span.file == file && span.start <= at && at <= span.end
+    span.file == file && span.touches(at)
 }
 
 /// The one of a sorted list that holds a place.

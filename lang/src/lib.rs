@@ -27,7 +27,7 @@ pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
 pub use claim::{Verdict, judge};
 pub use convert::{comments, to_text, to_yaml};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
-pub use eval::{Analysis, analyse, plan};
+pub use eval::{Analysis, analyse, glimpse, plan};
 pub use facts::{Fact, Facts, Misfit, Origin};
 pub use form::{Form, stem};
 pub use format::format;

@@ -45,6 +45,12 @@ impl Span {
         self.end.saturating_sub(self.start)
     }
 
+    /// Says whether a byte of its file lies in it, or directly behind it.
+    #[must_use]
+    pub fn touches(self, at: u32) -> bool {
+        self.start <= at && at <= self.end
+    }
+
     /// Says whether it covers nothing.
     #[must_use]
     pub fn is_empty(self) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::notes::Notes;
 use super::{Planner, front};
 use crate::index::{self, Index};
-use crate::syntax::ast::Document;
+use crate::syntax::ast::{Document, Item, ItemKind};
 use crate::{Catalog, Diagnostics, FileId, Plan, PlanOptions, SourceMap, Sources};
 
 /// What is known of a pipeline while it is being written.
@@ -83,11 +83,50 @@ pub fn analyse(
         }
     }
     Analysis {
-        index: indexed(&document, &notes, catalog, &map),
+        index: indexed(&document, &notes, catalog, &map, None),
         diagnostics,
         plan,
         parsed,
         sources: map,
+    }
+}
+
+/// Reads a pipeline as [`analyse`] does, but only what one place in its text needs, a byte of it.
+///
+/// What is said of the item there, and of whatever that reads, is what `analyse` says; of all other
+/// items no more than their names are known. Mistakes are not told, and there is no plan.
+#[must_use]
+pub fn glimpse(
+    text: &str,
+    name: &str,
+    options: &PlanOptions,
+    catalog: &dyn Catalog,
+    sources: &dyn Sources,
+    at: u32,
+) -> Analysis {
+    let (map, document, faults) = match front(text, name, catalog) {
+        Ok(found) => found,
+        Err(_) => return analyse(text, name, options, catalog, sources),
+    };
+    // What stands in these is evaluated with what calls it, or instead of something else.
+    let inside = |item: &Item| {
+        use ItemKind::{Def, Op, Test};
+        matches!(item.kind, Def(_) | Op { .. } | Test { .. })
+    };
+    let mut here = document.items.iter().filter(|item| item.span.touches(at));
+    if here.any(inside) {
+        return analyse(text, name, options, catalog, sources);
+    }
+    let mut planner = Planner::new(map, options, catalog, sources);
+    planner.focus = Some(at);
+    let notes = planner.noted(&document);
+    let sources = planner.sources;
+    Analysis {
+        index: indexed(&document, &notes, catalog, &sources, Some(at)),
+        diagnostics: Diagnostics::new(sources.clone(), Vec::new()),
+        plan: None,
+        parsed: faults.is_empty(),
+        sources,
     }
 }
 
@@ -107,6 +146,7 @@ fn indexed(
     notes: &Notes,
     catalog: &dyn Catalog,
     sources: &SourceMap,
+    focus: Option<u32>,
 ) -> Index {
     let modules = notes.modules.iter();
     let modules: BTreeMap<usize, FileId> = modules.map(|(m, (file, _))| (*m, *file)).collect();
@@ -115,5 +155,12 @@ fn indexed(
     let files: Vec<_> = std::iter::once((FileId(0), document)).chain(used).collect();
     let uses = notes.uses.iter();
     let uses = uses.filter_map(|(path, module)| Some((*path, *modules.get(module)?)));
-    index::build(&files, &uses.collect(), &notes.seen, catalog, sources)
+    index::build(
+        &files,
+        &uses.collect(),
+        &notes.seen,
+        catalog,
+        sources,
+        focus,
+    )
 }

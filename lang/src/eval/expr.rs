@@ -97,7 +97,8 @@ impl Planner<'_> {
             .iter()
             .map(|l| Reads::of_expr(self.catalog, [&l.value]))
             .collect();
-        for i in self.sequence(&names, &reads, |_| false, &scope) {
+        let all: Vec<usize> = (0..lets.len()).collect();
+        for i in self.sequence(&names, &reads, |_| false, &all, &scope) {
             let value = self.binding(lets[i], &scope, &format!("{name}.{}", lets[i].name.text));
             scope.bind(&lets[i].name.text, Entry::Value(value), lets[i].name.span);
         }

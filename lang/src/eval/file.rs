@@ -1,6 +1,6 @@
 //! A file's items in the order they can be evaluated, whatever order they stand in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::Planner;
@@ -38,6 +38,9 @@ impl Planner<'_> {
         self.overrides_exist(&items);
         self.items(&items, 0, &scope, "");
         for item in items {
+            if !self.looked_at(item) {
+                continue;
+            }
             match &item.kind {
                 ItemKind::Output { path, value } => self.output(path, value, item, &scope),
                 ItemKind::Expect {
@@ -131,14 +134,42 @@ impl Planner<'_> {
         let reads: Vec<Vec<Read<'_>>> = bindings.iter().map(|(_, item)| self.reads(item)).collect();
         let defs = |i: usize| matches!(bindings[i].1.kind, ItemKind::Def(_));
         let names: Vec<&Name> = bindings.iter().map(|(name, _)| *name).collect();
-        for i in self.sequence(&names, &reads, defs, scope) {
+        let wanted: Vec<usize> = if self.focus.is_some() && module == 0 {
+            self.looked_for(items, &bindings)
+        } else {
+            (0..bindings.len()).collect()
+        };
+        for i in self.sequence(&names, &reads, defs, &wanted, scope) {
             self.item(bindings[i].1, module, scope, prefix);
+        }
+        if self.focus.is_some() {
+            return;
         }
         for (_, item) in &bindings {
             if let ItemKind::Def(def) = &item.kind {
                 self.unused_def(def, module);
             }
         }
+    }
+
+    /// Whether an item of the pipeline is to be evaluated; all are when no place is asked about.
+    fn looked_at(&self, item: &Item) -> bool {
+        self.focus.is_none_or(|at| item.span.touches(at))
+    }
+
+    /// The bindings at the place that is asked about, and those that an item there reads.
+    fn looked_for(&self, items: &[&Item], bindings: &[(&Name, &Item)]) -> Vec<usize> {
+        let asked = items.iter().filter(|item| self.looked_at(item));
+        let read: BTreeSet<&str> = asked
+            .flat_map(|item| self.reads(item))
+            .map(|read| read.name)
+            .collect();
+        let wanted = |(name, item): &(&Name, &Item)| {
+            self.looked_at(item) || read.contains(name.text.as_str())
+        };
+        (0..bindings.len())
+            .filter(|i| wanted(&bindings[*i]))
+            .collect()
     }
 
     fn reads<'d>(&self, item: &'d Item) -> Vec<Read<'d>> {
@@ -148,16 +179,21 @@ impl Planner<'_> {
             ItemKind::Param { default, range, .. } => {
                 Reads::of_expr(self.catalog, default.iter().chain(range))
             }
+            ItemKind::Output { value, .. } => Reads::of_expr(self.catalog, [value]),
+            ItemKind::Expect { claim, within, .. } => {
+                Reads::of_expr(self.catalog, std::iter::once(claim).chain(within))
+            }
             _ => Vec::new(),
         }
     }
 
-    /// Orders bindings; those that wait for each other are reported and bound to nothing.
+    /// Orders the wanted bindings and what they wait for; those that wait for each other are reported and bound to nothing.
     pub(super) fn sequence(
         &mut self,
         names: &[&Name],
         reads: &[Vec<Read<'_>>],
         is_def: impl Fn(usize) -> bool,
+        wanted: &[usize],
         scope: &Rc<Scope>,
     ) -> Vec<usize> {
         let index: HashMap<&str, usize> = names
@@ -175,7 +211,7 @@ impl Planner<'_> {
                     .collect()
             })
             .collect();
-        let found = order(&waits);
+        let found = order(&waits, wanted);
         let mut lost = vec![false; names.len()];
         for circle in &found.circles {
             let fresh = circle.iter().all(|(i, _)| !lost[*i]);

@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use petgraph::graph::DiGraph;
 
-pub use self::analysis::{Analysis, analyse};
+pub use self::analysis::{Analysis, analyse, glimpse};
 pub(crate) use self::attributes::KNOWN as ATTRIBUTES;
 use self::file::Module;
 pub(crate) use self::notes::Seen;
@@ -91,6 +91,8 @@ pub(crate) struct Planner<'a> {
     secrets: Vec<String>,
     /// The kinds that operators read or make; gathered when first asked for.
     kinds: Option<BTreeSet<String>>,
+    /// The place of the pipeline's text that alone is asked about, in bytes.
+    focus: Option<u32>,
     /// What an editor wants to know; kept only for it.
     notes: Option<Box<notes::Notes>>,
 }
@@ -169,6 +171,7 @@ impl<'a> Planner<'a> {
             tests: Vec::new(),
             secrets: Vec::new(),
             kinds: None,
+            focus: None,
             notes: None,
         }
     }

@@ -160,8 +160,10 @@ pub(super) struct Order {
 
 /// Orders bindings by what they wait for; `waits[i]` lists (index, where it is read).
 ///
+/// Only the `wanted` ones and what they wait for are ordered.
+///
 /// Iterative, so that a chain of ten thousand bindings needs no stack.
-pub(super) fn order(waits: &[Vec<(usize, Span)>]) -> Order {
+pub(super) fn order(waits: &[Vec<(usize, Span)>], wanted: &[usize]) -> Order {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -173,7 +175,7 @@ pub(super) fn order(waits: &[Vec<(usize, Span)>]) -> Order {
         order: Vec::with_capacity(waits.len()),
         circles: Vec::new(),
     };
-    for start in 0..waits.len() {
+    for &start in wanted {
         if marks[start] != Mark::New {
             continue;
         }

@@ -11,12 +11,15 @@ use crate::syntax::ast::{
 use crate::{Catalog, FileId, SourceMap, Span};
 
 /// Builds the index of some files; `uses` says which file the path of a `use` names.
+///
+/// With a `focus`, a place in the first file, names are looked up only in the items there.
 pub(crate) fn build(
     files: &[(FileId, &Document)],
     uses: &BTreeMap<Span, FileId>,
     seen: &BTreeMap<Span, Seen>,
     catalog: &dyn Catalog,
     sources: &SourceMap,
+    focus: Option<u32>,
 ) -> Index {
     let mut walk = Walk {
         uses,
@@ -26,7 +29,7 @@ pub(crate) fn build(
         found: Index::default(),
         scope: 0,
         homes: HashMap::new(),
-        origin: HashMap::new(),
+        ports: HashMap::new(),
     };
     for (file, document) in files {
         walk.declare_file(*file, document);
@@ -34,7 +37,13 @@ pub(crate) fn build(
     for (file, document) in files {
         if let Some(scope) = walk.homes.get(file).copied() {
             walk.scope = scope;
-            walk.items(&document.items);
+            let asked =
+                |item: &&Item| focus.is_none_or(|at| *file == FileId(0) && item.span.touches(at));
+            document
+                .items
+                .iter()
+                .filter(asked)
+                .for_each(|item| walk.item(item));
         }
     }
     walk.finish()
@@ -50,8 +59,8 @@ struct Walk<'a> {
     scope: usize,
     /// The scope of each file.
     homes: HashMap<FileId, usize>,
-    /// Definitions of items, by the span of the name, so that they are made once.
-    origin: HashMap<Span, usize>,
+    /// Definitions of ports, by the span of the name, so that they are made once.
+    ports: HashMap<Span, usize>,
 }
 
 impl Walk<'_> {
@@ -104,7 +113,6 @@ impl Walk<'_> {
             parts: Vec::new(),
             file: None,
         });
-        self.origin.insert(name.span, index);
         index
     }
 
@@ -205,58 +213,56 @@ impl Walk<'_> {
         definition
     }
 
-    fn items(&mut self, items: &[Item]) {
-        for item in items {
-            match &item.kind {
-                ItemKind::Let(found) => self.expr(&found.value),
-                ItemKind::Param { default, range, .. } => {
-                    default.iter().chain(range).for_each(|part| self.expr(part));
-                }
-                ItemKind::Def(def) => {
-                    let outer = self.enter(item.span);
-                    self.bind_ports(&def.ports);
-                    self.block(&def.body);
-                    self.scope = outer;
-                }
-                ItemKind::Op { ports, body, .. } => {
-                    let outer = self.enter(item.span);
-                    self.bind_ports(ports);
-                    for (_, value) in body.iter().flatten() {
-                        self.expr(value);
-                    }
-                    self.scope = outer;
-                }
-                ItemKind::Expect { claim, within, .. } => {
-                    let text = self.written(claim.span);
-                    let name = Name {
-                        text,
-                        span: claim.span,
-                    };
-                    self.define(&name, item.span, DefinitionKind::Expect, &item.doc);
-                    self.expr(claim);
-                    within.iter().for_each(|part| self.expr(part));
-                }
-                ItemKind::Output { path, value } => {
-                    let name = Name {
-                        text: path.text.clone(),
-                        span: path.span,
-                    };
-                    self.define(&name, item.span, DefinitionKind::Output, &item.doc);
+    fn item(&mut self, item: &Item) {
+        match &item.kind {
+            ItemKind::Let(found) => self.expr(&found.value),
+            ItemKind::Param { default, range, .. } => {
+                default.iter().chain(range).for_each(|part| self.expr(part));
+            }
+            ItemKind::Def(def) => {
+                let outer = self.enter(item.span);
+                self.bind_ports(&def.ports);
+                self.block(&def.body);
+                self.scope = outer;
+            }
+            ItemKind::Op { ports, body, .. } => {
+                let outer = self.enter(item.span);
+                self.bind_ports(ports);
+                for (_, value) in body.iter().flatten() {
                     self.expr(value);
                 }
-                ItemKind::Test { name, items } => {
-                    let name = Name {
-                        text: name.text.clone(),
-                        span: name.span,
-                    };
-                    self.define(&name, item.span, DefinitionKind::Test, &item.doc);
-                    let outer = self.enter(item.span);
-                    self.declare(items);
-                    self.items(items);
-                    self.scope = outer;
-                }
-                _ => {}
+                self.scope = outer;
             }
+            ItemKind::Expect { claim, within, .. } => {
+                let text = self.written(claim.span);
+                let name = Name {
+                    text,
+                    span: claim.span,
+                };
+                self.define(&name, item.span, DefinitionKind::Expect, &item.doc);
+                self.expr(claim);
+                within.iter().for_each(|part| self.expr(part));
+            }
+            ItemKind::Output { path, value } => {
+                let name = Name {
+                    text: path.text.clone(),
+                    span: path.span,
+                };
+                self.define(&name, item.span, DefinitionKind::Output, &item.doc);
+                self.expr(value);
+            }
+            ItemKind::Test { name, items } => {
+                let name = Name {
+                    text: name.text.clone(),
+                    span: name.span,
+                };
+                self.define(&name, item.span, DefinitionKind::Test, &item.doc);
+                let outer = self.enter(item.span);
+                self.declare(items);
+                items.iter().for_each(|item| self.item(item));
+                self.scope = outer;
+            }
+            _ => {}
         }
     }
 
@@ -273,6 +279,7 @@ impl Walk<'_> {
             let end = port.default.as_ref().map_or(port.ty.span, |d| d.span);
             let whole = port.name.span.to(end);
             let made = self.define(&port.name, whole, DefinitionKind::Port, "");
+            self.ports.insert(port.name.span, made);
             let head = self.written(whole);
             let definition = &mut self.found.definitions[made];
             definition.head = head;
@@ -285,7 +292,7 @@ impl Walk<'_> {
     /// Binds the ports of a `def` or `op` in its own scope.
     fn bind_ports(&mut self, ports: &[PortDecl]) {
         for port in ports {
-            if let Some(made) = self.origin.get(&port.name.span).copied() {
+            if let Some(made) = self.ports.get(&port.name.span).copied() {
                 self.bind(made);
             }
             port.default.iter().for_each(|default| self.expr(default));

@@ -519,6 +519,9 @@ pub(crate) fn in_base_units(written: &str, size: f64) -> Option<f64> {
     let digits = digits.checked_mul(size)?;
     let exponent: i64 = exponent.parse().ok()?;
     let exponent = exponent.checked_sub(i64::try_from(part.len()).ok()? + hundredths)?;
+    if exponent == 0 && digits <= 1 << f64::MANTISSA_DIGITS {
+        return Some(digits as f64);
+    }
     format!("{digits}e{exponent}").parse().ok()
 }
 

@@ -197,7 +197,13 @@ fn def(i: Tokens<'_>) -> Parsed<'_, ItemKind> {
 pub(crate) fn binding(i: Tokens<'_>) -> Parsed<'_, Let> {
     let (i, _) = keyword("let")(i)?;
     let (i, name) = name(i)?;
-    let (i, ty) = opt(preceded(tok(Kind::Colon, "`:`"), cut(type_expr))).parse(i)?;
+    // Looked at first: making the mistake that `opt` throws away costs more than the rest.
+    let (i, ty) = match i.kind() {
+        Kind::Colon => preceded(tok(Kind::Colon, "`:`"), cut(type_expr))
+            .map(Some)
+            .parse(i)?,
+        _ => (i, None),
+    };
     let (i, _) = tok(Kind::Assign, "`=`")(i)?;
     let (i, value) = expr(i)?;
     Ok((i, Let { name, ty, value }))

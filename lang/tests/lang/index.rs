@@ -1,6 +1,6 @@
 //! Where everything is bound and read, as an editor asks for it.
 
-use cerb_lang::{Analysis, Definition, DefinitionKind, FileId, PlanOptions, analyse};
+use cerb_lang::{Analysis, Definition, DefinitionKind, FileId, PlanOptions, analyse, glimpse};
 
 use crate::catalog::{Files, Toy, files};
 use crate::plans::QUICKSTART;
@@ -161,4 +161,42 @@ fn the_bindings_and_mistakes_of_a_test_are_known() {
     let inner = at(&found, text, "a = 2 px");
     assert_eq!(inner.value.as_ref().unwrap().to_string(), "3 px");
     assert_eq!(at(&found, text, "b == nope").kind, DefinitionKind::Let);
+}
+
+#[test]
+fn a_glimpse_says_of_its_place_what_a_whole_look_says() {
+    let text = format!(
+        "{QUICKSTART}let half = at * 2\nlet many = [1 px, 2 px]\nlet lost = nothing + 1\n\
+         def twice(a: Px) -> Px {{ a + a }}\nlet two = twice(3 px)\n\
+         test \"small\" {{ let half = 3 mpp\n expect half < 4 mpp }}\n"
+    );
+    let whole = look(&text, &files(&[]));
+    let options = PlanOptions::default();
+    for at in 0..=u32::try_from(text.len()).unwrap() {
+        let (toy, none) = (Toy::new(), files(&[]));
+        let part = glimpse(&text, "p.cerb", &options, &toy, &none, at);
+        let here = |found: &Analysis| {
+            let index = &found.index;
+            let definition = index.definition_at(FileId(0), at);
+            (
+                definition.map(|(place, span)| (index.definitions[place].clone(), span)),
+                definition.map(|(place, _)| index.facts_of(place, &found.sources)),
+                index
+                    .call_at(FileId(0), at)
+                    .map(|call| (call.callee.clone(), call.args.clone())),
+                index.argument_at(FileId(0), at).map(|(_, arg)| arg.clone()),
+                index.field_at(FileId(0), at).cloned(),
+                index.attribute_at(FileId(0), at),
+            )
+        };
+        let (mut part, mut whole) = (here(&part), here(&whole));
+        // Places in a list that is shorter.
+        for found in [&mut part, &mut whole] {
+            found
+                .0
+                .iter_mut()
+                .for_each(|(definition, _)| definition.parts.clear());
+        }
+        assert_eq!(part, whole, "at {at}: {:?}", text.get(at as usize..));
+    }
 }
