@@ -5,6 +5,8 @@ by `CERB_PROGRAM`. One test is one session: what an editor does while a pipeline
 """
 
 import os
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import pytest
 import pytest_lsp
@@ -110,6 +112,8 @@ async def test_a_pipeline_is_written(client: LanguageClient, tmp_path):
     assert mistake.code == "lang::unknown_name" and mistake.source == "cerb"
     assert mistake.range.start == editor.place("att)")
     assert "did you mean `at`?" in mistake.message
+    page = url2pathname(urlparse(mistake.code_description.href).path)
+    assert "unknown_name" in open(page, encoding="utf-8").readline()
     editor.replace("at: att)", "at: at)")
     assert await editor.told() == []
 
@@ -191,3 +195,24 @@ async def test_a_pipeline_is_written(client: LanguageClient, tmp_path):
         codes = [found.code for found in await editor.told()]
     client.text_document_did_close(types.DidCloseTextDocumentParams(text_document=editor.file))
     assert await editor.told() == []
+
+
+@pytest.mark.asyncio
+async def test_what_lies_beside_a_pipeline_counts(client: LanguageClient, tmp_path):
+    # What is inside the program is opened from a copy that is there to be read.
+    editor = Editor(client, tmp_path / "p.cerb")
+    editor.open('cerb 1\nuse "nuclei" as nuclei\nroot data\nlet slides = slide.scan(data, "*.svs")\n')
+    await editor.told()
+    params = types.DefinitionParams(text_document=editor.file, position=editor.place('nuclei" as'))
+    found = await client.text_document_definition_async(params)
+    copy = url2pathname(urlparse(found.uri).path)
+    assert "def " in open(copy, encoding="utf-8").read()
+    assert os.stat(copy).st_mode & 0o222 == 0
+
+    # A file of this machine's folders that cannot be used is told where it is needed.
+    (tmp_path / "cerb.local.yaml").write_text("rots:\n  data: slides\n")
+    changed = types.FileEvent((tmp_path / "cerb.local.yaml").as_uri(), types.FileChangeType.Created)
+    client.workspace_did_change_watched_files(types.DidChangeWatchedFilesParams([changed]))
+    (mistake,) = [found for found in await editor.told() if found.severity == 1]
+    assert mistake.code == "cli::bad_values" and "`rots`" in mistake.message
+    assert mistake.range.start == editor.place("slide.scan")

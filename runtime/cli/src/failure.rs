@@ -122,6 +122,17 @@ impl Failure {
         }
     }
 
+    /// Says in one line what is wrong.
+    pub fn title(&self) -> String {
+        match &self.what {
+            What::Pipeline(all) => {
+                let first = all.items.first();
+                first.map_or_else(String::new, |found| found.title.clone())
+            }
+            What::Message { title, .. } => title.clone(),
+        }
+    }
+
     /// Writes the failure to standard error.
     pub fn report(&self, color: When) {
         let paint = Paint::stderr(color);

@@ -13,7 +13,7 @@ use crate::words::nearest;
 /// Tracked, beside the pipeline.
 const SHARED: &str = "cerb.yaml";
 /// Untracked, beside the pipeline.
-const LOCAL: &str = "cerb.local.yaml";
+pub const LOCAL: &str = "cerb.local.yaml";
 
 /// Everything a pipeline is given.
 pub struct Outside {

@@ -5,7 +5,9 @@
 mod complete;
 mod cursor;
 mod describe;
+mod diagnostics;
 mod document;
+mod look;
 mod navigate;
 mod outline;
 mod server;
@@ -21,6 +23,7 @@ pub use lsp_server;
 pub use lsp_types;
 pub use server::{Ended, serve};
 pub use transport::{Writer, stdio};
+pub use view::to_uri;
 
 /// Whether something is listed that was not there when it was asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,20 +37,23 @@ pub enum News {
     Here,
 }
 
-/// What the server asks of the world, per pipeline; it is asked again at every edit.
-pub trait Workspace {
+/// The operators there are for a pipeline, and what they list.
+pub trait Operators: Catalog {
+    /// Whether something was listed that only stands in for what is there.
+    ///
+    /// What depends on how many entries there are, and on their keys, is not told then.
+    fn stands_in(&self) -> bool {
+        false
+    }
+}
+
+/// What the server asks of the world, per pipeline; it is asked again at every edit, by two threads.
+pub trait Workspace: Sync {
     /// The operators there are for a pipeline, and what they list.
     ///
     /// A listing may touch slow disks: an implementation keeps what it listed for a while, and
     /// gives one stand-in entry when it cannot list now, so that a `for` over it is still checked.
-    fn catalog<'a>(&'a self, pipeline: &Path, text: &str) -> Box<dyn Catalog + 'a>;
-
-    /// Whether the last catalog of a pipeline gave stand-ins.
-    ///
-    /// What depends on how many entries there are, and on their keys, is not told then.
-    fn stands_in(&self, _pipeline: &Path) -> bool {
-        false
-    }
+    fn catalog<'a>(&'a self, pipeline: &Path, text: &'a str) -> Box<dyn Operators + 'a>;
 
     /// Whether a listing came, or will: every pipeline is then looked at again.
     fn news(&self) -> News {
@@ -60,7 +66,7 @@ pub trait Workspace {
     /// Why it cannot be read, in words.
     fn read(&self, pipeline: &Path, module: &str) -> Result<String, String>;
 
-    /// Where a file that a pipeline uses lies; nothing for those inside the program.
+    /// Where a file that a pipeline uses lies, or one inside the program can be read.
     fn place(&self, pipeline: &Path, module: &str) -> Option<PathBuf>;
 
     /// How a pipeline is planned.

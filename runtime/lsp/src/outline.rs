@@ -11,7 +11,7 @@ use lsp_types::{Documentation, MarkupContent, MarkupKind, ParameterInformation, 
 use crate::complete::taker_of;
 use crate::cursor::Cursor;
 use crate::describe;
-use crate::document::small;
+use crate::document::{Text, small};
 use crate::view::{HERE, View};
 
 /// The kinds of semantic tokens, in the order their numbers are agreed on.
@@ -29,6 +29,53 @@ pub(crate) const COLOURS: &[SemanticTokenType] = &[
     SemanticTokenType::TYPE,
     SemanticTokenType::DECORATOR,
 ];
+
+impl Text {
+    /// Brackets over several lines, and runs of comments.
+    pub fn folds(&self) -> Vec<FoldingRange> {
+        let (tokens, _) = lex(&self.text);
+        let line = |at: u32| self.position(at as usize).line;
+        let fold = |start: u32, end: u32, kind| FoldingRange {
+            start_line: start,
+            end_line: end,
+            kind,
+            ..FoldingRange::default()
+        };
+        let (mut folds, mut open) = (Vec::new(), Vec::new());
+        let mut comment: Option<(u32, u32)> = None;
+        for token in &tokens {
+            match token.kind {
+                Kind::OpenBrace | Kind::OpenBracket | Kind::OpenParen => {
+                    open.push(line(token.start));
+                }
+                Kind::CloseBrace | Kind::CloseBracket | Kind::CloseParen => {
+                    let end = line(token.start);
+                    if let Some(start) = open.pop()
+                        && end > start + 1
+                    {
+                        folds.push(fold(start, end - 1, None));
+                    }
+                }
+                Kind::Comment | Kind::Doc => {
+                    let at = line(token.start);
+                    comment = match comment {
+                        Some((start, last)) if last + 1 == at => Some((start, at)),
+                        other => {
+                            folds.extend(
+                                run(other)
+                                    .map(|(s, e)| fold(s, e, Some(FoldingRangeKind::Comment))),
+                            );
+                            Some((at, at))
+                        }
+                    };
+                }
+                _ => {}
+            }
+        }
+        folds.extend(run(comment).map(|(s, e)| fold(s, e, Some(FoldingRangeKind::Comment))));
+        folds
+    }
+}
 
 impl View<'_> {
     /// The items of the file, with what is bound inside them.
@@ -85,81 +132,59 @@ impl View<'_> {
         }
     }
 
-    /// Brackets over several lines, and runs of comments.
-    pub fn folds(&self) -> Vec<FoldingRange> {
-        let (tokens, _) = lex(&self.text.text);
-        let line = |at: u32| self.text.position(at as usize).line;
-        let fold = |start: u32, end: u32, kind| FoldingRange {
-            start_line: start,
-            end_line: end,
-            kind,
-            ..FoldingRange::default()
-        };
-        let (mut folds, mut open) = (Vec::new(), Vec::new());
-        let mut comment: Option<(u32, u32)> = None;
-        for token in &tokens {
-            match token.kind {
-                Kind::OpenBrace | Kind::OpenBracket | Kind::OpenParen => {
-                    open.push(line(token.start));
-                }
-                Kind::CloseBrace | Kind::CloseBracket | Kind::CloseParen => {
-                    let end = line(token.start);
-                    if let Some(start) = open.pop()
-                        && end > start + 1
-                    {
-                        folds.push(fold(start, end - 1, None));
-                    }
-                }
-                Kind::Comment | Kind::Doc => {
-                    let at = line(token.start);
-                    comment = match comment {
-                        Some((start, last)) if last + 1 == at => Some((start, at)),
-                        other => {
-                            folds.extend(
-                                run(other)
-                                    .map(|(s, e)| fold(s, e, Some(FoldingRangeKind::Comment))),
-                            );
-                            Some((at, at))
-                        }
-                    };
-                }
-                _ => {}
-            }
-        }
-        folds.extend(run(comment).map(|(s, e)| fold(s, e, Some(FoldingRangeKind::Comment))));
-        folds
-    }
-
-    /// The types of bindings that have none written.
+    /// The types of bindings that have none written, and who takes the arguments without a name.
     pub fn hints(&self, range: Range) -> Vec<InlayHint> {
         let (start, end) = (self.offset(range.start), self.offset(range.end));
+        let asked = |at: u32| start <= at as usize && at as usize <= end;
         let index = &self.analysis.index;
         let untyped = index.definitions.iter().filter(|d| {
-            let at = d.span.end as usize;
             let kind = matches!(d.kind, DefinitionKind::Let | DefinitionKind::Variable);
-            d.span.file == HERE && kind && !d.typed && start <= at && at <= end
+            d.span.file == HERE && kind && !d.typed && asked(d.span.end)
         });
-        untyped
-            .filter_map(|d| {
-                let ty = d.ty.as_ref()?.to_string();
-                let short = if ty.chars().count() > 40 {
-                    let head: String = ty.chars().take(39).collect();
-                    format!("{head}…")
-                } else {
-                    ty
-                };
-                Some(InlayHint {
-                    position: self.text.position(d.span.end as usize),
-                    label: InlayHintLabel::String(format!(": {short}")),
-                    kind: Some(InlayHintKind::TYPE),
-                    text_edits: None,
-                    tooltip: None,
-                    padding_left: None,
-                    padding_right: None,
-                    data: None,
-                })
-            })
-            .collect()
+        let types = untyped.filter_map(|d| {
+            let ty = d.ty.as_ref()?.to_string();
+            let short = if ty.chars().count() > 40 {
+                let head: String = ty.chars().take(39).collect();
+                format!("{head}…")
+            } else {
+                ty
+            };
+            // The colon of YAML stands behind the name anyway.
+            let label = if self.yaml() {
+                format!(" {short}")
+            } else {
+                format!(": {short}")
+            };
+            Some(self.hint(d.span.end, label, InlayHintKind::TYPE))
+        });
+        let calls = index.calls.iter().filter(|call| call.span.file == HERE);
+        let unnamed = calls
+            .flat_map(|call| &call.args)
+            .filter(|arg| arg.name.is_none());
+        let takers = unnamed.filter_map(|arg| {
+            let taker = arg.taker.as_ref().filter(|_| asked(arg.value.start))?;
+            let written = self
+                .analysis
+                .sources
+                .text(arg.value)
+                .trim_start_matches('$');
+            let label = format!("{taker}: ");
+            (written != taker).then(|| self.hint(arg.value.start, label, InlayHintKind::PARAMETER))
+        });
+        types.chain(takers).collect()
+    }
+
+    fn hint(&self, at: u32, label: String, kind: InlayHintKind) -> InlayHint {
+        InlayHint {
+            position: self.text.position(at as usize),
+            label: InlayHintLabel::String(label),
+            kind: Some(kind),
+            text_edits: None,
+            tooltip: None,
+            padding_left: None,
+            padding_right: None,
+            data: None,
+        }
     }
 
     /// The face of the call that is being written.
@@ -221,8 +246,11 @@ impl View<'_> {
         })
     }
 
-    /// The colours of the words, by what they are.
+    /// The colours of the words, by what they are; YAML has those that the editor gives it.
     pub fn colours(&self) -> Vec<SemanticToken> {
+        if self.yaml() {
+            return Vec::new();
+        }
         let (tokens, _) = lex(&self.text.text);
         let types = vocabulary();
         let types: Vec<&str> = types

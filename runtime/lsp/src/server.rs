@@ -1,46 +1,46 @@
 //! The loop: messages in, answers and diagnostics out.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cerb_lang::{Analysis, DefinitionKind, FileId, Severity, Sources, Span, analyse};
-use crossbeam_channel::RecvTimeoutError;
+use cerb_lang::Analysis;
+use crossbeam_channel::{Receiver, Sender, after, never, select_biased, unbounded};
 use lsp_server::{Connection, ErrorCode, Message, Notification, Request, RequestId, Response};
 use lsp_types::{
-    CompletionOptions, CompletionParams, DiagnosticRelatedInformation, DiagnosticSeverity,
-    DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    DocumentFormattingParams, DocumentHighlightParams, DocumentSymbolParams,
-    DocumentSymbolResponse, FoldingRangeParams, GotoDefinitionParams, GotoDefinitionResponse,
-    HoverParams, InitializeParams, InlayHintParams, Location, NumberOrString, OneOf,
-    PositionEncodingKind, PrepareRenameResponse, PublishDiagnosticsParams, ReferenceParams,
-    RenameOptions, RenameParams, SemanticTokens, SemanticTokensFullOptions, SemanticTokensLegend,
-    SemanticTokensOptions, SemanticTokensParams, ServerCapabilities, SignatureHelpOptions,
-    SignatureHelpParams, TextDocumentPositionParams, TextDocumentSyncCapability,
-    TextDocumentSyncKind, TextDocumentSyncOptions, TextEdit, Uri,
+    CancelParams, CompletionOptions, CompletionParams, DidChangeTextDocumentParams,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DocumentFormattingParams,
+    DocumentHighlightParams, DocumentSymbolParams, DocumentSymbolResponse, FoldingRangeParams,
+    GotoDefinitionParams, GotoDefinitionResponse, HoverParams, InitializeParams, InlayHintParams,
+    NumberOrString, OneOf, PositionEncodingKind, PrepareRenameResponse, PublishDiagnosticsParams,
+    ReferenceParams, RenameOptions, RenameParams, SemanticTokens, SemanticTokensFullOptions,
+    SemanticTokensLegend, SemanticTokensOptions, SemanticTokensParams, ServerCapabilities,
+    SignatureHelpOptions, SignatureHelpParams, TextDocumentPositionParams,
+    TextDocumentSyncCapability, TextDocumentSyncKind, TextDocumentSyncOptions, TextEdit, Uri,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::document::{Encoding, Text};
+use crate::document::{Encoding, Text, small};
+use crate::look::{self, Job, Look, Looked, Open, Task};
 use crate::outline::COLOURS;
 use crate::transport::BROKEN;
-use crate::view::{HERE, View, to_path};
+use crate::view::{View, to_path};
 use crate::{News, Workspace};
 
 /// How long the server waits for more edits before it looks at a file again.
 const QUIET: Duration = Duration::from_millis(40);
 
-/// What is said of the entries of a listing; not told while one stands in for all.
-const OF_ENTRIES: &[&str] = &[
-    "lang::duplicate_key",
-    "lang::expectation_fails",
-    "lang::missing_key",
-    "lang::nothing_left",
-    "lang::nothing_listed",
-    "lang::unknown_fact",
+/// Requests about all of a file, which wait until it was looked at; others are answered at once.
+const WHOLE: &[&str] = &[
+    "textDocument/documentHighlight",
+    "textDocument/documentSymbol",
+    "textDocument/inlayHint",
+    "textDocument/references",
+    "textDocument/rename",
+    "textDocument/semanticTokens/full",
 ];
 
 /// Why a session ended.
@@ -55,16 +55,26 @@ pub enum Ended {
 /// Answers a client until it asks to stop or goes away.
 #[must_use]
 pub fn serve(connection: &Connection, workspace: &dyn Workspace) -> Ended {
-    Server {
-        connection,
-        workspace,
-        documents: BTreeMap::new(),
-        encoding: Encoding::Utf16,
-        snippets: false,
-        initialized: false,
-        shut_down: false,
-    }
-    .run()
+    let (tasks, given) = unbounded();
+    let (done, looked) = unbounded();
+    std::thread::scope(|scope| {
+        scope.spawn(move || look::work(workspace, &given, &done));
+        Server {
+            connection,
+            workspace,
+            tasks,
+            looked,
+            busy: false,
+            waiting: Vec::new(),
+            documents: BTreeMap::new(),
+            edition: 0,
+            encoding: Encoding::Utf16,
+            snippets: false,
+            initialized: false,
+            shut_down: false,
+        }
+        .run()
+    })
 }
 
 struct Document {
@@ -72,17 +82,22 @@ struct Document {
     path: PathBuf,
     text: Text,
     version: i32,
-    /// What is known of this version of the text; nothing yet when it was edited.
-    analysis: Option<Rc<Analysis>>,
-    /// Whether its diagnostics were sent.
-    told: bool,
+    look: Look,
 }
 
 struct Server<'w> {
     connection: &'w Connection,
     workspace: &'w dyn Workspace,
+    tasks: Sender<Task>,
+    looked: Receiver<Looked>,
+    /// Whether a file is being looked at.
+    busy: bool,
+    /// Requests about all of a file that was not looked at yet, with its address.
+    waiting: Vec<(String, Request)>,
     /// By address.
     documents: BTreeMap<String, Document>,
+    /// Counts the states that the open files were in together.
+    edition: u64,
     encoding: Encoding,
     snippets: bool,
     initialized: bool,
@@ -103,29 +118,116 @@ impl Server<'_> {
             if news == News::Here {
                 self.forget();
             }
-            let quiet = news == News::None && self.documents.values().all(|d| d.told);
-            let receiver = &self.connection.receiver;
-            let message = if quiet {
-                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                receiver.recv_timeout(QUIET)
+            self.look(true);
+            let due = (self.documents.values()).any(|d| matches!(d.look, Look::Due));
+            let quiet = match news == News::Coming || (due && !self.busy) {
+                true => after(QUIET),
+                false => never(),
             };
-            match message {
-                Ok(Message::Request(request)) => {
-                    let id = request.id.clone();
-                    self.reply(id, |server| server.request(request));
-                }
-                Ok(Message::Notification(note)) if note.method == "exit" => {
-                    return if self.shut_down {
-                        Ended::Asked
-                    } else {
-                        Ended::Left
-                    };
-                }
-                Ok(Message::Notification(note)) => self.notification(note),
-                Ok(Message::Response(_)) => {}
-                Err(RecvTimeoutError::Timeout) => self.tell_all(),
-                Err(RecvTimeoutError::Disconnected) => return Ended::Left,
+            select_biased! {
+                recv(self.looked) -> looked => looked.into_iter().for_each(|l| self.take(l)),
+                recv(self.connection.receiver) -> message => match message {
+                    Ok(Message::Request(request)) => self.asked(request),
+                    Ok(Message::Notification(note)) if note.method == "exit" => {
+                        return if self.shut_down { Ended::Asked } else { Ended::Left };
+                    }
+                    Ok(Message::Notification(note)) => self.notification(note),
+                    Ok(Message::Response(_)) => {}
+                    Err(_) => return Ended::Left,
+                },
+                recv(quiet) -> _ => self.look(false),
+            }
+        }
+    }
+
+    /// Has the next file looked at that was edited; when `wanted` only one that a request waits for.
+    fn look(&mut self, wanted: bool) {
+        if self.busy {
+            return;
+        }
+        let waited = |uri: &String| self.waiting.iter().any(|(of, _)| of == uri);
+        let mut due = self.documents.iter();
+        let due = due.find(|(uri, d)| matches!(d.look, Look::Due) && (!wanted || waited(uri)));
+        let Some((uri, document)) = due else { return };
+        let job = Job {
+            uri: uri.clone(),
+            edition: self.edition,
+            path: document.path.clone(),
+            text: document.text.text.clone(),
+            open: self.texts(),
+        };
+        let uri = uri.clone();
+        self.busy = self.tasks.send(Task::Look(job)).is_ok();
+        if let Some(document) = self.documents.get_mut(&uri) {
+            document.look = Look::Sent;
+        }
+    }
+
+    /// Takes what came of looking at a file, unless something was edited since.
+    fn take(&mut self, looked: Looked) {
+        self.busy = false;
+        let Looked {
+            uri,
+            edition,
+            found,
+        } = looked;
+        let Some(document) = self.documents.get_mut(&uri) else {
+            return;
+        };
+        if edition != self.edition {
+            return;
+        }
+        match found {
+            Some((analysis, guessed)) => {
+                document.look = Look::Done(Arc::clone(&analysis));
+                let tell = |server: &mut Self| {
+                    let document = server.documents.get(&uri)?;
+                    let found = server.seen(document, &analysis, |v| v.diagnostics(guessed));
+                    server.publish(document.uri.clone(), found, Some(document.version));
+                    Some(())
+                };
+                self.guarded(tell);
+            }
+            None => {
+                document.look = Look::Failed;
+                self.log("a bug in cerb kept a file from being looked at");
+            }
+        }
+        let all = std::mem::take(&mut self.waiting);
+        let (now, later) = all.into_iter().partition(|(of, _)| *of == uri);
+        self.waiting = later;
+        for (_, request) in now {
+            self.reply(request);
+        }
+    }
+
+    /// The texts that the editor has open.
+    fn texts(&self) -> Open {
+        let all = self.documents.values();
+        all.map(|d| (d.path.clone(), d.text.text.clone())).collect()
+    }
+
+    /// Answers a request, or keeps it until its file was looked at.
+    fn asked(&mut self, request: Request) {
+        let uri = request.params.pointer("/textDocument/uri");
+        let uri = uri.and_then(Value::as_str).unwrap_or("").to_owned();
+        let document = self.documents.get(&uri);
+        let unknown = document.is_some_and(|d| matches!(d.look, Look::Due | Look::Sent));
+        if unknown && !self.shut_down && WHOLE.contains(&request.method.as_str()) {
+            self.waiting.push((uri, request));
+        } else {
+            self.reply(request);
+        }
+    }
+
+    /// Ends the requests that wait and are meant, saying why.
+    fn refuse(&mut self, meant: impl Fn(&str, &Request) -> bool, code: ErrorCode, why: &str) {
+        let all = std::mem::take(&mut self.waiting);
+        for (uri, request) in all {
+            if meant(&uri, &request) {
+                self.send(Response::new_err(request.id, code as i32, why.to_owned()));
+            } else {
+                self.waiting.push((uri, request));
             }
         }
     }
@@ -141,14 +243,20 @@ impl Server<'_> {
     }
 
     /// Answers a request; what goes wrong inside costs this request and not the session.
-    fn reply(&mut self, id: RequestId, work: impl FnOnce(&mut Self) -> Answer) {
-        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(self)));
-        let broken = (ErrorCode::InternalError, "a bug in cerb".to_owned());
-        let response = match worked.unwrap_or(Err(broken)) {
+    fn reply(&mut self, request: Request) {
+        let id = request.id.clone();
+        let broken = || (ErrorCode::InternalError, "a bug in cerb".to_owned());
+        let worked = self.guarded(|server| server.request(request));
+        let response = match worked.unwrap_or_else(|| Err(broken())) {
             Ok(value) => Response::new_ok(id, value),
             Err((code, text)) => Response::new_err(id, code as i32, text),
         };
         self.send(response);
+    }
+
+    /// Does something that a bug may keep from being done.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(self))).ok()
     }
 
     fn request(&mut self, request: Request) -> Answer {
@@ -183,10 +291,9 @@ impl Server<'_> {
                     text_document_position_params: at,
                     ..
                 } = read(params)?;
-                let found = self.at(&at, |view| {
+                self.at(&at, |view| {
                     answer(view.go_to(at.position).map(GotoDefinitionResponse::Scalar))
-                })?;
-                Ok(found)
+                })
             }
             "textDocument/references" => {
                 let ReferenceParams {
@@ -194,7 +301,7 @@ impl Server<'_> {
                     context,
                     ..
                 } = read(params)?;
-                self.at(&at, |view| {
+                self.view(&at.text_document.uri, |view| {
                     answer(view.references(at.position, context.include_declaration))
                 })
             }
@@ -203,7 +310,9 @@ impl Server<'_> {
                     text_document_position_params: at,
                     ..
                 } = read(params)?;
-                self.at(&at, |view| answer(view.highlight(at.position)))
+                self.view(&at.text_document.uri, |view| {
+                    answer(view.highlight(at.position))
+                })
             }
             "textDocument/prepareRename" => {
                 let at: TextDocumentPositionParams = read(params)?;
@@ -218,9 +327,11 @@ impl Server<'_> {
                     new_name,
                     ..
                 } = read(params)?;
-                self.at(&at, |view| match view.rename(at.position, &new_name) {
-                    Ok(edit) => answer(edit),
-                    Err(why) => Err((ErrorCode::InvalidParams, why)),
+                self.view(&at.text_document.uri, |view| {
+                    match view.rename(at.position, &new_name) {
+                        Ok(edit) => answer(edit),
+                        Err(why) => Err((ErrorCode::InvalidParams, why)),
+                    }
                 })
             }
             "textDocument/completion" => {
@@ -245,7 +356,7 @@ impl Server<'_> {
             }
             "textDocument/foldingRange" => {
                 let FoldingRangeParams { text_document, .. } = read(params)?;
-                self.view(&text_document.uri, |view| answer(view.folds()))
+                answer(self.document(&text_document.uri)?.text.folds())
             }
             "textDocument/inlayHint" => {
                 let InlayHintParams {
@@ -317,6 +428,7 @@ impl Server<'_> {
                 self.forget();
                 Ok(())
             }
+            "$/cancelRequest" => read(params).map(|p| self.cancel(&p)),
             BROKEN => {
                 self.log(&format!("a message could not be read: {params}"));
                 Ok(())
@@ -328,6 +440,18 @@ impl Server<'_> {
         }
     }
 
+    fn cancel(&mut self, params: &CancelParams) {
+        let id = match &params.id {
+            NumberOrString::Number(number) => RequestId::from(*number),
+            NumberOrString::String(text) => RequestId::from(text.clone()),
+        };
+        self.refuse(
+            |_, request| request.id == id,
+            ErrorCode::RequestCanceled,
+            "it was taken back",
+        );
+    }
+
     fn open(&mut self, params: DidOpenTextDocumentParams) {
         let found = params.text_document;
         self.forget();
@@ -335,8 +459,7 @@ impl Server<'_> {
             path: to_path(&found.uri),
             text: Text::new(found.text, self.encoding),
             version: found.version,
-            analysis: None,
-            told: false,
+            look: Look::Due,
             uri: found.uri.clone(),
         };
         self.documents
@@ -352,6 +475,11 @@ impl Server<'_> {
             document.text.change(change);
         }
         document.version = params.text_document.version;
+        self.refuse(
+            |of, _| of == uri,
+            ErrorCode::ContentModified,
+            "the file was edited",
+        );
         self.forget();
     }
 
@@ -360,60 +488,22 @@ impl Server<'_> {
         if self.documents.remove(uri.as_str()).is_some() {
             self.publish(uri.clone(), Vec::new(), None);
         }
+        self.refuse(
+            |of, _| of == uri.as_str(),
+            ErrorCode::ContentModified,
+            "the file was closed",
+        );
         self.forget();
     }
 
     /// Every file may use every other, so none is known when one was edited.
     fn forget(&mut self) {
+        self.edition += 1;
         for document in self.documents.values_mut() {
-            document.analysis = None;
-            document.told = false;
-        }
-    }
-
-    /// Looks at every file that was edited, and says what is wrong with it.
-    fn tell_all(&mut self) {
-        let stale: Vec<String> = (self.documents.iter())
-            .filter(|(_, document)| !document.told)
-            .map(|(uri, _)| uri.clone())
-            .collect();
-        for uri in stale {
-            let work = std::panic::AssertUnwindSafe(|| self.known(&uri));
-            if std::panic::catch_unwind(work).is_err() {
-                self.log("a bug in cerb kept a file from being looked at");
-                if let Some(document) = self.documents.get_mut(&uri) {
-                    document.told = true;
-                }
+            if let Look::Done(old) = std::mem::replace(&mut document.look, Look::Due) {
+                drop(self.tasks.send(Task::Drop(old)));
             }
         }
-    }
-
-    /// What is known of a file as it is now; its diagnostics are sent when they are new.
-    fn known(&mut self, uri: &str) -> Option<Rc<Analysis>> {
-        let document = self.documents.get(uri)?;
-        if let Some(known) = &document.analysis {
-            return Some(Rc::clone(known));
-        }
-        let analysis = Rc::new(self.analyse(document, &document.text.text));
-        let (address, version) = (document.uri.clone(), document.version);
-        let guessed = self.workspace.stands_in(&document.path);
-        let diagnostics = self.diagnostics(document, &analysis, guessed);
-        self.publish(address, diagnostics, Some(version));
-        let document = self.documents.get_mut(uri)?;
-        document.analysis = Some(Rc::clone(&analysis));
-        document.told = true;
-        Some(analysis)
-    }
-
-    fn analyse(&self, document: &Document, text: &str) -> Analysis {
-        let catalog = self.workspace.catalog(&document.path, text);
-        let sources = Open {
-            server: self,
-            pipeline: &document.path,
-        };
-        let options = self.workspace.options(&document.path);
-        let name = document.path.to_string_lossy();
-        analyse(text, &name, &options, &*catalog, &sources)
     }
 
     fn publish(&self, uri: Uri, diagnostics: Vec<lsp_types::Diagnostic>, version: Option<i32>) {
@@ -424,86 +514,22 @@ impl Server<'_> {
         ));
     }
 
-    fn view<T>(
-        &mut self,
-        uri: &Uri,
-        work: impl FnOnce(&View<'_>) -> Result<T, (ErrorCode, String)>,
-    ) -> Result<T, (ErrorCode, String)> {
-        let Some(analysis) = self.known(uri.as_str()) else {
-            return Err((
-                ErrorCode::InvalidParams,
-                format!("{} is not open", uri.as_str()),
-            ));
-        };
-        let Some(document) = self.documents.get(uri.as_str()) else {
-            return Err((
-                ErrorCode::InvalidParams,
-                format!("{} is not open", uri.as_str()),
-            ));
-        };
-        let catalog = self.workspace.catalog(&document.path, &document.text.text);
-        work(&View {
-            uri: &document.uri,
-            path: &document.path,
-            text: &document.text,
-            analysis: &analysis,
-            catalog: &*catalog,
-            workspace: self.workspace,
-            encoding: self.encoding,
-        })
+    /// An open file.
+    fn document(&self, uri: &Uri) -> Result<&Document, (ErrorCode, String)> {
+        let uri = uri.as_str();
+        let missing = || (ErrorCode::InvalidParams, format!("{uri} is not open"));
+        self.documents.get(uri).ok_or_else(missing)
     }
 
-    fn at(
-        &mut self,
-        at: &TextDocumentPositionParams,
-        work: impl FnOnce(&View<'_>) -> Answer,
-    ) -> Answer {
-        self.view(&at.text_document.uri, work)
-    }
-
-    /// Completion looks at the text with something filled in, not at the text as it is.
-    fn complete(&mut self, at: &TextDocumentPositionParams) -> Answer {
-        let uri = at.text_document.uri.as_str();
-        self.known(uri);
-        let Some(document) = self.documents.get(uri) else {
-            return Err((ErrorCode::InvalidParams, format!("{uri} is not open")));
-        };
-        let Some(analysis) = document.analysis.clone() else {
-            return Ok(Value::Null);
-        };
-        let catalog = self.workspace.catalog(&document.path, &document.text.text);
-        let view = View {
-            uri: &document.uri,
-            path: &document.path,
-            text: &document.text,
-            analysis: &analysis,
-            catalog: &*catalog,
-            workspace: self.workspace,
-            encoding: self.encoding,
-        };
-        let again = |text: &str| self.analyse(document, text);
-        answer(view.complete(at.position, self.snippets, &again))
-    }
-
-    fn format(&mut self, uri: &Uri) -> Answer {
-        let workspace = self.workspace;
-        self.view(uri, |view| {
-            match workspace.format(view.path, &view.text.text) {
-                Ok(text) if text == view.text.text => answer(Vec::<TextEdit>::new()),
-                Ok(text) => answer(vec![TextEdit::new(view.text.whole(), text)]),
-                Err(why) => Err((ErrorCode::RequestFailed, why)),
-            }
-        })
-    }
-
-    fn diagnostics(
+    /// Looks at a file with what is known of it.
+    fn seen<T>(
         &self,
         document: &Document,
         analysis: &Analysis,
-        guessed: bool,
-    ) -> Vec<lsp_types::Diagnostic> {
+        work: impl FnOnce(&View<'_>) -> T,
+    ) -> T {
         let catalog = self.workspace.catalog(&document.path, &document.text.text);
-        let view = View {
+        work(&View {
             uri: &document.uri,
             path: &document.path,
             text: &document.text,
@@ -511,105 +537,56 @@ impl Server<'_> {
             catalog: &*catalog,
             workspace: self.workspace,
             encoding: self.encoding,
-        };
-        // A file of `def`s is there to be used, and makes nothing itself.
-        let mut bound = analysis.index.definitions.iter();
-        let makes = bound.any(|d| d.span.file == HERE && d.kind == DefinitionKind::Let);
-        let all = analysis.diagnostics.items.iter();
-        let told = all.filter(|found| {
-            let code = found.code.as_str();
-            (makes || code != "lang::no_output") && !(guessed && OF_ENTRIES.contains(&code))
-        });
-        told.map(|found| diagnostic(&view, found)).collect()
+        })
     }
-}
 
-/// A mistake as the protocol has it.
-fn diagnostic(view: &View<'_>, found: &cerb_lang::Diagnostic) -> lsp_types::Diagnostic {
-    let elsewhere = found.elsewhere().iter().flat_map(|other| &other.labels);
-    let labels: Vec<&(Span, String)> = found.labels.iter().chain(elsewhere).collect();
-    let first = labels.first().map(|(span, _)| *span);
-    let mut message = found.title.clone();
-    let range = match first {
-        Some(span) if span.file == HERE => view.range(span),
-        Some(span) => {
-            let name = view.analysis.sources.file(span.file);
-            message.push_str(&format!(" (in {})", name.map_or("", |f| &f.name)));
-            used_at(view, span.file)
+    /// Answers from all that is known of a file.
+    fn view(&self, uri: &Uri, work: impl FnOnce(&View<'_>) -> Answer) -> Answer {
+        let document = self.document(uri)?;
+        match &document.look {
+            Look::Done(analysis) => self.seen(document, analysis, work),
+            _ => Err((ErrorCode::InternalError, "a bug in cerb".to_owned())),
         }
-        None => view.text.range(0, 0),
-    };
-    let here = first.is_some_and(|span| span.file == HERE);
-    if let (true, Some((_, label))) = (here, labels.first())
-        && !label.is_empty()
-    {
-        message.push_str(&format!("\n{label}"));
     }
-    if let Some(help) = &found.help {
-        message.push_str(&format!("\nhelp: {help}"));
-    }
-    let related = labels
-        .iter()
-        .skip(usize::from(here))
-        .filter_map(|(span, label)| {
-            let location: Location = view.location(*span)?;
-            let message = if label.is_empty() {
-                found.title.clone()
-            } else {
-                label.clone()
-            };
-            Some(DiagnosticRelatedInformation { location, message })
-        });
-    let related: Vec<_> = related.collect();
-    lsp_types::Diagnostic {
-        range,
-        severity: Some(match found.severity {
-            Severity::Error => DiagnosticSeverity::ERROR,
-            Severity::Warning => DiagnosticSeverity::WARNING,
-        }),
-        code: Some(NumberOrString::String(found.code.clone())),
-        code_description: view
-            .workspace
-            .explanation(&found.code)
-            .map(|href| lsp_types::CodeDescription { href }),
-        source: Some("cerb".to_owned()),
-        message,
-        related_information: (!related.is_empty()).then_some(related),
-        ..lsp_types::Diagnostic::default()
-    }
-}
 
-/// The `use` that asks for a file, directly or through others; else the head of the file.
-fn used_at(view: &View<'_>, file: FileId) -> lsp_types::Range {
-    let index = &view.analysis.index;
-    let mut wanted = file;
-    let mut seen = BTreeSet::new();
-    while seen.insert(wanted) {
-        let Some(user) = index.definitions.iter().find(|d| d.file == Some(wanted)) else {
-            break;
-        };
-        if user.span.file == HERE {
-            return view.range(user.whole);
+    /// Answers about one place, of which enough is soon known.
+    fn at(
+        &self,
+        at: &TextDocumentPositionParams,
+        work: impl FnOnce(&View<'_>) -> Answer,
+    ) -> Answer {
+        let document = self.document(&at.text_document.uri)?;
+        if let Look::Done(analysis) = &document.look {
+            return self.seen(document, analysis, work);
         }
-        wanted = user.span.file;
+        let place = small(document.text.offset(at.position));
+        let analysis = Arc::new(self.glimpse(document, &document.text.text, Some(place)));
+        let answer = self.seen(document, &analysis, work);
+        drop(self.tasks.send(Task::Drop(analysis)));
+        answer
     }
-    view.text.range(0, 0)
-}
 
-/// Files as the editor has them, before those on disk.
-struct Open<'a> {
-    server: &'a Server<'a>,
-    pipeline: &'a Path,
-}
+    fn glimpse(&self, document: &Document, text: &str, at: Option<u32>) -> Analysis {
+        look::look(self.workspace, &self.texts(), &document.path, text, at).0
+    }
 
-impl Sources for Open<'_> {
-    fn read(&self, path: &str) -> Result<String, String> {
-        let place = self.server.workspace.place(self.pipeline, path);
-        let mut open = self.server.documents.values();
-        if let Some(document) = open.find(|d| place.as_ref() == Some(&d.path)) {
-            return Ok(document.text.text.clone());
+    /// Completion looks at the text with something filled in, not at the text as it is.
+    fn complete(&self, at: &TextDocumentPositionParams) -> Answer {
+        let document = self.document(&at.text_document.uri)?;
+        let again = |text: &str| self.glimpse(document, text, None);
+        self.at(at, |view| {
+            answer(view.complete(at.position, self.snippets, &again))
+        })
+    }
+
+    fn format(&self, uri: &Uri) -> Answer {
+        let document = self.document(uri)?;
+        let text = &document.text;
+        match self.workspace.format(&document.path, &text.text) {
+            Ok(new) if new == text.text => answer(Vec::<TextEdit>::new()),
+            Ok(new) => answer(vec![TextEdit::new(text.whole(), new)]),
+            Err(why) => Err((ErrorCode::RequestFailed, why)),
         }
-        self.server.workspace.read(self.pipeline, path)
     }
 }
 

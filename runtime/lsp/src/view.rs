@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cerb_lang::{Analysis, Catalog, FileId, Kind, Span, WordKind};
+use cerb_lang::{Analysis, Catalog, FileId, Form, Kind, Span, WordKind};
 use lsp_types::{Hover, HoverContents, Location, MarkupContent, MarkupKind, Position, Range, Uri};
 
 use crate::Workspace;
@@ -29,12 +29,17 @@ impl View<'_> {
         self.text.offset(at)
     }
 
+    /// Whether the file is written in YAML.
+    pub fn yaml(&self) -> bool {
+        Form::of(&self.path.to_string_lossy()) == Some(Form::Yaml)
+    }
+
     /// The range of a span of this file.
     pub fn range(&self, span: Span) -> Range {
         self.text.range(span.start as usize, span.end as usize)
     }
 
-    /// Where a span lies; nothing when its file has no place, as those inside the program.
+    /// Where a span lies; nothing when its file has no place.
     pub fn location(&self, span: Span) -> Option<Location> {
         if span.file == HERE {
             return Some(Location::new(self.uri.clone(), self.range(span)));
@@ -163,8 +168,9 @@ pub(crate) fn to_path(uri: &Uri) -> PathBuf {
     PathBuf::from(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The `file:` address of a path.
-pub(crate) fn to_uri(path: &Path) -> Option<Uri> {
+/// Returns the `file:` address of a path; none when the path is no text.
+#[must_use]
+pub fn to_uri(path: &Path) -> Option<Uri> {
     let mut text = "file://".to_owned();
     for byte in path.to_str()?.bytes() {
         match byte {

@@ -1,21 +1,27 @@
 //! `cerb lsp`: answers an editor over standard input and output.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cerb_engine::{ListEnv, Registry, View};
-use cerb_lang::{Catalog, Facts, Field, Listed, Misfit, Signature, Sources, Value, outline};
-use cerb_lsp::{Ended, News, Workspace};
+use cerb_lang::{
+    Catalog, Facts, Field, Listed, Misfit, Origin, Signature, Sources, Value, outline,
+};
+use cerb_lsp::lsp_types::Uri;
+use cerb_lsp::{Ended, News, Operators, Workspace, to_uri};
 use cerb_store::Store;
 use clap::Args;
 use tempfile::TempDir;
 
 use crate::args::When;
+use crate::commands::explain::PAGES;
 use crate::config::{self, Local};
 use crate::failure::{Failure, exit};
+use crate::given::LOCAL;
 use crate::session::{Beside, folder, registry, store_dir};
 
 /// How long a listing counts; after that it is made again, and counts until that is done.
@@ -57,10 +63,9 @@ struct Editor {
     unbound: BTreeMap<String, PathBuf>,
     /// Never listed with; a catalog has one.
     store: Store,
-    _folder: TempDir,
+    /// Files for an editor to open: modules of the prelude, pages of mistakes. Gone with the session.
+    folder: TempDir,
     listings: Arc<Listings>,
-    /// Pipelines whose last catalog gave stand-ins.
-    guessed: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// What was listed, by what was asked.
@@ -94,52 +99,42 @@ impl Editor {
             registry: Arc::new(registry()?),
             unbound: BTreeMap::new(),
             store: Store::open(folder.path())?,
-            _folder: folder,
+            folder,
             listings: Arc::default(),
-            guessed: Mutex::default(),
         })
     }
 
-    fn guessed(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        self.guessed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The folders of a pipeline's roots; `None` when one is bound by nothing.
-    fn roots(pipeline: &Path, text: &str) -> Option<BTreeMap<String, PathBuf>> {
-        let beside = folder(pipeline);
-        let local: Local = config::read_if_there(&beside.join("cerb.local.yaml")).ok()?;
-        let bound = |(name, default): (String, Option<String>)| {
-            let place = local.roots.get(&name).cloned();
-            let place = place.or_else(|| default.map(PathBuf::from))?;
-            Some((name, beside.join(place)))
-        };
-        let declared = outline(text, &pipeline.to_string_lossy()).roots;
-        declared.into_iter().map(bound).collect()
+    /// Where a text that is inside the program can be opened; it is there to be read only.
+    fn laid_out(&self, name: &str, text: &str) -> Option<PathBuf> {
+        let place = self.folder.path().join(name);
+        if !place.exists() {
+            std::fs::create_dir_all(place.parent()?).ok()?;
+            // Whole at once: an editor, or the other thread, may look at any time.
+            let mut file = tempfile::NamedTempFile::new_in(self.folder.path()).ok()?;
+            file.write_all(text.as_bytes()).ok()?;
+            let mut rights = file.as_file().metadata().ok()?.permissions();
+            rights.set_readonly(true);
+            file.as_file().set_permissions(rights).ok()?;
+            file.persist(&place).ok()?;
+        }
+        Some(place)
     }
 }
 
 impl Workspace for Editor {
-    fn catalog<'a>(&'a self, pipeline: &Path, text: &str) -> Box<dyn Catalog + 'a> {
+    fn catalog<'a>(&'a self, pipeline: &Path, text: &'a str) -> Box<dyn Operators + 'a> {
         let env = ListEnv {
             roots: &self.unbound,
             store: &self.store,
             rehash: false,
         };
-        self.guessed().remove(pipeline);
-        let store = store_dir(None, pipeline);
-        // Without a store nothing is known of the slides, and all of them would be read.
-        let real = store.join("runs").is_dir();
         Box::new(EditorCatalog {
             operators: self.registry.catalog(&env),
             editor: self,
             pipeline: pipeline.to_path_buf(),
-            store,
-            roots: Editor::roots(pipeline, text).filter(|_| real),
+            text,
+            guessed: AtomicBool::new(false),
         })
-    }
-
-    fn stands_in(&self, pipeline: &Path) -> bool {
-        self.guessed().contains(pipeline)
     }
 
     fn news(&self) -> News {
@@ -155,8 +150,16 @@ impl Workspace for Editor {
     }
 
     fn place(&self, pipeline: &Path, module: &str) -> Option<PathBuf> {
-        let inside = !module.contains(['/', '.']);
-        (!inside).then(|| folder(pipeline).join(module))
+        match cerb_ops::prelude::module(module) {
+            Some(text) => self.laid_out(&format!("prelude/{module}.cerb"), text),
+            None => Some(folder(pipeline).join(module)),
+        }
+    }
+
+    fn explanation(&self, code: &str) -> Option<Uri> {
+        let (_, page) = PAGES.iter().find(|(known, _)| *known == code)?;
+        let name = format!("errors/{}.md", code.replace("::", "/"));
+        to_uri(&self.laid_out(&name, page)?)
     }
 
     fn format(&self, pipeline: &Path, text: &str) -> Result<String, String> {
@@ -174,18 +177,45 @@ struct EditorCatalog<'a> {
     operators: View<'a>,
     editor: &'a Editor,
     pipeline: PathBuf,
-    store: PathBuf,
-    /// Where to list; `None` when there is nothing to list from.
-    roots: Option<BTreeMap<String, PathBuf>>,
+    text: &'a str,
+    /// Whether a stand-in was listed.
+    guessed: AtomicBool,
 }
 
 impl EditorCatalog<'_> {
+    /// The folders of the roots that a listing names; nothing when one is bound by nothing.
+    fn roots(
+        &self,
+        args: &BTreeMap<String, Value>,
+    ) -> Result<Option<BTreeMap<String, PathBuf>>, Misfit> {
+        let beside = folder(&self.pipeline);
+        let local: Local = config::read_if_there(&beside.join(LOCAL)).map_err(|wrong| Misfit {
+            code: "cli::bad_values",
+            title: format!("`{LOCAL}` cannot be used: {}", wrong.title()),
+            labels: vec![(Origin::Call, "where its files lie is said there".to_owned())],
+            help: Some(format!("`cerb plan` shows where in `{LOCAL}`")),
+        })?;
+        let named = args.values().filter_map(|value| match value {
+            Value::Root(name) => Some(name),
+            _ => None,
+        });
+        let bound = |name: &String| {
+            let place = local.roots.get(name).cloned().or_else(|| {
+                let declared = outline(self.text, &self.pipeline.to_string_lossy()).roots;
+                declared.get(name).cloned()?.map(PathBuf::from)
+            });
+            Some((name.clone(), beside.join(place?)))
+        };
+        Ok(named.map(bound).collect())
+    }
+
     /// Lists in the background, and waits a moment for it.
     fn listed(
         &self,
         op: &str,
         args: &BTreeMap<String, Value>,
         roots: &BTreeMap<String, PathBuf>,
+        store: &Path,
     ) -> Option<Result<Vec<Listed>, Misfit>> {
         let key = format!("{op} {args:?} {roots:?}");
         let listings = &self.editor.listings;
@@ -197,7 +227,7 @@ impl EditorCatalog<'_> {
             known.since = Some(Instant::now());
             let (registry, all) = (Arc::clone(&self.editor.registry), Arc::clone(listings));
             let (op, args) = (op.to_owned(), args.clone());
-            let (roots, store, key) = (roots.clone(), self.store.clone(), key.clone());
+            let (roots, store, key) = (roots.clone(), store.to_path_buf(), key.clone());
             std::thread::spawn(move || {
                 let found = list(&registry, &op, &args, &roots, &store);
                 let mut made = all.made();
@@ -261,12 +291,13 @@ impl Catalog for EditorCatalog<'_> {
     }
 
     fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
-        let listed = self
-            .roots
-            .as_ref()
-            .map(|roots| self.listed(op, args, roots));
-        listed.flatten().unwrap_or_else(|| {
-            self.editor.guessed().insert(self.pipeline.clone());
+        let roots = self.roots(args)?;
+        let store = store_dir(None, &self.pipeline);
+        // Without a store nothing is known of the slides, and all of them would be read.
+        let real = roots.filter(|_| store.join("runs").is_dir());
+        let listed = real.and_then(|roots| self.listed(op, args, &roots, &store));
+        listed.unwrap_or_else(|| {
+            self.guessed.store(true, Ordering::Relaxed);
             Ok(vec![Listed {
                 key: "any".to_owned(),
                 digest: String::new(),
@@ -275,5 +306,11 @@ impl Catalog for EditorCatalog<'_> {
                 handle: serde_json::Value::Null,
             }])
         })
+    }
+}
+
+impl Operators for EditorCatalog<'_> {
+    fn stands_in(&self) -> bool {
+        self.guessed.load(Ordering::Relaxed)
     }
 }

@@ -8,7 +8,7 @@ use cerb_lang::{
     Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Unit, Value,
 };
 use cerb_lsp::lsp_server::{Connection, Message, Notification, Request, RequestId};
-use cerb_lsp::{Ended, Workspace, serve};
+use cerb_lsp::{Ended, Operators, Workspace, serve};
 use serde_json::{Value as Json, json};
 
 pub struct Toy(BTreeMap<String, Signature>);
@@ -136,7 +136,7 @@ impl Catalog for Toy {
 struct Folder(Toy);
 
 impl Workspace for Folder {
-    fn catalog<'a>(&'a self, _: &Path, _: &str) -> Box<dyn Catalog + 'a> {
+    fn catalog<'a>(&'a self, _: &Path, _: &'a str) -> Box<dyn Operators + 'a> {
         Box::new(Borrowed(&self.0))
     }
 
@@ -159,6 +159,8 @@ impl Workspace for Folder {
 }
 
 struct Borrowed<'a>(&'a Toy);
+
+impl Operators for Borrowed<'_> {}
 
 impl Catalog for Borrowed<'_> {
     fn signature(&self, op: &str) -> Option<&Signature> {
@@ -256,9 +258,18 @@ impl Client {
     /// Asks and waits; an error is an object with a `code`.
     pub fn ask(&mut self, method: &str, params: Json) -> Json {
         self.next += 1;
-        let id = RequestId::from(self.next);
-        let request = Request::new(id.clone(), method.to_owned(), params);
+        self.send(self.next, method, params);
+        self.answer(self.next)
+    }
+
+    pub fn send(&self, id: i32, method: &str, params: Json) {
+        let request = Request::new(RequestId::from(id), method.to_owned(), params);
         self.connection.sender.send(request.into()).unwrap();
+    }
+
+    /// Waits for the answer to a request.
+    pub fn answer(&mut self, id: i32) -> Json {
+        let id = RequestId::from(id);
         loop {
             match self.connection.receiver.recv().unwrap() {
                 Message::Response(response) if response.id == id => {
