@@ -166,6 +166,12 @@ impl Seen {
         }
     }
 
+    /// Returns whether its bytes are gone and only a reader that may run would need them. Those
+    /// who read its digests do not wait for that: they are known.
+    fn spare(&self) -> bool {
+        self.demand == Demand::MaybeBytes && self.complete == Some(false)
+    }
+
     /// Returns whether an output or a claim needs it, or would if it were not dropped.
     pub fn demanded(&self) -> bool {
         self.demand > Demand::Nothing || matches!(self.state, State::Dropped { .. })
@@ -393,10 +399,7 @@ impl Outlook {
                 (Some(_), Some(_)) if demand == Demand::Bytes && gone => Some(Reason::BytesGone),
                 _ => None,
             };
-            let remade = must.is_some()
-                || follows
-                || seen.key.is_none()
-                || (demand == Demand::MaybeBytes && gone);
+            let remade = must.is_some() || follows || seen.key.is_none();
             changed |= remade != seen.remade || must != seen.must;
             seen.must = must;
             seen.remade = remade;
@@ -418,6 +421,7 @@ impl Outlook {
                 _ if actions.all[id].task.passes() => seen.demand.min(Demand::MaybeBytes),
                 (Some(_), _) => Demand::Bytes,
                 (None, true) => Demand::MaybeBytes,
+                (None, false) if seen.spare() => Demand::MaybeBytes,
                 (None, false) => Demand::Digests,
             };
             let (artifacts, fields) = self.uses(id, actions);
@@ -468,7 +472,7 @@ impl Outlook {
                         State::Run { reason }
                     }
                 },
-                _ if seen.remade => State::Follows { of },
+                _ if seen.remade || seen.spare() => State::Follows { of },
                 _ => State::Hit,
             };
             if let (State::Shared { .. }, Some(key)) = (&state, seen.key) {

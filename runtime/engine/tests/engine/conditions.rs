@@ -535,3 +535,34 @@ fn what_a_dropped_choice_would_have_passed_on_is_not_remade() {
     bench.run(&toy);
     assert!(bench.done().is_empty());
 }
+
+#[test]
+fn who_reads_the_digests_of_a_temporary_does_not_wait_for_its_bytes() {
+    let bench = Bench::new();
+    let mut toy = bench.toy();
+    let x = toy.single("x", 1.0);
+    let half = [("by", Value::Float(0.5))];
+    let temp = toy.call("temp", "toy.add", &half, &[("x", From::Each(x))]);
+    toy.attrs(temp).temp = true;
+    let floor = toy.call("floor", "toy.floor", &[], &[("x", From::Each(temp))]);
+    let by = [("by", Value::Float(2.0))];
+    let last = toy.call("last", "toy.add", &by, &[("x", From::Each(floor))]);
+    toy.output("last", last);
+    let low = toy.compare(last, Operation::Less, 0.0);
+    let both = [("a", From::Each(temp)), ("b", From::Each(x))];
+    let never = toy.call("never", "toy.plus", &[], &both);
+    toy.guard(never, low, true);
+    toy.output("never", never);
+    bench.run(&toy);
+    bench.done();
+    std::fs::remove_file(bench.store.blob_path(&cerb_store::Digest::of(b"3"))).unwrap();
+    std::fs::remove_file(bench.settings.out.join("last")).unwrap();
+    // `never` may need the bytes of `temp` when `last` comes out otherwise; `last` itself does not.
+    let preview = bench.preview(&toy);
+    let spare = State::Follows { of: Vec::new() };
+    assert_eq!(state(&preview, "temp"), spare);
+    assert_eq!(state(&preview, "floor"), State::Hit);
+    assert!(matches!(state(&preview, "last"), State::Run { .. }));
+    bench.run(&toy);
+    assert_eq!(bench.done(), ["1+2"]);
+}
