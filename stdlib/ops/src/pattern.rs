@@ -18,6 +18,7 @@ pub(crate) struct Faults {
     pub bad_pattern: &'static str,
     pub no_match: &'static str,
     pub same_key: &'static str,
+    pub unreadable: &'static str,
 }
 
 /// A pattern of paths below a root.
@@ -66,7 +67,20 @@ impl Pattern<'_> {
         let folder = root.join(prefix);
         let matcher = self.matcher(faults)?;
         let mut paths = Vec::new();
-        walk(&folder, DEEPEST, &mut paths);
+        if let Err((closed, error)) = walk(&folder, self.depth(), &mut paths)
+            && closed != folder
+        {
+            let shown = closed.strip_prefix(&root).unwrap_or(&closed);
+            return Err(Misfit {
+                code: faults.unreadable,
+                title: format!("the folder `{}` cannot be read: {error}", shown.display()),
+                labels: vec![(Origin::Param("pattern".into()), "looks into it".into())],
+                help: Some(format!(
+                    "give yourself the right to read it, or narrow the pattern: {} in it would be missing",
+                    faults.many
+                )),
+            });
+        }
         let mut by_key: BTreeMap<String, Vec<Found>> = BTreeMap::new();
         for path in paths {
             let Ok(below) = path.strip_prefix(&root) else {
@@ -117,6 +131,14 @@ impl Pattern<'_> {
         }
         let limit = self.limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(by_key.into_values().flatten().take(limit).collect())
+    }
+
+    /// Returns how many folders below its fixed prefix a match may lie in.
+    fn depth(&self) -> usize {
+        let rest = self.pattern.split('/').count() - fixed_prefix(self.pattern).iter().count();
+        // What stands in braces may be folders too.
+        let endless = self.pattern.contains("**") || self.pattern.contains('{');
+        if endless { DEEPEST } else { rest - 1 }
     }
 
     fn matcher(&self, faults: &Faults) -> Result<GlobMatcher, Misfit> {
@@ -176,20 +198,29 @@ fn fixed_prefix(pattern: &str) -> PathBuf {
         .collect()
 }
 
-/// Adds the files below a folder, sorted; folders that cannot be read are passed over.
-fn walk(folder: &Path, deeper: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+/// Adds the files below a folder, sorted: also links that lead nowhere, so that whoever reads
+/// them says so. Fails with the first folder that cannot be read.
+fn walk(
+    folder: &Path,
+    deeper: usize,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), (PathBuf, std::io::Error)> {
+    let closed = |error| (folder.to_path_buf(), error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(closed)? {
+        paths.push(entry.map_err(closed)?.path());
+    }
     paths.sort();
     for path in paths {
-        if path.is_file() {
+        if path.is_dir() {
+            if deeper > 0 {
+                walk(&path, deeper - 1, files)?;
+            }
+        } else if path.is_file() || path.is_symlink() {
             files.push(path);
-        } else if deeper > 0 && path.is_dir() {
-            walk(&path, deeper - 1, files);
         }
     }
+    Ok(())
 }
 
 /// Joins the first of many words, and says how many more there are.

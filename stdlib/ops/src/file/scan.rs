@@ -14,6 +14,7 @@ const FAULTS: Faults = Faults {
     bad_pattern: "file::bad_pattern",
     no_match: "file::no_match",
     same_key: "file::same_key",
+    unreadable: "file::unreadable",
 };
 
 /// Lists the files below a folder that match a pattern, as they are.

@@ -20,6 +20,7 @@ const FAULTS: Faults = Faults {
     bad_pattern: "slide::bad_pattern",
     no_match: "slide::no_match",
     same_key: "slide::same_key",
+    unreadable: "slide::unreadable",
 };
 
 /// Lists the slides below a folder that match a pattern, and what is known of each.
@@ -76,10 +77,11 @@ impl Listing for Scan {
         if !unreadable.is_empty() {
             return Err(Misfit {
                 code: "slide::unreadable",
-                title: format!(
-                    "{} of {all} files cannot be read as slides",
-                    unreadable.len()
-                ),
+                title: match (unreadable.len(), all) {
+                    (1, 1) => "the file cannot be read as a slide".to_owned(),
+                    (1, all) => format!("1 of {all} files cannot be read as a slide"),
+                    (bad, all) => format!("{bad} of {all} files cannot be read as slides"),
+                },
                 labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
                 help: Some(format!(
                     "repair them, move them away, or narrow the pattern:\n{}",
@@ -286,13 +288,15 @@ mod tests {
         std::fs::write(dir.path().join("empty.svs"), b"").unwrap();
         std::fs::write(dir.path().join("text.svs"), b"no slide at all").unwrap();
         std::fs::write(dir.path().join("cut.svs"), &whole[..whole.len() / 2]).unwrap();
+        std::os::unix::fs::symlink("moved.svs", dir.path().join("link.svs")).unwrap();
         let misfit = scan(dir.path(), "*.svs", None).unwrap_err();
-        assert_eq!(misfit.title, "3 of 4 files cannot be read as slides");
+        assert_eq!(misfit.title, "4 of 5 files cannot be read as slides");
         let help = misfit.help.unwrap();
         for name in [
             "`empty.svs` is not a slide",
             "`text.svs` is not a slide",
             "`cut.svs` is damaged",
+            "link.svs",
         ] {
             assert!(help.contains(name), "{help}");
         }
