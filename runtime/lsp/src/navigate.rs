@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cerb_lang::{DefinitionKind, Kind, RESERVED, Span, lex};
+use cerb_lang::{Definition, DefinitionKind, Kind, RESERVED, Span, lex};
 use lsp_types::{
     DocumentHighlight, DocumentHighlightKind, Location, Position, TextEdit, Uri, WorkspaceEdit,
 };
@@ -29,8 +29,15 @@ impl View<'_> {
 
     /// Where what stands at a place is bound; for a `use`, the file.
     pub fn go_to(&self, at: Position) -> Option<Location> {
-        let (place, span) = self.definition_here(at)?;
-        let found = self.analysis.index.definitions.get(place)?;
+        let all = &self.analysis.index.definitions;
+        let Some((place, span)) = self.definition_here(at) else {
+            // The path in a `use`.
+            let here = small(self.offset(at));
+            let used = |d: &&Definition| d.whole.file == HERE && d.whole.touches(here);
+            let file = all.iter().filter(used).find_map(|d| d.file)?;
+            return self.location(Span::new(file, 0, 0));
+        };
+        let found = all.get(place)?;
         match found.file {
             Some(file) if found.span == span => self.location(Span::new(file, 0, 0)),
             _ => self.location(found.span),

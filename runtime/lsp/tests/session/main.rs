@@ -115,6 +115,9 @@ fn definitions_are_found_in_other_files() {
     );
     let hover = client.ask_at("textDocument/hover", &at, json!({}));
     assert!(said(&hover).contains("Twice as much."));
+    let at = client.set("use \"lib/|b.cerb\" as b\nlet x = b.twice(1 px)\n");
+    let found = client.ask_at("textDocument/definition", &at, json!({}));
+    assert_eq!(found["uri"], "file:///lab/lib/b.cerb");
 }
 
 #[test]
