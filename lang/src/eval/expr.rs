@@ -181,6 +181,16 @@ impl Planner<'_> {
                 }
             }
         }
+        // A whole number beside another is that kind of number, as in arithmetic.
+        if plain.iter().any(|(v, _)| matches!(v, Value::Float(_))) {
+            for (value, _) in &mut plain {
+                if let Value::Int(whole) = value
+                    && let Some(float) = number::lossless(*whole)
+                {
+                    *value = Value::Float(float);
+                }
+            }
+        }
         if let Some((first, first_at)) = plain.first()
             && let Some((other, at)) = plain
                 .iter()

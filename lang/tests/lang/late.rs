@@ -299,20 +299,24 @@ fn a_claim_that_is_false_already_is_a_warning() {
 }
 
 #[test]
-fn a_whole_number_in_a_branch_beside_another_number_is_one_of_its_kind() {
+fn a_whole_number_in_a_branch_or_a_list_beside_another_is_one_of_its_kind() {
     let plan = good(&pipeline(
         "param fine: Bool = true
 let near = if fine { 2 } else { 1.5 }
 let late = if sum(wsi.nuclei.count) > 5 { 0.5 } else { sum(wsi.nuclei.count) }
 let a: Float = near
 let b: Float = late
+let c: [Float] = [1, 2.5]
+expect max(c) == 2.5 && min(c) == 1.0
 expect near == 2.0 && late == 0.5
 ",
     ));
-    assert_eq!(verdicts(&plan), [Verdict::Holds]);
+    assert_eq!(verdicts(&plan), [Verdict::Holds, Verdict::Holds]);
     // A quantity is no number.
-    let text = pipeline("let a = if true { 2 } else { 1 px }\n");
-    assert_eq!(codes(&text), ["lang::type_mismatch"]);
+    for value in ["if true { 2 } else { 1 px }", "[2, 1 px]"] {
+        let text = pipeline(&format!("let a = {value}\n"));
+        assert_eq!(codes(&text), ["lang::type_mismatch"]);
+    }
 }
 
 #[test]
