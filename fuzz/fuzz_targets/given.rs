@@ -10,7 +10,6 @@ const PARAMS: &str = "param n: Int = 1 in 1..=9\nparam f: Float = 1.5\nparam at:
     param who: Str = \"me\" in [\"me\", \"you\"]\nparam on: Bool = true\nparam all: [Px] = [1 px]\nparam maybe: Dur?\n";
 
 fuzz_target!(|text: &str| {
-    for name in ["n", "f", "at", "who", "on", "all", "maybe", text] {
-        common::holds("test.cerb", PARAMS, &[(name, text)]);
-    }
+    let names = ["n", "f", "at", "who", "on", "all", "maybe", text];
+    common::holds("test.cerb", PARAMS, &names.map(|name| (name, text)));
 });

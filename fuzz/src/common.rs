@@ -2,9 +2,14 @@
 
 #[path = "../../lang/tests/lang/catalog.rs"]
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
-pub mod catalog;
+mod catalog;
+
+use std::sync::LazyLock;
 
 use cerb_lang::{Given, PlanOptions, plan};
+
+/// The tests' small catalog.
+pub static TOY: LazyLock<catalog::Toy> = LazyLock::new(catalog::Toy::new);
 
 /// Plans against the tests' small catalog; checks that messages point into the text.
 pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
@@ -22,7 +27,7 @@ pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
         ..PlanOptions::default()
     };
     let files = catalog::files(&[("m.cerb", text)]);
-    let Err(found) = plan(text, name, &options, &catalog::Toy::new(), &files) else {
+    let Err(found) = plan(text, name, &options, &*TOY, &files) else {
         return;
     };
     assert!(!found.items.is_empty() && found.items.len() <= 20);

@@ -1,7 +1,7 @@
 //! The two forms of a file, told by its name: text or YAML.
 
-use crate::syntax::ast::Document;
-use crate::syntax::parse_document;
+use crate::syntax::ast::{Document, Name, Text};
+use crate::syntax::{RESERVED, parse_document};
 use crate::{Diagnostic, FileId, Signature, yaml};
 
 /// Finds the face of an operator, by its name.
@@ -44,7 +44,37 @@ pub(crate) fn ending(name: &str) -> Option<(&'static str, Form)> {
 #[must_use]
 pub fn stem(path: &str) -> &str {
     let file = path.rsplit('/').next().unwrap_or("");
-    ending(file).map_or(file, |(ending, _)| file.trim_end_matches(ending))
+    ending(file)
+        .and_then(|(ending, _)| file.strip_suffix(ending))
+        .unwrap_or(file)
+}
+
+/// The name a module is bound to: the one that `use` gives it, or its file's when that is a word.
+pub(crate) fn module_name(path: &Text, alias: Option<&Name>) -> Result<Name, Box<Diagnostic>> {
+    if let Some(alias) = alias {
+        return Ok(alias.clone());
+    }
+    let stem = stem(&path.text);
+    let word = stem.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !word || RESERVED.contains(&stem) {
+        let title = format!("`{stem}` cannot be the name of a module");
+        let found = Diagnostic::new("lang::unknown_name", title)
+            .at(
+                path.span,
+                if word {
+                    "a word of the language"
+                } else {
+                    "not a word"
+                },
+            )
+            .help(format!("name it, `use \"{}\" as …`", path.text));
+        return Err(Box::new(found));
+    }
+    Ok(Name {
+        text: stem.to_owned(),
+        span: path.span,
+    })
 }
 
 /// Reads a file in the form of its name; returns what was understood and every mistake.

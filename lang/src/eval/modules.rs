@@ -19,28 +19,9 @@ impl Planner<'_> {
         user: usize,
         scope: &Rc<Scope>,
     ) {
-        let stem = form::stem(&path.text);
-        let word = |text: &str| {
-            text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        };
-        let name = match alias {
-            Some(alias) => alias.clone(),
-            None if word(stem) => Name {
-                text: stem.to_owned(),
-                span: path.span,
-            },
-            None => {
-                self.mistake(
-                    Diagnostic::new(
-                        "lang::unknown_name",
-                        format!("`{stem}` cannot be the name of a module"),
-                    )
-                    .at(path.span, "not a word")
-                    .help(format!("name it, `use \"{}\" as …`", path.text)),
-                );
-                return;
-            }
+        let name = match form::module_name(path, alias) {
+            Ok(name) => name,
+            Err(found) => return self.mistake(*found),
         };
         if alias.is_none() && scope.own(&name.text).is_some() {
             self.mistake(

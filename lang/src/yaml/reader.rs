@@ -163,6 +163,7 @@ impl<'a, 'f> Reader<'a, 'f> {
 
     /// A word that is bound.
     pub fn name(&mut self, key: &Scalar<'_>) -> Option<Name> {
+        self.label(key)?;
         let found = name_in(self.part(key, 0, key.text.len()));
         self.kept(found)
     }

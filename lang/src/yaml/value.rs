@@ -43,7 +43,7 @@ impl Reader<'_, '_> {
     fn call(&mut self, entries: &Entries<'_>, at: usize, span: Span) -> Option<Expr> {
         let (callee, positional) = entries.get(at)?;
         let path = self.path(callee);
-        let name = callee.text.trim_end_matches("()");
+        let name = callee.text.strip_suffix("()").unwrap_or(&callee.text);
         let takers = self.takers(name);
         let mut args: Vec<Option<Arg>> = Vec::with_capacity(entries.len());
         let listed = match &positional.kind {

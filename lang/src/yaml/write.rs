@@ -13,7 +13,7 @@ pub(super) type Entries = Vec<(String, Out)>;
 /// Writes a document that was read from a text.
 ///
 /// # Errors
-/// Names that are bound twice: a mapping has no place for the second.
+/// Names that are bound twice: a mapping has no place for the second. Modules without a name.
 pub(crate) fn write(document: &Document, text: &str) -> Result<String, Vec<Diagnostic>> {
     let mut writer = Writer {
         print: Printer::new(text),
@@ -39,10 +39,10 @@ fn own(document: &Document) -> Vec<String> {
     let name = |item: &Item| match &item.kind {
         ItemKind::Def(def) => Some(def.name.text.clone()),
         ItemKind::Op { path, .. } => Some(joined(path)),
-        ItemKind::Use { path, alias } => Some(match alias {
-            Some(alias) => alias.text.clone(),
-            None => form::stem(&path.text).to_owned(),
-        }),
+        ItemKind::Use { path, alias } => {
+            let name = form::module_name(path, alias.as_ref());
+            name.ok().map(|name| name.text)
+        }
         _ => None,
     };
     document.items.iter().filter_map(name).collect()
@@ -107,12 +107,20 @@ impl Writer<'_> {
                     continue;
                 }
                 ItemKind::Use { path, alias } => {
-                    let (name, at) = match alias {
-                        Some(alias) => (alias.text.clone(), alias.span),
-                        None => (form::stem(&path.text).to_owned(), path.span),
+                    let name = match form::module_name(path, alias.as_ref()) {
+                        Ok(name) => name,
+                        Err(fault) => {
+                            self.faults.push(*fault);
+                            continue;
+                        }
                     };
-                    let path = Out::Text(path.text.clone());
-                    ("use", name, at, with_doc("path", Some(path), &item.doc))
+                    let path = Some(Out::Text(path.text.clone()));
+                    (
+                        "use",
+                        name.text,
+                        name.span,
+                        with_doc("path", path, &item.doc),
+                    )
                 }
                 ItemKind::Root { name, default } => {
                     let default = default.as_ref().map(|path| Out::Text(path.text.clone()));

@@ -6,6 +6,7 @@ mod bad_input;
 mod catalog;
 mod convert;
 mod formatting;
+mod found;
 mod index;
 mod late;
 mod messages;

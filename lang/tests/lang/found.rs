@@ -1,0 +1,36 @@
+//! What the fuzzer found, each as the smallest text that showed it.
+
+use cerb_lang::{Catalog, to_text, to_yaml};
+
+use crate::catalog::{Toy, codes, files, plan_named};
+
+fn text(yaml: &str) -> Result<String, Vec<String>> {
+    let toy = Toy::new();
+    to_text(yaml, "a.cerb.yaml", &|op| toy.signature(op))
+        .map_err(|found| found.items.into_iter().map(|d| d.code).collect())
+}
+
+#[test]
+fn a_module_whose_file_is_no_name_has_no_other_form_either() {
+    for path in ["x##.cerb", "for.cerb", "##", ""] {
+        let written = format!("use \"{path}\"");
+        assert_eq!(codes(&written)[0], "lang::unknown_name", "{path}");
+        let found = to_yaml(&written, "a.cerb").unwrap_err();
+        assert_eq!(found.items[0].code, "lang::unknown_name", "{path}");
+    }
+}
+
+#[test]
+fn a_key_of_yaml_is_a_name_and_nothing_beside_it() {
+    for yaml in [
+        "use: {x##: x.cerb}",
+        "let: {\"a # b\": 1}",
+        "let: {\" a\": 1}",
+        "let: {\"a\\n\": 1}",
+        "secret: [\"a#\"]",
+    ] {
+        let found = plan_named(yaml, "a.cerb.yaml", &[], &files(&[])).unwrap_err();
+        assert_eq!(found.items[0].code, "lang::yaml_shape", "{yaml}");
+        assert_eq!(text(yaml).unwrap_err()[0], "lang::yaml_shape", "{yaml}");
+    }
+}
