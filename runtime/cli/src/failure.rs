@@ -169,7 +169,7 @@ impl From<Diagnostics> for Failure {
 
 impl From<cerb_store::StoreError> for Failure {
     fn from(error: cerb_store::StoreError) -> Failure {
-        let mut failure = Failure::titled(&error.to_string()).coded("store::failed");
+        let mut failure = Failure::titled(&error.to_string()).coded(error.code());
         if let What::Message { help, .. } = &mut failure.what {
             help.get_or_insert_with(|| "keep the store elsewhere with `--store DIR`".to_owned());
         }

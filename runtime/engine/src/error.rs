@@ -79,7 +79,7 @@ impl EngineError {
             EngineError::Out { .. } => "engine::out",
             EngineError::UnknownNode { .. } => "engine::unknown_node",
             EngineError::ManyNodes { .. } => "engine::many_nodes",
-            EngineError::Store(_) => "store::failed",
+            EngineError::Store(error) => error.code(),
             EngineError::Plan(_) => "engine::plan",
         }
     }

@@ -192,6 +192,8 @@ impl Outlook {
         store: &Store,
         settings: &Settings,
     ) -> Result<Outlook, EngineError> {
+        // What is found now stays until the run has ended, and is looked up without interruption.
+        let _steady = store.steady()?;
         let mut refresh = BTreeSet::new();
         for name in &settings.refresh {
             let found = actions.plan.find(name);

@@ -57,7 +57,7 @@ impl Live {
         }
         for blob in self.forget(id) {
             // What cannot be deleted stays; collection finds it later.
-            let _ = std::fs::remove_file(store.blob_path(&blob));
+            let _ = store.discard(&blob);
         }
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{At, StoreError};
+use crate::gate::Held;
 use crate::system::{self, Stat};
 use crate::{Blob, Digest, Hasher, Store, failpoint};
 
@@ -30,6 +31,13 @@ impl Class {
         match self {
             Self::Blob => "blobs",
             Self::Tree => "trees",
+        }
+    }
+
+    fn held(self) -> Held {
+        match self {
+            Self::Blob => Held::Blob,
+            Self::Tree => Held::Tree,
         }
     }
 
@@ -81,8 +89,11 @@ impl Store {
             digest: Digest::of(bytes),
             size: bytes.len() as u64,
         };
-        if self.is_known(&blob.digest) && self.has_size(&blob) {
-            return Ok(blob);
+        if self.is_known(&blob.digest) {
+            self.count_on(Held::Blob, &blob.digest)?;
+            if self.has_size(&blob) {
+                return Ok(blob);
+            }
         }
         let mut staged = self.stage(Class::Blob)?;
         staged.write(bytes)?;
@@ -203,6 +214,23 @@ impl Store {
         self.verify_place(Class::Blob, digest)
     }
 
+    /// Deletes a blob whose bytes nobody needs any more, unless it is pinned; its digest stays known to records.
+    ///
+    /// Whoever comes to need it finds it missing and remakes it.
+    pub fn discard(&self, digest: &Digest) -> Result<(), StoreError> {
+        if self.pinned()?.blobs.contains(digest) {
+            return Ok(());
+        }
+        self.forget(digest);
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("delete", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a folder to work in, removed when it is dropped.
     pub fn scratch(&self) -> Result<Scratch, StoreError> {
         let path = self.staged();
@@ -229,7 +257,12 @@ impl Store {
     }
 
     /// Hashes an open file of the store; what is damaged is set aside and an error.
-    fn check_open(&self, class: Class, digest: &Digest, file: &mut File) -> Result<(), StoreError> {
+    pub(crate) fn check_open(
+        &self,
+        class: Class,
+        digest: &Digest,
+        file: &mut File,
+    ) -> Result<(), StoreError> {
         let path = self.place(class.folder(), digest);
         let meta = file.metadata().at("read", &path)?;
         if class.digest_file(file).at("read", &path)? == *digest {
@@ -317,6 +350,7 @@ impl Staged<'_> {
     /// Seals the file and renames it to its digest, unless a good one is there already.
     pub fn install(mut self, digest: Digest) -> Result<(), StoreError> {
         let (store, class) = (self.store, self.class);
+        store.count_on(class.held(), &digest)?;
         let place = store.place(class.folder(), &digest);
         let size = self.file.metadata().at("read", store.root())?.len();
         system::seal(&self.file).at("write", store.root())?;

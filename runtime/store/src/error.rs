@@ -64,6 +64,21 @@ pub enum StoreError {
         /// Newest layout this program knows.
         known: u32,
     },
+    /// Another collection is at work on the store.
+    #[error("another collection is at work on the store `{}`; wait until it has ended", path.display())]
+    Collecting {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Without locks nobody can tell what a run still needs.
+    #[error(
+        "the filesystem of the store `{}` has no locks, so nobody can tell what a run still needs; move the store to a local disk (it may be copied as it is), or delete it whole",
+        path.display()
+    )]
+    NoLocks {
+        /// The store.
+        path: PathBuf,
+    },
     /// The folder holds something else, and a store would be mixed into it.
     #[error("`{}` is not a store and not empty (it holds `{found}`); name a new or empty folder with `--store DIR`", path.display())]
     NotAStore {
@@ -187,6 +202,16 @@ impl StoreError {
         Self::Artifact {
             kind: kind.to_string(),
             reason: reason.to_string(),
+        }
+    }
+
+    /// Gives the stable code that a page of the book explains.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FutureVersion { .. } => "store::newer_version",
+            Self::NoLocks { .. } => "store::no_locks",
+            _ => "store::failed",
         }
     }
 

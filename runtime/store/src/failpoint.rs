@@ -34,15 +34,24 @@ fn parse(text: &str) -> Option<Armed> {
     })
 }
 
-/// Passes a point; `class` and `step` together are its name.
-pub fn reach(class: &str, step: &str) -> io::Result<()> {
+/// Says whether a kind of fault is asked for, every time: `CERB_FAILPOINT=lock.none` is a filesystem without locks.
+pub fn is_armed(class: &str, step: &str) -> bool {
+    armed().is_some_and(|armed| armed.name.split_once('.') == Some((class, step)))
+}
+
+fn armed() -> Option<&'static Armed> {
     let armed = ARMED.get_or_init(|| {
         std::env::var("CERB_FAILPOINT")
             .ok()
             .as_deref()
             .and_then(parse)
     });
-    let Some(armed) = armed else { return Ok(()) };
+    armed.as_ref()
+}
+
+/// Passes a point; `class` and `step` together are its name.
+pub fn reach(class: &str, step: &str) -> io::Result<()> {
+    let Some(armed) = armed() else { return Ok(()) };
     if armed.name.split_once('.') != Some((class, step)) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use ulid::Ulid;
 
 use crate::error::{At, StoreError};
 use crate::system::Stat;
-use crate::{Digest, Store};
+use crate::{Digest, Store, failpoint, gate};
 
 /// Opens a lock file, making it when it is not there.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
@@ -29,7 +29,33 @@ pub(crate) fn or_none(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn no_locks_here(error: &io::Error) -> bool {
+/// Waits for a file's exclusive lock.
+pub(crate) fn lock(file: &File) -> io::Result<()> {
+    none_here()?;
+    file.lock()
+}
+
+/// Waits for a file's shared lock.
+pub(crate) fn lock_shared(file: &File) -> io::Result<()> {
+    none_here()?;
+    file.lock_shared()
+}
+
+/// Takes a file's exclusive lock if nobody holds it.
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    none_here().map_err(TryLockError::Error)?;
+    file.try_lock()
+}
+
+/// Lets tests stand on a filesystem without locks.
+fn none_here() -> io::Result<()> {
+    match failpoint::is_armed("lock", "none") {
+        true => Err(rustix::io::Errno::NOLCK.into()),
+        false => Ok(()),
+    }
+}
+
+pub(crate) fn no_locks_here(error: &io::Error) -> bool {
     let errno = error
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error);
@@ -60,7 +86,7 @@ impl Store {
     pub fn lock_action(&self, key: &Digest) -> Result<ActionLock, StoreError> {
         loop {
             let (path, file) = self.lock_file(key)?;
-            or_none(file.lock()).at("lock", &path)?;
+            or_none(lock(&file)).at("lock", &path)?;
             if still_there(&file, &path) {
                 return Ok(ActionLock { path, _file: file });
             }
@@ -71,7 +97,7 @@ impl Store {
     pub fn try_lock_action(&self, key: &Digest) -> Result<Option<ActionLock>, StoreError> {
         loop {
             let (path, file) = self.lock_file(key)?;
-            match file.try_lock() {
+            match try_lock(&file) {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => or_none(Err(error)).at("lock", &path)?,
                 Ok(()) => {}
@@ -89,6 +115,19 @@ impl Store {
     }
 }
 
+/// Removes lock files whose holder was killed.
+pub(crate) fn tidy(store: &Store) -> Result<(), StoreError> {
+    let folder = store.root().join("locks");
+    for entry in fs::read_dir(&folder).at("read", &folder)? {
+        let name = entry.at("read", &folder)?.file_name();
+        if let Some(key) = name.to_str().and_then(|name| name.parse::<Digest>().ok()) {
+            // Held for a moment, it goes when it is let go.
+            drop(store.try_lock_action(&key)?);
+        }
+    }
+    Ok(())
+}
+
 fn still_there(file: &File, path: &Path) -> bool {
     let (Ok(held), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
         return false;
@@ -96,73 +135,105 @@ fn still_there(file: &File, path: &Path) -> bool {
     Stat::of(&held).same_file(&Stat::of(&named))
 }
 
-/// Makes this opening's folder in `tmp` and removes those whose process is gone.
+/// Makes this opening's folder in `tmp`, and locks it.
 ///
 /// A folder belongs to a living process exactly when its `lock` is held, on this machine or, on a
 /// shared filesystem, on another: unlike a process number, a lock cannot be confused with a later
 /// process's or another container's. `tmp/lock` covers the moment between making a folder and locking it.
 pub(crate) fn claim_staging(tmp: &Path, boot: &str) -> Result<(PathBuf, File), StoreError> {
-    let gate_path = tmp.join("lock");
-    let gate = open(&gate_path).at("write", &gate_path)?;
-    let locks_work = gate.lock().map_or_else(
-        |error| {
-            if no_locks_here(&error) {
-                Ok(false)
-            } else {
-                Err(error)
-            }
-        },
-        |()| Ok(true),
-    );
-    let locks_work = locks_work.at("lock", &gate_path)?;
-
+    let _gate = staging_gate(tmp)?;
     let prefix = format!("{boot}-{}-", std::process::id());
     let own = tmp.join(format!("{prefix}{}", Ulid::generate()));
     fs::create_dir(&own).at("make", &own)?;
     let lock_path = own.join("lock");
-    let lock = open(&lock_path).at("write", &lock_path)?;
-    or_none(lock.lock()).at("lock", &lock_path)?;
+    let own_lock = open(&lock_path).at("write", &lock_path)?;
+    or_none(lock(&own_lock)).at("lock", &lock_path)?;
+    Ok((own, own_lock))
+}
 
+/// Holds the lock of `tmp`, and says whether the filesystem has locks.
+fn staging_gate(tmp: &Path) -> Result<(File, bool), StoreError> {
+    let path = tmp.join("lock");
+    let gate = open(&path).at("write", &path)?;
+    match lock(&gate) {
+        Ok(()) => Ok((gate, true)),
+        Err(error) if no_locks_here(&error) => Ok((gate, false)),
+        Err(error) => Err(StoreError::io("lock", &path, error)),
+    }
+}
+
+/// Lists the staging folders whose process is gone.
+pub(crate) fn dead_staging(tmp: &Path, boot: &str) -> Result<Vec<PathBuf>, StoreError> {
+    let (_gate, locks_work) = staging_gate(tmp)?;
     let mut dead = Vec::new();
     for entry in fs::read_dir(tmp).at("read", tmp)? {
-        let path = entry.at("read", tmp)?.path();
-        if path == own
-            || path == gate_path
-            || (!is_dead_name(&path) && !is_abandoned(&path, boot, locks_work))
+        let entry = entry.at("read", tmp)?;
+        let path = entry.path();
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if folder
+            && (is_dead_name(&path)
+                || (is_staging_name(&path) && is_abandoned(&path, boot, locks_work)))
         {
-            continue;
-        }
-        let to = tmp.join(format!("{DEAD}{}", Ulid::generate()));
-        if is_dead_name(&path) {
             dead.push(path);
-        } else if fs::rename(&path, &to).is_ok() {
-            dead.push(to);
         }
     }
-    drop(gate);
-    for path in dead {
+    dead.sort();
+    Ok(dead)
+}
+
+/// Removes the staging folders whose process is gone, unless a collection still reads what they counted on.
+pub(crate) fn sweep_staging(store: &Store) -> Result<(), StoreError> {
+    let tmp = store.root().join("tmp");
+    let mut moved = Vec::new();
+    {
+        let _steady = store.steady()?;
+        if gate::is_collecting(store.root()) {
+            return Ok(());
+        }
+        for path in dead_staging(&tmp, store.boot())? {
+            let to = tmp.join(format!("{DEAD}{}", Ulid::generate()));
+            if is_dead_name(&path) {
+                moved.push(path);
+            } else if fs::rename(&path, &to).is_ok() {
+                moved.push(to);
+            }
+        }
+    }
+    for path in moved {
         // Another opening may be removing it too, and a leftover is tried again next time.
         let _ = remove_whatever(&path);
     }
-    Ok((own, lock))
+    Ok(())
 }
 
 /// Begins the name of a folder that is being removed.
 const DEAD: &str = "dead-";
 
 fn is_dead_name(path: &Path) -> bool {
+    name(path)
+        .strip_prefix(DEAD)
+        .is_some_and(|id| Ulid::from_string(id).is_ok())
+}
+
+/// Says whether a name in `tmp` is one that [`claim_staging`] gives: what others put there is not ours to remove.
+pub(crate) fn is_staging_name(path: &Path) -> bool {
+    let name = name(path);
+    let mut parts = name.rsplit('-');
+    let id = parts.next().is_some_and(|id| Ulid::from_string(id).is_ok());
+    let process = parts.next().is_some_and(|id| id.parse::<u32>().is_ok());
+    is_dead_name(path) || (id && process && parts.next().is_some())
+}
+
+fn name(path: &Path) -> String {
     path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with(DEAD))
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn is_abandoned(path: &Path, boot: &str, locks_work: bool) -> bool {
     if !locks_work {
         // Without locks only a folder of this start of the machine can be judged, by its process.
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let process = name
+        let process = name(path)
             .strip_prefix(boot)
             .and_then(|rest| rest.split('-').nth(1))
             .map(str::to_string);
@@ -183,9 +254,9 @@ fn is_abandoned(path: &Path, boot: &str, locks_work: bool) -> bool {
     }
 }
 
-/// Removes a folder or a file, also when a folder inside was made read-only.
-fn remove_whatever(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+/// Removes a folder or a file; a link goes, and not what it leads to.
+pub(crate) fn remove_whatever(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
@@ -234,12 +305,18 @@ mod tests {
         let scratch = living.scratch().unwrap();
         fs::write(scratch.path().join("half"), "x").unwrap();
         let tmp = dir.path().join("tmp");
-        for dead in ["boot-1-A", "0-99999999-B", "dead-C"] {
-            fs::create_dir(tmp.join(dead)).unwrap();
-            fs::write(tmp.join(dead).join("lock"), "").unwrap();
-            fs::write(tmp.join(dead).join("0"), "garbage").unwrap();
+        let id = Ulid::generate();
+        for dead in ["boot-1-", "0-99999999-", "dead-"] {
+            let dead = tmp.join(format!("{dead}{id}"));
+            fs::create_dir(&dead).unwrap();
+            fs::write(dead.join("lock"), "").unwrap();
+            fs::write(dead.join("0"), "garbage").unwrap();
         }
-        fs::create_dir(tmp.join("killed-before-its-lock")).unwrap();
+        // Killed before its lock; a user's own folder, file, and link out.
+        fs::create_dir(tmp.join(format!("boot-2-{id}"))).unwrap();
+        fs::create_dir(tmp.join("mine")).unwrap();
+        fs::write(tmp.join("notes-1.txt"), "mine").unwrap();
+        std::os::unix::fs::symlink(dir.path(), tmp.join(format!("boot-3-{id}"))).unwrap();
         let second = Store::open(dir.path()).unwrap();
         let mut left: Vec<_> = fs::read_dir(&tmp)
             .unwrap()
@@ -247,6 +324,9 @@ mod tests {
             .collect();
         let mut expected = vec![
             tmp.join("lock"),
+            tmp.join("mine"),
+            tmp.join("notes-1.txt"),
+            tmp.join(format!("boot-3-{id}")),
             living.staging().to_path_buf(),
             second.staging().to_path_buf(),
         ];

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs::{Class, make_parent};
 use crate::error::{At, StoreError};
+use crate::gate::Held;
 use crate::system::{self, Stat};
 use crate::{Blob, Digest, Form, Store, Stored, failpoint};
 
@@ -70,7 +71,7 @@ impl Record {
     }
 
     /// Reads the file; nothing when it was torn or altered.
-    fn read(bytes: &[u8]) -> Option<Seen> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Seen> {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let check: Digest = std::str::from_utf8(&bytes[..end])
             .ok()?
@@ -97,8 +98,10 @@ struct Version {
     version: u32,
 }
 
-enum Seen {
+/// What a record's file is.
+pub(crate) enum Seen {
     Record(Box<Record>),
+    /// Of another version of the program.
     OtherVersion,
 }
 
@@ -111,6 +114,10 @@ impl Store {
     /// record: their digests still are the keys of what follows; [`Store::complete`] tells.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>, StoreError> {
         let path = self.place("actions", key);
+        if !path.exists() {
+            return Ok(None);
+        }
+        self.count_on(Held::Key, key)?;
         let Some(record) = self.read_record(key, &path)? else {
             return Ok(None);
         };
@@ -159,6 +166,7 @@ impl Store {
             }
         }
         let path = self.place("actions", &record.key);
+        self.count_on(Held::Key, &record.key)?;
         if let Some(old) = self.read_record(&record.key, &path)?
             && old.boot == record.boot
             && old.same_outputs(&record)
@@ -175,6 +183,14 @@ impl Store {
         failpoint::reach("record", "installed").at("write", self.root())?;
         self.committed();
         Ok(())
+    }
+
+    /// Reads a record and leaves it where it is; nothing unless it is whole.
+    pub(crate) fn peek_record(&self, key: &Digest) -> Option<Record> {
+        match Record::read(&fs::read(self.place("actions", key)).ok()?)? {
+            Seen::Record(record) => Some(*record),
+            Seen::OtherVersion => None,
+        }
     }
 
     fn write_record(&self, record: &Record, staged: &Path, path: &Path) -> Result<(), StoreError> {
@@ -203,6 +219,26 @@ impl Store {
                 self.quarantine("record", key, path, seen)?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Checks a record's file; what is torn or altered is set aside and an error.
+    pub(crate) fn check_record(&self, key: &Digest) -> Result<(), StoreError> {
+        let path = self.place("actions", key);
+        let seen = fs::symlink_metadata(&path).map(|meta| Stat::of(&meta)).ok();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        match Record::read(&bytes) {
+            Some(Seen::Record(record)) if record.key == *key => Ok(()),
+            Some(Seen::OtherVersion) => Ok(()),
+            _ => Err(StoreError::Corrupt {
+                what: "record",
+                digest: *key,
+                quarantined: self.quarantine("record", key, &path, seen)?,
+            }),
         }
     }
 

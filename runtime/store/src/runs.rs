@@ -1,6 +1,7 @@
 //! Runs: what was asked for, what happened, and what every key was made of.
 
-use std::fs::{self, File, OpenOptions};
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use crate::error::{At, StoreError};
+use crate::locks;
 use crate::store::hold;
 use crate::tree::check_name;
 use crate::{Digest, Store};
@@ -140,6 +142,13 @@ impl RunFiles {
         &self.dir
     }
 
+    /// Says whether the run still goes on, in whatever process; without locks, none does.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        File::open(self.dir.join(EVENTS))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Reads a JSON file, if the run got as far as writing it.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let path = self.path(name)?;
@@ -165,6 +174,45 @@ impl RunFiles {
     /// Reads what the keys were made of; a last line that a kill tore is left out.
     pub fn preimages(&self) -> Result<Vec<Preimage>, StoreError> {
         self.lines(PREIMAGES)
+    }
+
+    /// Hands over each key with the action's name and the digests it read; lines that cannot be read are left out.
+    pub(crate) fn each_key(
+        &self,
+        mut take: impl FnMut(&str, &Digest, &[Digest]),
+    ) -> Result<(), StoreError> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow)]
+            action: Cow<'a, str>,
+            key: Digest,
+            #[serde(default)]
+            preimage: Inputs,
+        }
+        #[derive(Deserialize, Default)]
+        struct Inputs {
+            #[serde(default)]
+            inputs: Value,
+        }
+        let path = self.dir.join(PREIMAGES);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("read", &path, error)),
+        };
+        let mut file = BufReader::new(file);
+        let (mut line, mut read) = (Vec::new(), Vec::new());
+        loop {
+            line.clear();
+            if file.read_until(b'\n', &mut line).at("read", &path)? == 0 {
+                return Ok(());
+            }
+            if let Ok(found) = serde_json::from_slice::<Line>(&line) {
+                read.clear();
+                digests(&found.preimage.inputs, &mut read);
+                take(&found.action, &found.key, &read);
+            }
+        }
     }
 
     fn lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, StoreError> {
@@ -199,9 +247,13 @@ impl RunFiles {
 
 impl Store {
     /// Starts writing down a run.
+    ///
+    /// Its id sorts after those of all runs before it, also when the clock has been set back.
+    /// Until it is dropped a lock says that it goes on.
     pub fn begin_run(&self) -> Result<Run, StoreError> {
+        let _steady = self.steady()?;
         let (id, dir) = loop {
-            let id = Ulid::generate();
+            let id = after(Ulid::generate(), self.runs()?.first());
             let dir = self.root().join("runs").join(id.to_string());
             match fs::create_dir(&dir) {
                 Ok(()) => break (id, dir),
@@ -218,6 +270,7 @@ impl Store {
                 .at("write", &path)
         };
         let (events, preimages) = (open(EVENTS)?, open(PREIMAGES)?);
+        locks::or_none(locks::lock(&events)).at("lock", &dir)?;
         Ok(Run {
             store: self.clone(),
             files: RunFiles { id, dir },
@@ -238,6 +291,14 @@ impl Store {
         Ok(ids)
     }
 
+    /// Gives the files of a run.
+    pub(crate) fn run_files(&self, id: Ulid) -> RunFiles {
+        RunFiles {
+            id,
+            dir: self.root().join("runs").join(id.to_string()),
+        }
+    }
+
     /// Opens the run whose id begins so, in either case; an error when there is none or more than one.
     pub fn open_run(&self, id_prefix: &str) -> Result<RunFiles, StoreError> {
         let wanted = id_prefix.to_ascii_uppercase();
@@ -248,10 +309,7 @@ impl Store {
             .filter(|id| id.to_string().starts_with(&wanted))
             .collect();
         match matches[..] {
-            [id] => Ok(RunFiles {
-                id,
-                dir: self.root().join("runs").join(id.to_string()),
-            }),
+            [id] => Ok(self.run_files(id)),
             [] => Err(StoreError::NoRun {
                 prefix: id_prefix.to_string(),
                 known: ids.len(),
@@ -261,6 +319,24 @@ impl Store {
                 matches: matches.iter().map(Ulid::to_string).collect(),
             }),
         }
+    }
+}
+
+/// Collects the digests among the inputs of a key: one by port, or by port and item.
+fn digests(inputs: &Value, found: &mut Vec<Digest>) {
+    match inputs {
+        Value::String(text) => found.extend(text.parse::<Digest>().ok()),
+        Value::Array(all) => all.iter().for_each(|one| digests(one, found)),
+        Value::Object(all) => all.values().for_each(|one| digests(one, found)),
+        _ => {}
+    }
+}
+
+/// Gives an id that sorts after the newest there is.
+fn after(id: Ulid, newest: Option<&Ulid>) -> Ulid {
+    match newest {
+        Some(newest) if id <= *newest => newest.increment().unwrap_or(id),
+        _ => id,
     }
 }
 
@@ -314,6 +390,29 @@ mod tests {
             store.open_run("0"),
             Err(StoreError::ManyRuns { .. })
         ));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_mix_up_the_order_of_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        // A run of the year 2200, by a clock that was wrong.
+        let ahead = Ulid::from_parts(7_258_118_400_000, 5);
+        fs::create_dir(dir.path().join("runs").join(ahead.to_string())).unwrap();
+        let second = store.begin_run().unwrap().id();
+        let third = store.begin_run().unwrap().id();
+        assert_eq!(store.runs().unwrap(), [third, second, ahead]);
+    }
+
+    #[test]
+    fn a_run_goes_on_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let run = store.begin_run().unwrap();
+        let files = run.files().clone();
+        assert!(files.goes_on());
+        drop(run);
+        assert!(!files.goes_on());
     }
 
     #[test]

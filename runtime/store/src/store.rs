@@ -3,13 +3,15 @@
 //! # Layout
 //! ```text
 //! version              the layout's number: a later one is refused
-//! lock                 shared flock of every open store; collection takes it exclusively
+//! lock                 shared flock for a moment of looking; collection takes it exclusively, for a moment
 //! blobs/ab/cdef…       bytes, 0444, named by their digest
 //! trees/ab/cdef…       canonical listings of blobs, 0444, named by their digest
 //! actions/ab/cdef…     records, 0444, named by their key: the commit point
 //! runs/ULID/           run.json, events.jsonl, preimages.jsonl
 //! locks/KEY            flock of an action at work; removed when let go
+//! roots/NAME           pins: a run or a digest that collection keeps
 //! tmp/BOOT-PID-RAND/   staging of one open store; its `lock` is held as long as the process lives
+//!                      and lists what it counts on
 //! quarantine/          damaged files, kept for a look; nothing reads them
 //! index.sqlite         stat memo and verified records; may be deleted at any time
 //! ```
@@ -29,7 +31,7 @@
 //! [`Store::flush`]), and a record from before the last start of the machine is believed only after
 //! its outputs have been hashed again, once; what fails is set aside and remade.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -41,18 +43,21 @@ use ulid::Ulid;
 
 use crate::digest::Digest;
 use crate::error::{At, StoreError};
+use crate::gate::{self, Gate};
 use crate::index::Index;
 use crate::locks;
+use crate::pins::Pin;
 use crate::system;
 
 /// Number of the layout that this program writes.
 const LAYOUT: u32 = 1;
 /// Folders of the layout.
-const FOLDERS: [&str; 7] = [
+pub(crate) const FOLDERS: [&str; 8] = [
     "blobs",
     "trees",
     "actions",
     "runs",
+    "roots",
     "locks",
     "tmp",
     "quarantine",
@@ -66,8 +71,8 @@ const KNOWN_LIMIT: usize = 1 << 20;
 
 /// Keeps artifacts by content and remembers which action made which.
 ///
-/// Cheap to clone; every clone is the same open store. It holds a shared lock on the store, so
-/// that collection waits until the last clone is gone.
+/// Cheap to clone; every clone is the same open store. What it found or stored is counted on, and no
+/// collection takes it away, until the last clone is gone.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) inner: Arc<Inner>,
@@ -84,14 +89,16 @@ pub(crate) struct Inner {
     known: Mutex<HashSet<Digest>>,
     set_aside: Mutex<Vec<SetAside>>,
     group: Arc<Group>,
+    pub gate: Gate,
+    /// The pins, and what they keep.
+    pub pinned: Mutex<(BTreeMap<String, Pin>, Arc<gate::Counted>)>,
     /// Held until the last clone is dropped.
-    _locks: (File, File),
+    staging_lock: Option<File>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Whatever cannot be removed now is swept by a later opening.
-        let _ = fs::remove_dir_all(&self.staging);
+        gate::close(&self.gate, &self.root, &self.staging);
     }
 }
 
@@ -122,27 +129,76 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens a store, laying it out when the folder is new or empty.
     ///
-    /// Removes what killed processes left in staging. Waits while a collection is going on.
+    /// Removes what killed processes left in staging.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_as(root, &system::boot_id())
     }
 
+    /// Opens a store as it stands, with what killed processes left in staging.
+    ///
+    /// For those who say what a collection would remove.
+    pub fn open_untidied(root: &Path) -> Result<Self, StoreError> {
+        Self::open_for_writing(root, &system::boot_id())
+    }
+
     /// Opens as if the machine had been started under another id.
     pub(crate) fn open_as(root: &Path, boot: &str) -> Result<Self, StoreError> {
+        let store = Self::open_for_writing(root, boot)?;
+        locks::sweep_staging(&store)?;
+        Ok(store)
+    }
+
+    fn open_for_writing(root: &Path, boot: &str) -> Result<Self, StoreError> {
         fs::create_dir_all(root).at("make", root)?;
         let root = fs::canonicalize(root).at("open", root)?;
-        check_version(&root)?;
+        check_version(&root, true)?;
         for folder in FOLDERS {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).at("make", &folder)?;
         }
-        let lock_path = root.join("lock");
-        let lock = locks::open(&lock_path).at("write", &lock_path)?;
-        locks::or_none(lock.lock_shared()).at("lock", &lock_path)?;
-        let (staging, staging_lock) = locks::claim_staging(&root.join("tmp"), boot)?;
+        let (staging, lock) = locks::claim_staging(&root.join("tmp"), boot)?;
+        let gate = Gate::open(&root, &lock)?;
+        let index = Index::at(root.join("index.sqlite"));
+        Self::with(root, boot, staging, Some(lock), gate, index)
+    }
+
+    /// Opens a store for looking alone: nothing below its folder is written, not even a lock.
+    ///
+    /// For a store that cannot be written. Nothing is counted on, digests of inputs are not
+    /// remembered, what is damaged stays where it is, and storing anything is an error.
+    pub fn look(root: &Path) -> Result<Self, StoreError> {
+        let root = fs::canonicalize(root).at("open", root)?;
+        check_version(&root, false)?;
+        let staging = root.join("tmp");
+        Self::with(
+            root,
+            &system::boot_id(),
+            staging,
+            None,
+            Gate::none(),
+            Index::none(),
+        )
+    }
+
+    /// Opens a store, or only looks at it when it cannot be written.
+    pub fn open_or_look(root: &Path) -> Result<Self, StoreError> {
+        match Self::open(root) {
+            Err(StoreError::ReadOnly { .. } | StoreError::Permission { .. }) => Self::look(root),
+            other => other,
+        }
+    }
+
+    fn with(
+        root: PathBuf,
+        boot: &str,
+        staging: PathBuf,
+        staging_lock: Option<File>,
+        gate: Gate,
+        index: Index,
+    ) -> Result<Self, StoreError> {
         let folder = File::open(&root).at("open", &root)?;
         let inner = Inner {
-            index: Index::at(root.join("index.sqlite")),
+            index,
             boot: boot.to_string(),
             host: system::host_name(),
             staging,
@@ -150,12 +206,20 @@ impl Store {
             known: Mutex::default(),
             set_aside: Mutex::default(),
             group: Arc::new(Group::new(folder)),
-            _locks: (lock, staging_lock),
+            gate,
+            pinned: Mutex::default(),
+            staging_lock,
             root,
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Says whether the store is only looked at, since it cannot be written.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.inner.staging_lock.is_none()
     }
 
     /// Gives the store's folder.
@@ -223,6 +287,11 @@ impl Store {
         known.insert(digest);
     }
 
+    /// Forgets that a digest's bytes were seen.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        hold(&self.inner.known).remove(digest);
+    }
+
     /// Moves a damaged file out of the way and says where it is now.
     ///
     /// `seen` is the file that was found damaged: when another process has put a good one
@@ -234,12 +303,15 @@ impl Store {
         path: &Path,
         seen: Option<system::Stat>,
     ) -> Result<PathBuf, StoreError> {
-        hold(&self.inner.known).remove(digest);
+        self.forget(digest);
         let to = self
             .inner
             .root
             .join("quarantine")
             .join(format!("{what}-{digest}-{}", Ulid::generate()));
+        if self.only_looks() {
+            return Ok(to);
+        }
         let now = fs::symlink_metadata(path).map(|meta| system::Stat::of(&meta));
         if let (Some(seen), Ok(now)) = (seen, now)
             && !seen.same_file(&now)
@@ -262,7 +334,7 @@ impl Store {
 }
 
 /// Refuses a store of a later layout and a folder that holds something else; lays out an empty one.
-fn check_version(root: &Path) -> Result<(), StoreError> {
+fn check_version(root: &Path, may_write: bool) -> Result<(), StoreError> {
     let path = root.join("version");
     match fs::read_to_string(&path) {
         Ok(text) => {
@@ -276,7 +348,7 @@ fn check_version(root: &Path) -> Result<(), StoreError> {
                 }),
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => lay_out(root, &path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && may_write => lay_out(root, &path),
         Err(error) => Err(StoreError::io("read", &path, error)),
     }
 }

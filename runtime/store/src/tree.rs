@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::blobs::Class;
 use crate::error::{At, StoreError};
+use crate::gate::Held;
 use crate::{Blob, Digest, Store, canonical};
 
 /// Lists blobs by name.
@@ -112,13 +113,24 @@ impl Store {
             digest,
             size: tree.size(),
         };
-        if self.is_known(&digest) && self.place(Class::Tree.folder(), &digest).is_file() {
-            return Ok(blob);
+        if self.is_known(&digest) {
+            self.count_on(Held::Tree, &digest)?;
+            if self.place(Class::Tree.folder(), &digest).is_file() {
+                return Ok(blob);
+            }
         }
         let mut staged = self.stage(Class::Tree)?;
         staged.write(&listing)?;
         staged.install(digest)?;
         Ok(blob)
+    }
+
+    /// Reads a listing and leaves it where it is, whatever it is; nothing unless it is whole.
+    pub(crate) fn peek_tree(&self, digest: &Digest) -> Option<Tree> {
+        let bytes = std::fs::read(self.place(Class::Tree.folder(), digest)).ok()?;
+        (digest_listing(&bytes) == *digest)
+            .then(|| serde_json::from_slice(&bytes).ok())
+            .flatten()
     }
 
     /// Reads a listing and checks it; what is damaged is set aside and an error.
