@@ -3,7 +3,7 @@
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_while, take_while1};
 use nom::character::complete::{anychar, char, digit1, one_of, satisfy};
-use nom::combinator::{opt, recognize, value};
+use nom::combinator::{fail, opt, recognize, value};
 use nom::multi::many0_count;
 use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
@@ -242,10 +242,10 @@ fn token(text: &str, first: bool) -> IResult<&str, Kind> {
     }
     alt((
         value(Kind::Space, take_while1(|c| c == ' ' || c == '\t')),
+        value(Kind::Word, word),
         value(Kind::Newline, alt((tag("\r\n"), tag("\n")))),
         value(Kind::Doc, pair(tag("##"), line_rest)),
         value(Kind::Comment, pair(tag("#"), line_rest)),
-        value(Kind::Word, word),
         value(Kind::Number, number),
         string,
         symbol,
@@ -294,44 +294,39 @@ fn string(text: &str) -> IResult<&str, Kind> {
 }
 
 fn symbol(text: &str) -> IResult<&str, Kind> {
-    alt((
-        alt((
-            value(Kind::Range, tag("..=")),
-            value(Kind::Arrow, tag("->")),
-            value(Kind::Or, tag("||")),
-            value(Kind::And, tag("&&")),
-            value(Kind::Equal, tag("==")),
-            value(Kind::Unequal, tag("!=")),
-            value(Kind::AtMost, tag("<=")),
-            value(Kind::AtLeast, tag(">=")),
-        )),
-        alt((
-            value(Kind::OpenParen, char('(')),
-            value(Kind::CloseParen, char(')')),
-            value(Kind::OpenBracket, char('[')),
-            value(Kind::CloseBracket, char(']')),
-            value(Kind::OpenBrace, char('{')),
-            value(Kind::CloseBrace, char('}')),
-            value(Kind::Comma, char(',')),
-            value(Kind::Colon, char(':')),
-            value(Kind::Dot, char('.')),
-            value(Kind::At, char('@')),
-            value(Kind::Question, char('?')),
-            value(Kind::Percent, char('%')),
-        )),
-        alt((
-            value(Kind::Assign, char('=')),
-            value(Kind::Less, char('<')),
-            value(Kind::More, char('>')),
-            value(Kind::About, char('~')),
-            value(Kind::Plus, char('+')),
-            value(Kind::Minus, char('-')),
-            value(Kind::Star, char('*')),
-            value(Kind::Slash, char('/')),
-            value(Kind::Not, char('!')),
-        )),
-    ))
-    .parse(text)
+    let (kind, length) = match text.as_bytes() {
+        [b'.', b'.', b'=', ..] => (Kind::Range, 3),
+        [b'-', b'>', ..] => (Kind::Arrow, 2),
+        [b'|', b'|', ..] => (Kind::Or, 2),
+        [b'&', b'&', ..] => (Kind::And, 2),
+        [b'=', b'=', ..] => (Kind::Equal, 2),
+        [b'!', b'=', ..] => (Kind::Unequal, 2),
+        [b'<', b'=', ..] => (Kind::AtMost, 2),
+        [b'>', b'=', ..] => (Kind::AtLeast, 2),
+        [b'(', ..] => (Kind::OpenParen, 1),
+        [b')', ..] => (Kind::CloseParen, 1),
+        [b'[', ..] => (Kind::OpenBracket, 1),
+        [b']', ..] => (Kind::CloseBracket, 1),
+        [b'{', ..] => (Kind::OpenBrace, 1),
+        [b'}', ..] => (Kind::CloseBrace, 1),
+        [b',', ..] => (Kind::Comma, 1),
+        [b':', ..] => (Kind::Colon, 1),
+        [b'.', ..] => (Kind::Dot, 1),
+        [b'@', ..] => (Kind::At, 1),
+        [b'?', ..] => (Kind::Question, 1),
+        [b'%', ..] => (Kind::Percent, 1),
+        [b'=', ..] => (Kind::Assign, 1),
+        [b'<', ..] => (Kind::Less, 1),
+        [b'>', ..] => (Kind::More, 1),
+        [b'~', ..] => (Kind::About, 1),
+        [b'+', ..] => (Kind::Plus, 1),
+        [b'-', ..] => (Kind::Minus, 1),
+        [b'*', ..] => (Kind::Star, 1),
+        [b'/', ..] => (Kind::Slash, 1),
+        [b'!', ..] => (Kind::Not, 1),
+        _ => return fail().parse(text),
+    };
+    Ok((&text[length..], kind))
 }
 
 /// What a string literal means, or its mistakes: byte ranges in the literal, and what is wrong there.
