@@ -13,7 +13,8 @@ pub(super) type Entries = Vec<(String, Out)>;
 /// Writes a document that was read from a text.
 ///
 /// # Errors
-/// Names that are bound twice: a mapping has no place for the second. Modules without a name.
+/// Names that are bound twice: a mapping has no place for the second. Modules without a name, programs
+/// without a command.
 pub(crate) fn write(document: &Document, text: &str) -> Result<String, Vec<Diagnostic>> {
     let mut writer = Writer {
         print: Printer::new(text),
@@ -273,7 +274,7 @@ impl Writer<'_> {
         all
     }
 
-    fn op(&self, item: &Item) -> Out {
+    fn op(&mut self, item: &Item) -> Out {
         let ItemKind::Op {
             ports,
             result,
@@ -285,19 +286,24 @@ impl Writer<'_> {
         };
         let mut all = self.signature(&item.doc, ports, result);
         for (name, value) in body.iter().flatten() {
-            let literal = |value: &Expr| match &value.kind {
-                ExprKind::Str(text) => Some(Out::Text(text.clone())),
-                _ => None,
+            let value = match name.text.as_str() {
+                "run" | "image" => literal(value).unwrap_or_else(|| {
+                    let title = format!("`{}` is text that is written out", name.text);
+                    self.faults.push(
+                        Diagnostic::new("lang::type_mismatch", title)
+                            .at(value.span, "a string stands here, or a list of strings"),
+                    );
+                    Out::Null
+                }),
+                "revision" => self.value(value),
+                other => {
+                    let title = format!("an `op` has no `{other}`");
+                    self.faults.push(
+                        Diagnostic::new("lang::unknown_field", title).at(name.span, "no such line"),
+                    );
+                    continue;
+                }
             };
-            let value = match &value.kind {
-                ExprKind::List(words) => words
-                    .iter()
-                    .map(literal)
-                    .collect::<Option<_>>()
-                    .map(Out::List),
-                _ => literal(value),
-            }
-            .unwrap_or_else(|| self.value(value));
             all.push((name.text.clone(), value));
         }
         Out::Tall(all)
@@ -320,6 +326,18 @@ impl Writer<'_> {
         );
         all.push(("value".into(), value));
         Out::Map(all)
+    }
+}
+
+/// A string, or a list of strings, as it stands.
+fn literal(value: &Expr) -> Option<Out> {
+    let text = |value: &Expr| match &value.kind {
+        ExprKind::Str(text) => Some(Out::Text(text.clone())),
+        _ => None,
+    };
+    match &value.kind {
+        ExprKind::List(words) => words.iter().map(text).collect::<Option<_>>().map(Out::List),
+        _ => text(value),
     }
 }
 

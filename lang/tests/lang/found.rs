@@ -34,3 +34,19 @@ fn a_key_of_yaml_is_a_name_and_nothing_beside_it() {
         assert_eq!(text(yaml).unwrap_err()[0], "lang::yaml_shape", "{yaml}");
     }
 }
+
+#[test]
+fn a_command_that_is_computed_has_no_form_in_yaml_where_it_would_be_taken_literally() {
+    for (line, code) in [
+        ("image !\"x\"", "lang::type_mismatch"),
+        ("run a", "lang::type_mismatch"),
+        ("run [\"x\", a]", "lang::type_mismatch"),
+        ("takes 1", "lang::unknown_field"),
+        ("n \"$x\"", "lang::unknown_field"),
+    ] {
+        let written = format!("op x(a: Slide) -> File {{ {line} }}\n");
+        let found = to_yaml(&written, "a.cerb").unwrap_err();
+        assert_eq!(found.items[0].code, code, "{line}");
+        assert!(codes(&written).contains(&code.to_owned()), "{line}");
+    }
+}
