@@ -18,6 +18,7 @@ use crate::Diagnostic;
 use crate::words::nearest;
 
 /// Takes `##` lines and the newlines between them: at the head of a file, or before an item.
+/// Empty ones at the end say nothing.
 pub(crate) fn doc(mut i: Tokens<'_>) -> (Tokens<'_>, String) {
     let mut lines = Vec::new();
     loop {
@@ -28,7 +29,7 @@ pub(crate) fn doc(mut i: Tokens<'_>) -> (Tokens<'_>, String) {
                 lines.push(line.strip_prefix(' ').unwrap_or(line).trim_end());
                 i = i.behind();
             }
-            _ => return (i, lines.join("\n")),
+            _ => return (i, lines.join("\n").trim_end().to_owned()),
         }
     }
 }

@@ -50,3 +50,13 @@ fn a_command_that_is_computed_has_no_form_in_yaml_where_it_would_be_taken_litera
         assert!(codes(&written).contains(&code.to_owned()), "{line}");
     }
 }
+
+#[test]
+fn empty_lines_at_the_end_of_a_doc_say_nothing_in_both_forms() {
+    for written in ["## a\n##\n", "## a\n##  \n##\nlet x = 1\n"] {
+        let yaml = to_yaml(written, "a.cerb").unwrap();
+        let back = text(&yaml).unwrap();
+        assert_eq!(to_yaml(&back, "a.cerb").unwrap(), yaml);
+        assert!(back.starts_with("## a\n"), "{back}");
+    }
+}
