@@ -271,7 +271,8 @@ impl Diagnostics {
     pub fn new(sources: SourceMap, mut items: Vec<Diagnostic>) -> Self {
         items.sort_by_cached_key(|d| (d.labels.first().map(|(span, _)| *span), d.title.clone()));
         // A `def` is looked at for each call of it; what is wrong inside is said once.
-        items.dedup_by(|a, b| a.code == b.code && a.title == b.title && a.labels == b.labels);
+        let place = |d: &Diagnostic| d.labels.first().map(|(span, _)| *span);
+        items.dedup_by(|a, b| (&a.code, &a.title, place(a)) == (&b.code, &b.title, place(b)));
         let more = items.len().saturating_sub(MOST);
         items.truncate(MOST);
         let items = items

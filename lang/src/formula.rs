@@ -332,7 +332,10 @@ pub(crate) fn reduce(how: Reduction, values: &[Value]) -> Answer {
         Reduction::Any => Answer::Value(Value::Bool(truth(true))),
         Reduction::Only => match values {
             [only] => Answer::Value(only.clone()),
-            _ => Answer::Lost(format!("there are {} items, not one", values.len())),
+            _ => Answer::Lost(format!(
+                "`only` takes one item, and there are {}",
+                values.len()
+            )),
         },
         Reduction::Sum => {
             let Some((first, rest)) = values.split_first() else {

@@ -148,6 +148,18 @@ pub enum Type {
     Record(BTreeMap<String, Type>),
 }
 
+impl Type {
+    /// Returns the kind of artifact: its own, or that of its items.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        match self {
+            Type::Kind(kind) => Some(kind),
+            Type::Optional(inner) | Type::Map(inner) | Type::List(inner) => inner.kind(),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -110,7 +110,7 @@ fn keyword(word: &str) -> (&'static str, &'static str) {
         ),
         "op" => (
             "An operator of your own: an external program with typed inputs and outputs.",
-            "op my.count(nuclei: Instances) -> Table { run \"count {nuclei} > {table}\" }",
+            "op my.count(nuclei: Instances) -> File { run \"count {nuclei} > {file}\" }",
         ),
         "def" => (
             "A piece of pipeline with ports, put in place wherever it is called.",

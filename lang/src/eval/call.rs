@@ -95,9 +95,15 @@ impl Planner<'_> {
         } else {
             Vec::new()
         };
-        let near = nearest(callee, names.iter().map(String::as_str))
+        let reductions = Reduction::ALL.iter().map(|(word, _)| *word);
+        let near = nearest(callee, names.iter().map(String::as_str).chain(reductions))
             .map(str::to_owned)
-            .or_else(|| scope.near(callee, |entry| matches!(entry, Entry::Def(..))))
+            .or_else(|| {
+                scope.near(callee, |entry| {
+                    matches!(entry, Entry::Def(..) | Entry::Op(_))
+                })
+            })
+            .or_else(|| self.near_in_module(callee, scope))
             // The right family or the right word is half of a name.
             .or_else(|| {
                 names
@@ -110,12 +116,24 @@ impl Planner<'_> {
             format!("there is no operator `{callee}`"),
         );
         found = match near {
+            _ if callee == "not" => found.at(at, "`!` is what turns a truth round"),
             Some(near) => found.at(at, format!("did you mean `{near}`?")),
             None => found
                 .at(at, "no such operator")
                 .help("`cerb help` lists them all"),
         };
         self.mistake(found);
+    }
+
+    /// The `def` or `op` of a module that was probably meant.
+    fn near_in_module(&self, callee: &str, scope: &Rc<Scope>) -> Option<String> {
+        let (alias, word) = callee.split_once('.')?;
+        let Some(Entry::Module(module)) = scope.get(alias) else {
+            return None;
+        };
+        let inside = &self.modules.get(module)?.scope;
+        let near = inside.near(word, |entry| matches!(entry, Entry::Def(..) | Entry::Op(_)))?;
+        Some(format!("{alias}.{near}"))
     }
 
     /// Finds the taker of each argument: positional ones in order, named ones by name.
@@ -268,7 +286,11 @@ impl Planner<'_> {
                     (Val::Poison, at)
                 }
             };
-            let place = Place::Argument(callee.clone(), port_name.clone());
+            let of = match given.get(port_name) {
+                Some(_) => callee.clone(),
+                None => def.name.text.clone(),
+            };
+            let place = Place::Argument(of, port_name.clone());
             let value = ty.map_or(Val::Poison, |ty| self.expect(value, &ty, span, &place));
             inner.bind(port_name, Entry::Value(value), port.name.span);
         }

@@ -39,17 +39,17 @@ impl Planner<'_> {
                 );
                 None
             }
-            (None, within) => {
-                if let Some(within) = within {
-                    self.mistake(
-                        Diagnostic::new("lang::unbounded_claim", "`within` goes with `~`")
-                            .at(within.span, "there is no `~` before it")
-                            .at(claim.span, "this is true or false")
-                            .help("compare with `~`, or leave the bound out"),
-                    );
-                }
-                self.truth(claim, scope)
+            (None, Some(within)) => {
+                self.eval(claim, scope, "expect");
+                self.eval(within, scope, "expect");
+                self.mistake(
+                    Diagnostic::new("lang::unbounded_claim", "`within` goes with `~`")
+                        .at(within.span, "there is no `~` before it")
+                        .help("compare with `~`, or leave the bound out"),
+                );
+                None
             }
+            (None, None) => self.truth(claim, scope),
         };
         let Some(claim_made) = made else { return };
         let text = match within {
@@ -77,7 +77,7 @@ impl Planner<'_> {
         match &value {
             Val::Poison => None,
             Val::Map { .. } => {
-                self.map_not_lifted(claim.span, "`true` or `false`");
+                self.map_not_lifted(claim.span, &value, "`true` or `false`");
                 None
             }
             other => {
@@ -162,7 +162,7 @@ impl Planner<'_> {
         match &value {
             Val::Poison => None,
             Val::Map { .. } => {
-                self.map_not_lifted(expr.span, "one number");
+                self.map_not_lifted(expr.span, &value, "one number");
                 None
             }
             other => {

@@ -1,6 +1,6 @@
 //! Keyed collections: listings, `for` and its join by key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::scope::{Entry, Scope};
@@ -154,16 +154,9 @@ impl Planner<'_> {
         let mut found: Vec<(usize, &Expr)> = Vec::new();
         let mut items = Vec::new();
         let mut lost = false;
-        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut seen = HashMap::new();
         for (variable, collection) in &each.over {
-            if let Some(first) = seen.insert(&variable.text, variable.span) {
-                let title = format!("`{}` is bound twice", variable.text);
-                self.mistake(
-                    Diagnostic::new("lang::duplicate_name", title)
-                        .at(variable.span, "again here")
-                        .at(first, "first here"),
-                );
-            }
+            self.once(&mut seen, variable);
             let value = match self.eval(collection, scope, &format!("{name}.{}", variable.text)) {
                 Val::Map { cohort, item } => {
                     found.push((self.cohort_of(cohort), collection));
@@ -287,7 +280,7 @@ impl Planner<'_> {
             Val::Scalar(Value::Bool(_)) => self.formula_of(&value, filter.span),
             Val::Late { id, ty } if **ty == Type::Bool => Some(*id),
             Val::Map { .. } => {
-                self.map_not_lifted(filter.span, "`true` or `false`");
+                self.map_not_lifted(filter.span, &value, "`true` or `false`");
                 None
             }
             other => {
@@ -367,7 +360,7 @@ impl Planner<'_> {
         let mut first = *first;
         for (other, expr) in others {
             let other = self.cohort_of(*other);
-            if other == first {
+            if other == first || self.supposing {
                 continue;
             }
             let keys = |cohort: &Cohort| {

@@ -1,14 +1,14 @@
 //! `op`: an external program as an operator, or the signature that an operator must have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Planner;
 use super::scope::{Entry, Op, Scope};
-use super::types::Place;
+use super::types::{Place, bare};
 use super::value::{Val, a};
-use crate::syntax::ast::{Expr, ExprKind, Item, Name, PortDecl, TypeExpr};
+use crate::syntax::ast::{Expr, ExprKind, Item, ItemKind, Name, PortDecl, TypeExpr};
 use crate::words::{listed, nearest};
 use crate::{Command, Diagnostic, Param, Piece, Port, Run, Signature, Span, Type, Value};
 
@@ -20,25 +20,20 @@ const MADE: [&str; 2] = ["File", "Report"];
 
 impl Planner<'_> {
     /// Binds an `op` with a body; holds one without against the operator of that name.
-    pub(super) fn op(
-        &mut self,
-        path: &[Name],
-        ports: &[PortDecl],
-        result: &TypeExpr,
-        body: Option<&[(Name, Expr)]>,
-        item: &Item,
-        scope: &Rc<Scope>,
-    ) {
-        let (Some(first), Some(last)) = (path.first(), path.last()) else {
+    pub(super) fn op(&mut self, name: &str, at: Span, item: &Item, scope: &Rc<Scope>) {
+        let ItemKind::Op {
+            ports,
+            result,
+            body,
+            ..
+        } = &item.kind
+        else {
             return;
         };
-        let at = first.span.to(last.span);
-        let words: Vec<&str> = path.iter().map(|word| word.text.as_str()).collect();
-        let name = words.join(".");
         let catalog = self.catalog;
-        let declared = self.declared(&name, ports, result, scope, body.is_some());
+        let declared = self.declared(name, ports, result, scope, body.is_some());
         let Some(body) = body else {
-            match (declared, catalog.signature(&name)) {
+            match (declared, catalog.signature(name)) {
                 (Some(declared), Some(known)) => self.agrees(&declared, known, at),
                 (_, None) => {
                     let title = format!("there is no operator `{name}`");
@@ -52,18 +47,13 @@ impl Planner<'_> {
             }
             return;
         };
-        if self.hides(&name, at) {
-            return;
-        }
-        if scope.own(&name).is_some() {
-            let title = format!("`{name}` is bound twice");
-            self.mistake(Diagnostic::new("lang::duplicate_name", title).at(at, "again here"));
+        if self.hides(name, at) {
             return;
         }
         let entry = declared
             .and_then(|signature| self.program(signature, body, item))
             .map_or(Entry::Value(Val::Poison), |op| Entry::Op(Rc::new(op)));
-        scope.bind(&name, entry, at);
+        scope.bind(name, entry, at);
     }
 
     /// The signature that is written.
@@ -76,11 +66,10 @@ impl Planner<'_> {
         program: bool,
     ) -> Option<Signature> {
         let (mut inputs, mut params) = (Vec::new(), Vec::new());
-        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut seen = HashMap::new();
         let mut whole = true;
         for port in ports {
-            if let Some(first) = seen.insert(&port.name.text, port.name.span) {
-                self.duplicate(&port.name.text, port.name.span, first);
+            if !self.once(&mut seen, &port.name) {
                 whole = false;
                 continue;
             }
@@ -106,7 +95,7 @@ impl Planner<'_> {
                 continue;
             }
             if program && let Type::Record(_) | Type::Map(_) | Type::Root = bare(&ty) {
-                let title = format!("a program takes no {}", ty);
+                let title = format!("a program takes no `{ty}`");
                 self.mistake(
                     Diagnostic::new("lang::type_mismatch", title)
                         .at(port.ty.span, "files, numbers, text and lists of them"),
@@ -140,7 +129,7 @@ impl Planner<'_> {
         for (output, ty) in &outputs {
             let known = matches!(ty, Type::Kind(kind) if MADE.contains(&kind.as_str()));
             if program && !known {
-                let title = format!("a program makes no {}", ty);
+                let title = format!("a program makes no `{ty}`");
                 self.mistake(
                     Diagnostic::new("lang::command_output", title)
                         .at(result.span, format!("it makes {}", listed(&MADE, "or")))
@@ -215,11 +204,11 @@ impl Planner<'_> {
         item: &Item,
     ) -> Option<Op> {
         let (mut run, mut image, mut revision) = (None, None, 1);
-        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut seen: HashMap<&str, Span> = HashMap::new();
         let mut whole = true;
         for (line, value) in body {
             if let Some(first) = seen.insert(&line.text, line.span) {
-                self.duplicate(&line.text, line.span, first);
+                self.again(format!("`{}` stands twice", line.text), line.span, first);
                 whole = false;
                 continue;
             }
@@ -472,12 +461,5 @@ fn artifact(ty: &Type) -> bool {
         Type::Optional(inner) => artifact(inner),
         Type::Map(inner) => matches!(**inner, Type::Kind(_)),
         _ => false,
-    }
-}
-
-fn bare(ty: &Type) -> &Type {
-    match ty {
-        Type::Optional(inner) => inner,
-        ty => ty,
     }
 }

@@ -1,17 +1,18 @@
 //! Expressions to values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use super::number::{self, Wrong};
 use super::order::Reads;
+use super::reduce::takes;
 use super::scope::{Entry, Scope};
 use super::types::Place;
 use super::value::{Val, a};
 use super::{DEEPEST, Planner};
 use crate::syntax::ast::{BinaryOp, Block, Expr, ExprKind, If, Let, Name, UnaryOp};
-use crate::words::nearest;
-use crate::{Diagnostic, Guard, Span, Type, Unit, Value};
+use crate::words::{listed, nearest};
+use crate::{Diagnostic, Form, Guard, Reduction, Span, Type, Unit, Value};
 
 impl Planner<'_> {
     /// Evaluates an expression; `name` is what nodes made on the way are called.
@@ -78,19 +79,11 @@ impl Planner<'_> {
     pub(super) fn block(&mut self, block: &Block, scope: &Rc<Scope>, name: &str) -> Val {
         let scope = Scope::inside(scope);
         let mut lets: Vec<&Let> = Vec::with_capacity(block.lets.len());
-        let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut seen = HashMap::new();
         for found in &block.lets {
-            if let Some(first) = seen.get(found.name.text.as_str()) {
-                let title = format!("`{}` is bound twice", found.name.text);
-                self.mistake(
-                    Diagnostic::new("lang::duplicate_name", title)
-                        .at(found.name.span, "again here")
-                        .at(*first, "first here"),
-                );
-                continue;
+            if self.once(&mut seen, &found.name) {
+                lets.push(found);
             }
-            seen.insert(&found.name.text, found.name.span);
-            lets.push(found);
         }
         let names: Vec<&Name> = lets.iter().map(|l| &l.name).collect();
         let reads: Vec<_> = lets
@@ -108,17 +101,8 @@ impl Planner<'_> {
     fn name(&mut self, text: &str, at: Span, scope: &Rc<Scope>) -> Val {
         match scope.get(text) {
             Some(Entry::Value(value)) => value,
-            Some(Entry::Def(..)) => {
-                self.mistake(
-                    Diagnostic::new(
-                        "lang::type_mismatch",
-                        format!("`{text}` is a `def`, not a value"),
-                    )
-                    .at(at, "its result is a value")
-                    .help(format!("call it, `{text}(…)`")),
-                );
-                Val::Poison
-            }
+            Some(Entry::Def(..)) => self.not_called(text, "a `def`", at),
+            Some(Entry::Op(_)) => self.not_called(text, "an operator", at),
             Some(Entry::Module(_)) => {
                 self.mistake(
                     Diagnostic::new(
@@ -130,16 +114,10 @@ impl Planner<'_> {
                 );
                 Val::Poison
             }
-            Some(Entry::Op(_)) => {
-                self.mistake(
-                    Diagnostic::new(
-                        "lang::type_mismatch",
-                        format!("`{text}` is an operator, not a value"),
-                    )
-                    .at(at, "what it makes is a value")
-                    .help(format!("call it, `{text}(…)`")),
-                );
-                Val::Poison
+            None if self.catalog.signature(text).is_some()
+                || Reduction::ALL.iter().any(|(word, _)| *word == text) =>
+            {
+                self.not_called(text, "an operator", at)
             }
             None => {
                 let mut found =
@@ -158,6 +136,17 @@ impl Planner<'_> {
         }
     }
 
+    /// The mistake of something that is called, standing where a value is read.
+    fn not_called(&mut self, name: &str, what: &str, at: Span) -> Val {
+        let title = format!("`{name}` is {what}, not a value");
+        self.mistake(
+            Diagnostic::new("lang::type_mismatch", title)
+                .at(at, "its result is a value")
+                .help(format!("call it, `{name}(…)`")),
+        );
+        Val::Poison
+    }
+
     fn list(&mut self, items: &[Expr], scope: &Rc<Scope>, name: &str) -> Val {
         let values: Vec<Val> = items
             .iter()
@@ -168,6 +157,7 @@ impl Planner<'_> {
             match value {
                 Val::Scalar(value) => plain.push((value, item.span)),
                 Val::Poison => return Val::Poison,
+                Val::Late { .. } if self.supposing => return Val::Poison,
                 _ => {
                     self.mistake(
                         Diagnostic::new(
@@ -222,11 +212,7 @@ impl Planner<'_> {
             };
             if let Some(first) = seen.insert(&field.text, field.span) {
                 let title = format!("the record has two fields `{}`", field.text);
-                self.mistake(
-                    Diagnostic::new("lang::duplicate_name", title)
-                        .at(field.span, "again here")
-                        .at(first, "first here"),
-                );
+                self.again(title, field.span, first);
             }
             made.insert(field.text.clone(), value);
         }
@@ -238,6 +224,13 @@ impl Planner<'_> {
             && let Some(Entry::Module(module)) = scope.get(text)
         {
             return self.member(text, module, field);
+        }
+        if let ExprKind::Name(text) = &inner.kind {
+            let name = format!("{text}.{}", field.text);
+            let operator = self.catalog.signature(&name).is_some() && scope.get(text).is_none();
+            if operator || matches!(scope.get(&name), Some(Entry::Op(_))) {
+                return self.not_called(&name, "an operator", inner.span.to(field.span));
+            }
         }
         let value = self.eval(inner, scope, name);
         self.note(inner.span, &value);
@@ -329,7 +322,7 @@ impl Planner<'_> {
                 Err(wrong) => (Err(wrong), if op == UnaryOp::Not { "!" } else { "-" }),
             },
             (Val::Map { .. }, _) => {
-                self.map_not_lifted(inner.span, "a number");
+                self.map_not_lifted(inner.span, &value, "one number");
                 return Val::Poison;
             }
             (_, UnaryOp::Not) => (Err(Wrong::Types), "!"),
@@ -408,7 +401,7 @@ impl Planner<'_> {
             match value {
                 Val::Poison => return Val::Poison,
                 Val::Map { .. } => {
-                    self.map_not_lifted(side.span, "one value");
+                    self.map_not_lifted(side.span, value, "one value");
                     return Val::Poison;
                 }
                 _ => {}
@@ -462,7 +455,7 @@ impl Planner<'_> {
             (other, Type::Quantity(unit)) if bare(other) => Some((*unit, &sides.1, &sides.0)),
             _ => None,
         }
-        .map(|(unit, measured, bare)| self.with_its_unit(unit, measured, bare));
+        .and_then(|(unit, measured, bare)| self.with_its_unit(unit, measured, bare));
         if found.help.is_none()
             && matches!(left, Val::Port { .. }) | matches!(right, Val::Port { .. })
         {
@@ -476,22 +469,13 @@ impl Planner<'_> {
     }
 
     /// How a bare number would be written beside something that is measured, or the other way round.
-    fn with_its_unit(&self, unit: Unit, measured: &Expr, bare: &Expr) -> String {
-        let written = self.sources.text(bare.span);
-        let factor = match &bare.kind {
-            ExprKind::Unary(..) | ExprKind::Binary(..) => format!("({written})"),
-            _ => written.to_owned(),
-        };
-        match (&measured.kind, &bare.kind, unit) {
-            (ExprKind::Quantity(share, _), _, Unit::Pct) => {
-                format!("write the share as a number, `{}`", Value::Float(*share))
-            }
-            (_, ExprKind::Int(_) | ExprKind::Float(_), _) => {
-                format!("say of what, `{written} {}`", unit.spelling())
-            }
-            (_, _, Unit::Pct) => format!("make a share of it, `{factor} * 100 %`"),
-            _ => format!("say of what, `{factor} * 1 {}`", unit.spelling()),
+    fn with_its_unit(&self, unit: Unit, measured: &Expr, bare: &Expr) -> Option<String> {
+        if let (ExprKind::Quantity(share, _), Unit::Pct) = (&measured.kind, unit) {
+            let share = Value::Float(*share);
+            return Some(format!("write the share as a number, `{share}`"));
         }
+        let text = self.with_unit(bare.span, unit)?;
+        Some(format!("say of what, `{text}`"))
     }
 
     fn if_else(&mut self, inner: &If, scope: &Rc<Scope>, name: &str) -> Val {
@@ -504,8 +488,8 @@ impl Planner<'_> {
                 late = Some(id);
                 None
             }
-            Val::Map { .. } => {
-                self.map_not_lifted(inner.condition.span, "`true` or `false`");
+            other @ Val::Map { .. } => {
+                self.map_not_lifted(inner.condition.span, &other, "`true` or `false`");
                 None
             }
             other => {
@@ -582,22 +566,39 @@ impl Planner<'_> {
     }
 
     /// The mistake of a collection where one value is wanted.
-    pub(super) fn map_not_lifted(&mut self, at: Span, wanted: &str) {
+    pub(super) fn map_not_lifted(&mut self, at: Span, value: &Val, wanted: &str) {
         let written = self.sources.text(at).to_owned();
         let short = written.len() <= 40 && !written.contains('\n');
         let shown = if short { written.as_str() } else { "all" };
-        let mut found = Diagnostic::new(
-            "lang::map_not_lifted",
-            format!("a collection stands where {wanted} is expected"),
-        )
-        .at(at, "one for each key");
-        let over = format!("go over it, `for x in {shown} {{ … }}`");
+        let over = match Form::of(self.file_name(at.file)) {
+            Some(Form::Yaml) => format!("go over it, `{{for: {{x: {shown}}}, result: …}}`"),
+            _ => format!("go over it, `for x in {shown} {{ … }}`"),
+        };
+        let item = match value {
+            Val::Map { item, .. } => item.type_of(),
+            _ => None,
+        };
         let one = wanted.starts_with("one") || wanted.starts_with("`true`");
-        found = found.help(if one {
-            format!("make one value of it with `all`, `mean`, `sum` or `only`, or {over}")
-        } else {
-            format!("{over}, and use `x`")
-        });
-        self.mistake(found);
+        let help = match item.filter(|_| one) {
+            Some(item) => {
+                let fitting = ["all", "any", "mean", "sum", "only"];
+                let fitting: Vec<&str> = Reduction::ALL
+                    .iter()
+                    .filter(|(word, how)| fitting.contains(word) && takes(*how, &item))
+                    .map(|(word, _)| *word)
+                    .collect();
+                format!(
+                    "make one value of it with {}, or {over}",
+                    listed(&fitting, "or")
+                )
+            }
+            None => format!("{over}, and use `x`"),
+        };
+        let title = format!("a collection stands where {wanted} is expected");
+        self.mistake(
+            Diagnostic::new("lang::map_not_lifted", title)
+                .at(at, "one for each key")
+                .help(help),
+        );
     }
 }

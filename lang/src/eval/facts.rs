@@ -9,7 +9,8 @@ use petgraph::graph::NodeIndex;
 use super::operator::{Input, Made};
 use super::{Known, Planner};
 use crate::{
-    Answer, Diagnostic, Facts, FormulaId, Guard, Memo, Misfit, Origin, Span, Value, counterpart,
+    Answer, Diagnostic, Facts, FormulaId, Guard, Memo, Misfit, Origin, Span, Unit, Value,
+    counterpart,
 };
 
 impl Planner<'_> {
@@ -38,9 +39,17 @@ impl Planner<'_> {
             .map(|i| i.gather.then(|| self.common(i)))
             .collect();
         // What was asked for other items, with the same facts and arguments.
-        let mut asked: HashMap<(Vec<*const Facts>, String), Known> = HashMap::new();
+        let mut asked: HashMap<(Vec<*const Facts>, String), Result<Rc<Facts>, usize>> =
+            HashMap::new();
         let mut memo = Memo::new();
         let mut misfits: Vec<(Misfit, Facts, usize)> = Vec::new();
+        let origins = |misfit: &Misfit| -> Vec<Origin> {
+            misfit
+                .labels
+                .iter()
+                .map(|(origin, _)| origin.clone())
+                .collect()
+        };
         let mut known = Vec::with_capacity(items);
         for item in 0..items {
             let here = over.map(|cohort| (cohort, item));
@@ -74,7 +83,10 @@ impl Planner<'_> {
             };
             let key = (which, values);
             if let Some(before) = asked.get(&key) {
-                known.push(before.clone());
+                if let Err(misfit) = before {
+                    misfits[*misfit].2 += 1;
+                }
+                known.push(before.clone().ok());
                 continue;
             }
             let facts = joined(inputs, &sources);
@@ -86,18 +98,30 @@ impl Planner<'_> {
             let found = match checked {
                 Ok(mut found) => {
                     place(&mut found, &facts, spans, at);
-                    Some(Rc::new(found))
+                    Ok(Rc::new(found))
                 }
                 Err(misfit) => {
-                    match misfits.iter_mut().find(|(m, _, _)| *m == misfit) {
-                        Some((_, _, count)) => *count += 1,
+                    // One slip on slides of several resolutions is one message; what is right
+                    // for the coarsest of them is right for all.
+                    let same = |(m, _, _): &(Misfit, Facts, usize)| {
+                        (m.code, &m.title) == (misfit.code, &misfit.title)
+                            && origins(m) == origins(&misfit)
+                    };
+                    let place = misfits.iter().position(same);
+                    match place.map(|place| &mut misfits[place]) {
+                        Some((told, of, count)) => {
+                            *count += 1;
+                            if coarsest(&facts) > coarsest(of) {
+                                (*told, *of) = (misfit, facts);
+                            }
+                        }
                         None => misfits.push((misfit, facts, 1)),
                     }
-                    None
+                    Err(place.unwrap_or(misfits.len() - 1))
                 }
             };
             asked.insert(key, found.clone());
-            known.push(found);
+            known.push(found.ok());
         }
         for (misfit, facts, count) in misfits {
             let mut found = self.misfit(misfit, &facts, spans, at);
@@ -197,6 +221,16 @@ impl Planner<'_> {
             |port| format!("{}s", port.ty.to_string().to_lowercase()),
         )
     }
+}
+
+/// The coarsest resolution among the facts of a call's inputs; 0 when none is known.
+fn coarsest(facts: &Facts) -> f64 {
+    let all = facts.ports.values().flat_map(BTreeMap::values);
+    all.map(|fact| match fact.value {
+        Value::Quantity(mpp, Unit::Mpp) => mpp,
+        _ => 0.0,
+    })
+    .fold(0.0, f64::max)
 }
 
 /// The facts of a call's inputs, by input port.

@@ -7,7 +7,7 @@ use super::Planner;
 use super::order::{Read, Reads, order};
 use super::scope::{Entry, Scope};
 use super::value::Val;
-use crate::syntax::ast::{Def, Document, Item, ItemKind, Name};
+use crate::syntax::ast::{Document, Item, ItemKind, Name};
 use crate::{Diagnostic, Reduction, Span, Value};
 
 /// A file that was read.
@@ -35,7 +35,7 @@ impl Planner<'_> {
             },
             None => document.items.iter().collect(),
         };
-        self.overrides_exist(&items);
+        self.overrides_exist(document.items.iter().chain(items.iter().copied()));
         self.items(&items, 0, &scope, "");
         for item in items {
             if !self.looked_at(item) {
@@ -63,6 +63,7 @@ impl Planner<'_> {
     ) {
         let mut bindings: Vec<(&Name, &Item)> = Vec::new();
         let mut seen: HashMap<&str, Span> = HashMap::new();
+        let mut ops: HashMap<String, Span> = HashMap::new();
         let mut version: Option<Span> = None;
         for item in items {
             let name = match &item.kind {
@@ -71,7 +72,7 @@ impl Planner<'_> {
                     span,
                 } => {
                     if let Some(first) = version.replace(item.span) {
-                        self.duplicate("cerb", item.span, first);
+                        self.again("`cerb` stands twice", item.span, first);
                     }
                     if *number != 1 {
                         self.mistake(
@@ -88,18 +89,18 @@ impl Planner<'_> {
                 ItemKind::Use { path, alias } => {
                     self.module(path, alias.as_ref(), item, module, scope);
                     let Some(alias) = alias else { continue };
-                    if let Some(first) = seen.insert(&alias.text, alias.span) {
-                        self.duplicate(&alias.text, alias.span, first);
-                    }
+                    self.once(&mut seen, alias);
                     continue;
                 }
-                ItemKind::Op {
-                    path,
-                    ports,
-                    result,
-                    body,
-                } => {
-                    self.op(path, ports, result, body.as_deref(), item, scope);
+                ItemKind::Op { path, .. } => {
+                    let words: Vec<&str> = path.iter().map(|word| &*word.text).collect();
+                    let name = words.join(".");
+                    let at = path.iter().map(|word| word.span).reduce(Span::to);
+                    let at = at.unwrap_or(item.word);
+                    match ops.insert(name.clone(), at) {
+                        Some(first) => self.duplicate(&name, at, first),
+                        None => self.op(&name, at, item, scope),
+                    }
                     continue;
                 }
                 ItemKind::Output { .. } | ItemKind::Expect { .. } | ItemKind::Test { .. } => {
@@ -124,12 +125,11 @@ impl Planner<'_> {
                 }
                 ItemKind::Let(found) => &found.name,
             };
-            if let Some(first) = seen.get(name.text.as_str()) {
+            if let Some(first) = ops.get(&name.text) {
                 self.duplicate(&name.text, name.span, *first);
-                continue;
+            } else if self.once(&mut seen, name) {
+                bindings.push((name, item));
             }
-            seen.insert(&name.text, name.span);
-            bindings.push((name, item));
         }
         let reads: Vec<Vec<Read<'_>>> = bindings.iter().map(|(_, item)| self.reads(item)).collect();
         let defs = |i: usize| matches!(bindings[i].1.kind, ItemKind::Def(_));
@@ -147,7 +147,7 @@ impl Planner<'_> {
         }
         for (_, item) in &bindings {
             if let ItemKind::Def(def) = &item.kind {
-                self.unused_def(def, module);
+                self.alone(def, module);
             }
         }
     }
@@ -266,9 +266,24 @@ impl Planner<'_> {
         );
     }
 
+    /// Notes a name among those seen; reports one that was seen before, and says whether it is new.
+    pub(super) fn once<'d>(&mut self, seen: &mut HashMap<&'d str, Span>, name: &'d Name) -> bool {
+        let Some(first) = seen.get(name.text.as_str()) else {
+            seen.insert(&name.text, name.span);
+            return true;
+        };
+        self.duplicate(&name.text, name.span, *first);
+        false
+    }
+
     pub(super) fn duplicate(&mut self, name: &str, again: Span, first: Span) {
+        self.again(format!("`{name}` is bound twice"), again, first);
+    }
+
+    /// The mistake of something that may stand once.
+    pub(super) fn again(&mut self, title: impl Into<String>, again: Span, first: Span) {
         self.mistake(
-            Diagnostic::new("lang::duplicate_name", format!("`{name}` is bound twice"))
+            Diagnostic::new("lang::duplicate_name", title)
                 .at(again, "again here")
                 .at(first, "first here"),
         );
@@ -297,6 +312,10 @@ impl Planner<'_> {
                         &path.text,
                         path.span,
                         "a root's default is relative to the pipeline file",
+                        &format!(
+                            "leave the default out and bind it per machine, `--root {}=DIR`",
+                            name.text
+                        ),
                     );
                 }
                 self.roots.insert(
@@ -328,11 +347,19 @@ impl Planner<'_> {
                 self.note(name.span, &value);
                 scope.bind(&name.text, Entry::Value(value), name.span);
             }
-            ItemKind::Def(def) => scope.bind(
-                &def.name.text,
-                Entry::Def(Rc::clone(def), module),
-                def.name.span,
-            ),
+            ItemKind::Def(def) => {
+                let mut seen = HashMap::new();
+                let mut whole = true;
+                for port in &def.ports {
+                    whole &= self.once(&mut seen, &port.name);
+                }
+                let entry = if whole {
+                    Entry::Def(Rc::clone(def), module)
+                } else {
+                    Entry::Value(Val::Poison)
+                };
+                scope.bind(&def.name.text, entry, def.name.span);
+            }
             ItemKind::Let(found) => {
                 let node = if prefix.is_empty() {
                     found.name.text.clone()
@@ -346,30 +373,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Checks a `def` that nobody calls, as far as it can be without arguments.
-    fn unused_def(&mut self, def: &Rc<Def>, module: usize) {
-        if self.inlined.contains(&def.name.span) {
-            return;
-        }
-        let Some(home) = self.modules.get(module).map(|m| Rc::clone(&m.scope)) else {
-            return;
-        };
-        let was = std::mem::replace(&mut self.dead, true);
-        let scope = Scope::inside(&home);
-        for port in &def.ports {
-            self.type_of(&port.ty);
-            if let Some(default) = &port.default {
-                self.eval(default, &home, &port.name.text);
-            }
-            scope.bind(&port.name.text, Entry::Value(Val::Poison), port.name.span);
-        }
-        self.type_of(&def.result);
-        self.block(&def.body, &scope, &def.name.text);
-        self.dead = was;
-    }
-
     /// Reports paths that leave their root; says whether the path is fine.
-    pub(super) fn check_path(&mut self, path: &str, at: Span, why: &str) -> bool {
+    pub(super) fn check_path(&mut self, path: &str, at: Span, why: &str, help: &str) -> bool {
         let drive = path.as_bytes().get(1) == Some(&b':')
             && path.starts_with(|c: char| c.is_ascii_alphabetic());
         let fault = if path.starts_with(['/', '\\', '~']) || drive {
@@ -382,7 +387,7 @@ impl Planner<'_> {
         self.mistake(
             Diagnostic::new("lang::absolute_path", fault)
                 .at(at, why)
-                .help("declare `root data` and bind it per machine, `--root data=DIR`"),
+                .help(help),
         );
         false
     }

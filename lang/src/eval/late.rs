@@ -13,7 +13,7 @@ use crate::syntax::ast::{BinaryOp, Name, UnaryOp};
 use crate::words::nearest;
 use crate::{
     Answer, Attrs, Diagnostic, Facts, Formula, FormulaId, Guard, Memo, Node, Port, Reads, Results,
-    Span, Step, Type, Unit, Value, Wire, Work, evaluate,
+    Signature, Span, Step, Type, Unit, Value, Wire, Work, evaluate,
 };
 
 /// Nothing has been made: what is known while planning.
@@ -174,6 +174,10 @@ impl Planner<'_> {
             let facts = known.filter_map(|facts| facts.ports.get(port));
             names.extend(facts.flat_map(|facts| facts.keys().cloned()));
         }
+        // What else is known of something listed is known of the listing alone.
+        if self.supposed.contains(&node) && self.is_listed(kind) {
+            return Val::Poison;
+        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let title = format!("there is no field `{}` in {}", field.text, a(ty));
         let mut found = Diagnostic::new("lang::unknown_field", title);
@@ -188,6 +192,22 @@ impl Planner<'_> {
         }
         self.mistake(found);
         Val::Poison
+    }
+
+    /// Says whether a kind is listed while planning.
+    fn is_listed(&self, kind: &str) -> bool {
+        let catalog = self.catalog;
+        let gives = |signature: &Signature| {
+            signature.plan_time
+                && signature
+                    .outputs
+                    .iter()
+                    .any(|port| port.ty.kind() == Some(kind))
+        };
+        let names = catalog.names();
+        names
+            .iter()
+            .any(|name| catalog.signature(name).is_some_and(gives))
     }
 
     /// A fact of something listed, as a value: one, or one for each item.

@@ -1,5 +1,6 @@
 //! Document to plan: names, types, units, facts and nodes in one walk, mistakes collected on the way.
 
+mod alone;
 mod analysis;
 mod attributes;
 mod call;
@@ -25,7 +26,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use petgraph::graph::DiGraph;
+use petgraph::graph::{DiGraph, NodeIndex};
 
 pub use self::analysis::{Analysis, analyse, glimpse};
 pub(crate) use self::attributes::KNOWN as ATTRIBUTES;
@@ -83,6 +84,10 @@ pub(crate) struct Planner<'a> {
     tolerate: Option<f64>,
     /// Inside a branch that is not taken: checked, and never part of the plan.
     dead: bool,
+    /// Inside a `def` that is looked at by itself: what its ports are given may be known while planning.
+    supposing: bool,
+    /// Nodes that stand for what the ports of such a `def` are given.
+    supposed: BTreeSet<NodeIndex>,
     params: BTreeMap<String, Value>,
     roots: BTreeMap<String, Option<String>>,
     outputs: Vec<Output>,
@@ -164,6 +169,8 @@ impl<'a> Planner<'a> {
             formulas: Vec::new(),
             tolerate: None,
             dead: false,
+            supposing: false,
+            supposed: BTreeSet::new(),
             params: BTreeMap::new(),
             roots: BTreeMap::new(),
             outputs: Vec::new(),

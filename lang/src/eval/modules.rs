@@ -45,6 +45,7 @@ impl Planner<'_> {
             &path.text,
             path.span,
             "a module's path is relative to the file that uses it",
+            "put it beside that file, or into a folder there",
         ) {
             return None;
         }

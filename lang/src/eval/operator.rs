@@ -7,7 +7,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::scope::Scope;
-use super::types::{Place, fit};
+use super::types::{Place, bare, fit};
 use super::value::{Val, a};
 use super::{Known, Planner};
 use crate::syntax::ast::Call;
@@ -60,6 +60,7 @@ impl Planner<'_> {
         let before = self.mistakes.len();
         let mut whole = given.len() == call.args.len();
         let (mut missing, mut spans) = (Vec::new(), BTreeMap::new());
+        let mut values: Vec<(&Port, Val, Span)> = Vec::with_capacity(signature.inputs.len());
         let (mut inputs, mut args, mut late) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for port in &signature.inputs {
             let Some(arg) = given.get(&port.name) else {
@@ -70,8 +71,14 @@ impl Planner<'_> {
             };
             spans.insert(port.name.clone(), arg.span);
             let inner = call_name(name, &arg.kind, &port.name);
-            let value = self.eval(arg, scope, &inner);
-            match self.input(op, port, &value, arg.span) {
+            values.push((port, self.eval(arg, scope, &inner), arg.span));
+        }
+        if let Some(order) = self.out_of_order(signature, call, &values, scope) {
+            self.mistake(order);
+            return Val::Poison;
+        }
+        for (port, value, at) in values {
+            match self.input(op, port, &value, at, scope) {
                 Some(input) => inputs.push(input),
                 None => whole = false,
             }
@@ -88,7 +95,9 @@ impl Planner<'_> {
                             continue;
                         }
                         Val::Late { .. } => {
-                            self.needed_now(op, param, arg.span);
+                            if !self.supposing {
+                                self.needed_now(op, param, arg.span);
+                            }
                             None
                         }
                         value => self
@@ -118,7 +127,12 @@ impl Planner<'_> {
         if args.values().any(|v| matches!(v, Value::Root(_))) {
             for (param, value) in &args {
                 if let (Value::Str(path), Some(span)) = (value, spans.get(param)) {
-                    whole &= self.check_path(path, *span, "a path below a root is relative to it");
+                    whole &= self.check_path(
+                        path,
+                        *span,
+                        "a path below a root is relative to it",
+                        "bind the root to the folder that holds it, `--root data=DIR`",
+                    );
                 }
             }
         }
@@ -143,17 +157,19 @@ impl Planner<'_> {
     }
 
     /// Holds an argument against an input port.
-    fn input(&mut self, op: &str, port: &Port, value: &Val, at: Span) -> Option<Input> {
+    fn input(
+        &mut self,
+        op: &str,
+        port: &Port,
+        value: &Val,
+        at: Span,
+        scope: &Rc<Scope>,
+    ) -> Option<Input> {
         if value.is_poison() {
             return None;
         }
-        let wanted = if let Type::Optional(inner) = &port.ty {
-            inner
-        } else {
-            &port.ty
-        };
-        let Some(value) = fit(value, wanted) else {
-            self.wrong_input(op, port, wanted, value, at);
+        let Some(value) = fit(value, bare(&port.ty)) else {
+            self.wrong_input(op, port, value, at, scope);
             return None;
         };
         match value {
@@ -195,16 +211,72 @@ impl Planner<'_> {
         );
     }
 
-    fn wrong_input(&mut self, op: &str, port: &Port, wanted: &Type, value: &Val, at: Span) {
+    /// The mistake of inputs that stand at the wrong ports, where each fits another: one left out
+    /// shifts those behind it.
+    fn out_of_order(
+        &self,
+        signature: &Signature,
+        call: &Call,
+        values: &[(&Port, Val, Span)],
+        scope: &Rc<Scope>,
+    ) -> Option<Diagnostic> {
+        let fits = |port: &Port, value: &Val| fit(value, bare(&port.ty)).is_some();
+        let wrong = values.iter().filter(|(port, value, _)| !fits(port, value));
+        let wrong = wrong.count();
+        let mut open: Vec<&Port> = signature.inputs.iter().collect();
+        if wrong == 0 || call.args.iter().any(|arg| arg.name.is_some()) && wrong < 2 {
+            return None;
+        }
+        let mut meant = Vec::with_capacity(values.len());
+        for (_, value, at) in values {
+            let place = open.iter().position(|port| fits(port, value))?;
+            meant.push((open.remove(place), *at));
+        }
+        let op = &signature.name;
+        let named = |(port, at): &(&Port, Span)| {
+            let written = self.sources.text(*at);
+            let short = written.len() <= 40 && !written.contains('\n');
+            format!("{}: {}", port.name, if short { written } else { "…" })
+        };
+        meant.sort_by_key(|(port, _)| signature.inputs.iter().position(|p| p.name == port.name));
+        let given: Vec<String> = meant.iter().map(named).collect();
+        open.retain(|port| !matches!(port.ty, Type::Optional(_)));
+        let at = call.callee_span()?;
+        let left: Vec<&str> = open.iter().map(|port| port.name.as_str()).collect();
+        if !left.is_empty() {
+            let lacking = open.iter().map(|port| {
+                let bound = scope.of_type(&port.ty);
+                format!("{}: {}", port.name, bound.as_deref().unwrap_or("…"))
+            });
+            let all: Vec<String> = lacking.chain(given).collect();
+            let title = format!("`{op}` needs {}", listed(&left, "and"));
+            return Some(
+                Diagnostic::new("lang::missing_argument", title)
+                    .at(at, "what is there fits the other ports")
+                    .help(format!("hand it over too, `{op}({})`", all.join(", "))),
+            );
+        }
+        let ports: Vec<&str> = meant.iter().map(|(port, _)| port.name.as_str()).collect();
+        let title = format!("`{op}` reads {}, in that order", listed(&ports, "and"));
+        let (_, _, first) = values.iter().find(|(port, value, _)| !fits(port, value))?;
+        Some(
+            Diagnostic::new("lang::port_mismatch", title)
+                .at(*first, "not in that order")
+                .help(format!("name them, `{}`", given.join(", "))),
+        )
+    }
+
+    fn wrong_input(&mut self, op: &str, port: &Port, value: &Val, at: Span, scope: &Rc<Scope>) {
+        let wanted = bare(&port.ty);
         let Some(found) = value.type_of() else { return };
         if let (Val::Map { item, .. }, false) = (value, matches!(wanted, Type::Map(_)))
             && item.type_of().as_ref() == Some(wanted)
         {
-            self.map_not_lifted(at, &a(wanted));
+            self.map_not_lifted(at, value, &a(wanted));
             return;
         }
         let label = match value {
-            Val::Port { node, .. } => {
+            Val::Port { node, .. } if !self.supposed.contains(node) => {
                 let node = &self.graph[*node];
                 let maker = match &node.work {
                     Work::Call { operator, .. } => format!("made by `{operator}`"),
@@ -250,14 +322,14 @@ impl Planner<'_> {
                 "`{}` gathers what a `for` makes; hand over the whole collection",
                 port.name
             )),
-            (Type::Kind(found), Type::Kind(wanted)) => self.between(found, wanted),
+            (Type::Kind(found), Type::Kind(wanted)) => self.between(found, wanted, at, scope),
             _ => None,
         };
         self.mistake(mistake);
     }
 
     /// Says which operator makes the wanted kind, best of the kind that is there.
-    fn between(&self, found: &str, wanted: &str) -> Option<String> {
+    fn between(&self, found: &str, wanted: &str, at: Span, scope: &Rc<Scope>) -> Option<String> {
         let is = |ty: &Type, kind: &str| matches!(ty, Type::Kind(k) if k == kind);
         let catalog = self.catalog;
         let mut makers = Vec::new();
@@ -269,17 +341,23 @@ impl Planner<'_> {
                 continue;
             }
             if s.inputs.iter().any(|p| is(&p.ty, found)) {
-                let ports: Vec<&str> = s
-                    .inputs
-                    .iter()
-                    .filter(|p| !matches!(p.ty, Type::Optional(_)))
-                    .map(|p| p.name.as_str())
+                let ports = s.inputs.iter();
+                let ports = ports.filter(|port| !matches!(port.ty, Type::Optional(_)));
+                let given: Option<Vec<String>> = ports
+                    .map(|port| {
+                        if is(&port.ty, found) {
+                            return Some(self.sources.text(at).to_owned());
+                        }
+                        scope.of_type(&port.ty)
+                    })
                     .collect();
                 let made = wanted.to_lowercase();
-                return Some(format!(
-                    "make `{wanted}` in between: `let {made} = {name}({})`",
-                    ports.join(", ")
-                ));
+                return Some(match given.map(|given| given.join(", ")) {
+                    Some(given) if given.len() <= 60 && !given.contains('\n') => {
+                        format!("make `{wanted}` in between: `let {made} = {name}({given})`")
+                    }
+                    _ => format!("make `{wanted}` in between, with `{name}`"),
+                });
             }
             makers.push(name);
         }

@@ -1,5 +1,6 @@
 //! Parameters: the default or what the command line says, typed and in range.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Planner;
@@ -23,6 +24,23 @@ impl Planner<'_> {
         scope: &Rc<Scope>,
     ) -> Option<Value> {
         let wanted = self.type_of(ty);
+        if wanted.is_none() {
+            return None;
+        }
+        if let Some(no) = wanted.as_ref().filter(|ty| !is_plain(ty)) {
+            let title = format!("a `param` is a plain value, not {}", a(no));
+            let found = Diagnostic::new("lang::type_mismatch", title).at(
+                ty.span,
+                "a number, a quantity, text, a truth, or a list of them",
+            );
+            self.mistake(match no {
+                Type::Root => found.help(format!("declare it as `root {}`", name.text)),
+                Type::Secret => found.help(format!("declare it as `secret {}`", name.text)),
+                Type::Record(_) => found.help("declare a `param` for each of its fields"),
+                _ => found.help("name the file with a `param` of type `Str`, and list it"),
+            });
+            return None;
+        }
         let place = Place::Binding(name.text.clone());
         let stated = default.map(|default| {
             let value = self.eval(default, scope, &name.text);
@@ -44,15 +62,16 @@ impl Planner<'_> {
             );
             return None;
         };
-        if let (Some(range), Some(ty)) = (range, wanted) {
-            if let (Some((Some(default), at)), true) =
-                (&stated, self.options.params.contains_key(&name.text))
-            {
-                self.in_range(name, default, *at, range, &ty, scope)?;
-            }
-            return self.in_range(name, &value?, span, range, &ty, scope);
+        let Some((range, ty)) = range.zip(wanted) else {
+            return value;
+        };
+        let allowed = self.allowed(name, range, &ty, scope)?;
+        if let (Some((Some(default), at)), true) =
+            (&stated, self.options.params.contains_key(&name.text))
+        {
+            self.in_range(name, default, *at, &allowed, range.span)?;
         }
-        value
+        self.in_range(name, &value?, span, &allowed, range.span)
     }
 
     /// A value from the command line.
@@ -97,14 +116,16 @@ impl Planner<'_> {
     }
 
     /// Reports overrides of parameters that there are not.
-    pub(super) fn overrides_exist(&mut self, items: &[&Item]) {
-        let known: Vec<&str> = items
-            .iter()
+    ///
+    /// One that a `test` binds otherwise is a parameter all the same: others plan the same values.
+    pub(super) fn overrides_exist<'d>(&mut self, items: impl Iterator<Item = &'d Item>) {
+        let known: BTreeSet<&str> = items
             .filter_map(|item| match &item.kind {
                 ItemKind::Param { name, .. } => Some(name.text.as_str()),
                 _ => None,
             })
             .collect();
+        let known = Vec::from_iter(known);
         for (name, Given { text, from }) in &self.options.params {
             if known.contains(&name.as_str()) {
                 continue;
@@ -128,34 +149,47 @@ impl Planner<'_> {
         }
     }
 
-    /// Checks a parameter against its `in`: a range, or a list of choices.
-    fn in_range(
+    /// What the `in` of a parameter lets it be: a range, or a list of choices; something at least.
+    fn allowed(
         &mut self,
         name: &Name,
-        value: &Value,
-        at: Span,
         range: &Expr,
         ty: &Type,
         scope: &Rc<Scope>,
-    ) -> Option<Value> {
+    ) -> Option<Allowed> {
         let place = Place::Binding(name.text.clone());
-        let inside = match &range.kind {
+        let one = |planner: &mut Self, expr: &Expr| {
+            let value = planner.eval(expr, scope, &name.text);
+            planner.expect_scalar(value, Some(ty), expr.span, &place)
+        };
+        let (found, empty) = match &range.kind {
             ExprKind::Binary(BinaryOp::Range, _, ends) => {
-                let low = self.eval(&ends.0, scope, &name.text);
-                let low = self.expect_scalar(low, Some(ty), ends.0.span, &place)?;
-                let high = self.eval(&ends.1, scope, &name.text);
-                let high = self.expect_scalar(high, Some(ty), ends.1.span, &place)?;
-                let low = compare(&low, value);
-                let high = compare(value, &high);
-                matches!((low, high), (Ok(low), Ok(high)) if low.is_le() && high.is_le())
+                let (low, high) = (one(self, &ends.0), one(self, &ends.1));
+                let (low, high) = (low?, high?);
+                let Ok(order) = compare(&low, &high) else {
+                    let title = format!("{} has no range", a(ty));
+                    self.mistake(
+                        Diagnostic::new("lang::type_mismatch", title)
+                            .at(range.span, "numbers, quantities and strings have one"),
+                    );
+                    return None;
+                };
+                let turned = order.is_gt().then(|| {
+                    let text = |end: &Expr| self.sources.text(end.span);
+                    format!(
+                        "write the smaller end first, `{}..={}`",
+                        text(&ends.1),
+                        text(&ends.0)
+                    )
+                });
+                (Allowed::Between(low, high), turned)
             }
             ExprKind::List(items) => {
-                let mut any = false;
-                for item in items {
-                    let choice = self.eval(item, scope, &name.text);
-                    any |= self.expect_scalar(choice, Some(ty), item.span, &place)? == *value;
-                }
-                any
+                let choices: Vec<_> = items.iter().map(|item| one(self, item)).collect();
+                let choices: Vec<Value> = choices.into_iter().collect::<Option<_>>()?;
+                let empty = choices.is_empty();
+                let help = empty.then(|| "say what it may be, or leave the `in` out".to_owned());
+                (Allowed::OneOf(choices), help)
             }
             _ => {
                 self.mistake(
@@ -169,19 +203,70 @@ impl Planner<'_> {
                 return None;
             }
         };
-        if !inside {
-            let allowed = self.sources.text(range.span).to_owned();
-            self.mistake(
-                Diagnostic::new(
-                    "lang::out_of_range",
-                    format!("`{}` is {value}, outside of {allowed}", name.text),
-                )
-                .at(at, "this value")
-                .at(range.span, "what it may be"),
-            );
-            return None;
+        let Some(help) = empty else {
+            return Some(found);
+        };
+        let title = format!("`{}` can be nothing at all", name.text);
+        self.mistake(
+            Diagnostic::new("lang::out_of_range", title)
+                .at(range.span, "there is nothing in it")
+                .help(help),
+        );
+        None
+    }
+
+    /// Holds a value of a parameter against what it may be.
+    fn in_range(
+        &mut self,
+        name: &Name,
+        value: &Value,
+        at: Span,
+        allowed: &Allowed,
+        range: Span,
+    ) -> Option<Value> {
+        if allowed.holds(value) {
+            return Some(value.clone());
         }
-        Some(value.clone())
+        let shown = self.sources.text(range).to_owned();
+        self.mistake(
+            Diagnostic::new(
+                "lang::out_of_range",
+                format!("`{}` is {value}, outside of {shown}", name.text),
+            )
+            .at(at, "this value")
+            .at(range, "what it may be"),
+        );
+        None
+    }
+}
+
+/// What a parameter may be.
+enum Allowed {
+    /// From one value to another, both of them in it.
+    Between(Value, Value),
+    /// One of these.
+    OneOf(Vec<Value>),
+}
+
+impl Allowed {
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            _ if *value == Value::None => true,
+            Allowed::Between(low, high) => {
+                let orders = (compare(low, value), compare(value, high));
+                matches!(orders, (Ok(low), Ok(high)) if low.is_le() && high.is_le())
+            }
+            Allowed::OneOf(choices) => choices.contains(value),
+        }
+    }
+}
+
+/// Whether a value of a type can be said from outside.
+fn is_plain(ty: &Type) -> bool {
+    match ty {
+        Type::Bool | Type::Int | Type::Float | Type::Str | Type::Quantity(_) => true,
+        Type::List(inner) | Type::Optional(inner) => is_plain(inner),
+        _ => false,
     }
 }
 

@@ -27,12 +27,7 @@ impl Planner<'_> {
                 }
                 match crate::formula::reduce(how, values) {
                     Answer::Value(value) => Val::Scalar(value),
-                    Answer::Lost(why) => {
-                        self.mistake(
-                            Diagnostic::new("lang::out_of_range", why).at(at, "of this list"),
-                        );
-                        Val::Poison
-                    }
+                    Answer::Lost(why) => self.lost(how, why, at, "of this list"),
                     Answer::NotYet => Val::Poison,
                 }
             }
@@ -91,15 +86,8 @@ impl Planner<'_> {
                 }
                 if self.cohorts[cohort].filter.is_none() && self.cohorts[cohort].items.len() != 1 {
                     let n = self.cohorts[cohort].items.len();
-                    self.mistake(
-                        Diagnostic::new(
-                            "lang::out_of_range",
-                            format!("`only` takes one item, and there are {n}"),
-                        )
-                        .at(at, format!("{n} items"))
-                        .help("narrow the collection, or go over it with `for`"),
-                    );
-                    return Val::Poison;
+                    let why = format!("`only` takes one item, and there are {n}");
+                    return self.lost(how, why, at, "of this collection");
                 }
                 let out = Port {
                     name: "value".to_owned(),
@@ -144,11 +132,17 @@ impl Planner<'_> {
         match self.known_now(id, None, &mut Memo::new()) {
             Answer::Value(value) => Val::Scalar(value),
             Answer::NotYet => made,
-            Answer::Lost(why) => {
-                self.mistake(Diagnostic::new("lang::out_of_range", why).at(at, "here"));
-                Val::Poison
-            }
+            Answer::Lost(why) => self.lost(how, why, at, "of this collection"),
         }
+    }
+
+    /// The mistake of a reduction that comes to nothing.
+    fn lost(&mut self, how: Reduction, why: String, at: Span, label: &str) -> Val {
+        let mut found = Diagnostic::new("lang::out_of_range", why).at(at, label);
+        found.help = (how == Reduction::Only)
+            .then(|| "narrow it to one, or go over all of them with `for`".to_owned());
+        self.mistake(found);
+        Val::Poison
     }
 
     fn cannot_reduce(&mut self, how: Reduction, ty: &Type, at: Span) -> Val {
@@ -179,7 +173,7 @@ impl Planner<'_> {
 }
 
 /// Whether a reduction takes values of a type.
-fn takes(how: Reduction, ty: &Type) -> bool {
+pub(super) fn takes(how: Reduction, ty: &Type) -> bool {
     match how {
         Reduction::Count | Reduction::Only => true,
         Reduction::All | Reduction::Any => *ty == Type::Bool,

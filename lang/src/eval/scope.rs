@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::value::Val;
 use crate::syntax::ast::Def;
 use crate::words::nearest;
-use crate::{Command, Signature, Span};
+use crate::{Command, Signature, Span, Type};
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -69,6 +69,24 @@ impl Scope {
             .borrow()
             .get(name)
             .map(|(entry, _)| entry.clone())
+    }
+
+    /// The first name, from the inside out and in order, of a value of a type.
+    pub fn of_type(&self, ty: &Type) -> Option<String> {
+        let wanted = |entry: &Entry| match entry {
+            Entry::Value(value) => value.type_of().as_ref() == Some(ty),
+            _ => false,
+        };
+        let mut at = Some(self);
+        while let Some(scope) = at {
+            let names = scope.names.borrow();
+            let fitting = names.iter().filter(|(_, (entry, _))| wanted(entry));
+            if let Some(first) = fitting.map(|(name, _)| name).min() {
+                return Some(first.clone());
+            }
+            at = scope.parent.as_deref();
+        }
+        None
     }
 
     /// The name that was probably meant, of those that pass.

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::Planner;
 use super::number::lossless;
 use super::value::{Val, a};
-use crate::syntax::ast::{TypeExpr, TypeKind};
+use crate::syntax::ast::{ExprKind, TypeExpr, TypeKind};
+use crate::syntax::parse_expression;
 use crate::words::nearest;
 use crate::{Diagnostic, Span, Type, Unit, Value};
 
@@ -29,6 +30,19 @@ pub(crate) const NAMED: &[(&str, Type)] = &[
     ("Pct", Type::Quantity(Unit::Pct)),
     ("Root", Type::Root),
     ("Secret", Type::Secret),
+];
+
+/// What other languages call some of them.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("String", "Str"),
+    ("Text", "Str"),
+    ("Path", "Str"),
+    ("Integer", "Int"),
+    ("Number", "Float"),
+    ("Double", "Float"),
+    ("Boolean", "Bool"),
+    ("Duration", "Dur"),
+    ("Percent", "Pct"),
 ];
 
 /// What a value is wanted for, so that a message can name it.
@@ -107,7 +121,11 @@ impl Planner<'_> {
                             "lang::unknown_type",
                             format!("there is no type `{}`", name.text),
                         );
-                        found = match nearest(&name.text, names.iter().map(String::as_str)) {
+                        let elsewhere = ELSEWHERE.iter().find(|(word, _)| *word == name.text);
+                        let near = elsewhere.map(|(_, word)| *word);
+                        let near =
+                            near.or_else(|| nearest(&name.text, names.iter().map(String::as_str)));
+                        found = match near {
                             Some(near) => found.at(name.span, format!("did you mean `{near}`?")),
                             None => found.at(name.span, "no operator reads or makes it"),
                         };
@@ -141,16 +159,8 @@ impl Planner<'_> {
             let mut found = BTreeSet::new();
             for name in catalog.names() {
                 if let Some(signature) = catalog.signature(&name) {
-                    for port in signature.inputs.iter().chain(&signature.outputs) {
-                        let mut ty = &port.ty;
-                        while let Type::Optional(inner) | Type::Map(inner) | Type::List(inner) = ty
-                        {
-                            ty = inner;
-                        }
-                        if let Type::Kind(kind) = ty {
-                            found.insert(kind.clone());
-                        }
-                    }
+                    let ports = signature.inputs.iter().chain(&signature.outputs);
+                    found.extend(ports.filter_map(|port| port.ty.kind().map(str::to_owned)));
                 }
             }
             found
@@ -168,6 +178,7 @@ impl Planner<'_> {
         match self.expect(value, ty?, at, place) {
             Val::Scalar(value) => Some(value),
             Val::Poison => None,
+            Val::Late { .. } if self.supposing => None,
             other => {
                 let found = other.type_of()?;
                 self.mistake(
@@ -199,16 +210,44 @@ impl Planner<'_> {
         }
     }
 
+    /// How the bare number at a place is written with a unit: `8 mpp`, `(n + 1) * 1 mpp`.
+    pub(super) fn with_unit(&self, at: Span, unit: Unit) -> Option<String> {
+        let written = self.sources.text(at).trim();
+        if written.len() > 40 || written.contains('\n') {
+            return None;
+        }
+        // In YAML an expression stands behind a `$`.
+        let (yaml, bare) = match written.strip_prefix('$') {
+            Some(bare) => (true, bare),
+            None => (false, written),
+        };
+        let kind = parse_expression(bare, at.file).0?.kind;
+        let whole = bare
+            .strip_prefix('(')
+            .and_then(|text| text.strip_suffix(')'));
+        let inside = whole.unwrap_or(bare).trim();
+        let literal = |kind: &ExprKind| matches!(kind, ExprKind::Int(_) | ExprKind::Float(_));
+        let word = unit.spelling();
+        let made = match &kind {
+            kind if literal(kind) => return Some(format!("{inside} {word}")),
+            ExprKind::Unary(_, of) if literal(&of.kind) => {
+                return Some(format!("{inside} {word}"));
+            }
+            ExprKind::Name(_) | ExprKind::Field(..) => inside.to_owned(),
+            ExprKind::Call(_) => bare.to_owned(),
+            _ => format!("({bare})"),
+        };
+        let one = if unit == Unit::Pct { 100 } else { 1 };
+        let made = format!("{made} * {one} {word}");
+        Some(if yaml { format!("$({made})") } else { made })
+    }
+
     fn no_fit(&mut self, value: &Val, ty: &Type, at: Span, place: &Place) {
         let Some(found) = value.type_of() else { return };
-        let bare = if let Type::Optional(inner) = ty {
-            inner
-        } else {
-            ty
-        };
+        let bare = bare(ty);
         let gathers = matches!(bare, Type::Map(_));
         if let (Val::Map { .. }, false) = (value, gathers) {
-            self.map_not_lifted(at, &a(bare));
+            self.map_not_lifted(at, value, &a(bare));
             return;
         }
         let mistake = match (value, bare) {
@@ -229,12 +268,11 @@ impl Planner<'_> {
             }
             (Val::Scalar(Value::Int(_) | Value::Float(_)), Type::Quantity(wanted)) => {
                 let title = format!("{} is {}, not a bare number", place.shown(), wanted.words());
-                let written = self.sources.text(at);
-                let literal = written.starts_with(|c: char| c.is_ascii_digit());
-                let mistake = Diagnostic::new("lang::unit_mismatch", title).at(at, "no unit");
-                let number = if literal { written } else { "…" };
-                let pasteable = place.written(&format!("{number} {}", wanted.spelling()));
-                mistake.help(format!("say of what, `{pasteable}`"))
+                let mut mistake = Diagnostic::new("lang::unit_mismatch", title).at(at, "no unit");
+                mistake.help = self
+                    .with_unit(at, *wanted)
+                    .map(|text| format!("say of what, `{}`", place.written(&text)));
+                mistake
             }
             (Val::Scalar(Value::Quantity(..)), Type::Int | Type::Float) => {
                 let title = format!("{} is a bare number, not {}", place.shown(), a(&found));
@@ -252,6 +290,14 @@ impl Planner<'_> {
             }
         };
         self.mistake(mistake);
+    }
+}
+
+/// The type behind a `?`.
+pub(super) fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Optional(inner) => inner,
+        ty => ty,
     }
 }
 

@@ -157,6 +157,8 @@ pub fn lex(text: &str) -> (Vec<Token>, Vec<LexError>) {
         }
         rest = behind;
     }
+    // Behind the last string in wrong quotes.
+    let mut quoted = 0;
     for token in &tokens {
         if errors.len() >= MOST_KEPT {
             break;
@@ -165,7 +167,14 @@ pub fn lex(text: &str) -> (Vec<Token>, Vec<LexError>) {
             .get(token.start as usize..token.end as usize)
             .unwrap_or("");
         match token.kind {
-            Kind::Bad => errors.push(bad_character(*token, written)),
+            Kind::Bad if token.start < quoted => {}
+            Kind::Bad => match quote(text, *token) {
+                Some(found) => {
+                    quoted = found.end;
+                    errors.push(found);
+                }
+                None => errors.push(bad_character(*token, written)),
+            },
             Kind::OpenText => errors.push(LexError {
                 code: "lang::bad_string",
                 title: "a string is never closed".into(),
@@ -208,6 +217,30 @@ fn nul(token: Token, written: &str) -> LexError {
     }
 }
 
+/// The mistake of a string in other quotes than the language's: `'a'`.
+fn quote(text: &str, token: Token) -> Option<LexError> {
+    let rest = text.get(token.start as usize..)?;
+    let line = rest.lines().next()?;
+    let open = line.chars().next()?;
+    let close = match open {
+        '\'' => '\'',
+        '“' | '„' => '”',
+        '‘' => '’',
+        _ => return None,
+    };
+    let inner = &line[open.len_utf8()..];
+    let (inside, _) = inner.split_once(|c| c == close || (open == '„' && c == '“'))?;
+    let length = open.len_utf8() + inside.len() + close.len_utf8();
+    Some(LexError {
+        code: "lang::bad_character",
+        title: "a string stands in straight double quotes".to_owned(),
+        start: token.start,
+        end: token.start + u32::try_from(length).ok()?,
+        label: "other quotes".into(),
+        help: (!inside.contains('"')).then(|| format!("write `\"{inside}\"`")),
+    })
+}
+
 fn bad_character(token: Token, written: &str) -> LexError {
     let help = if written.contains(['“', '”', '„', '’', '‘', '\'']) {
         Some("strings stand in straight double quotes, `\"…\"`".to_owned())
@@ -223,7 +256,10 @@ fn bad_character(token: Token, written: &str) -> LexError {
     let shown: String = written
         .chars()
         .take(20)
-        .flat_map(char::escape_debug)
+        .map(|c| match c {
+            '\'' | '"' => c.to_string(),
+            c => c.escape_debug().to_string(),
+        })
         .collect();
     LexError {
         code: "lang::bad_character",

@@ -67,6 +67,9 @@ fn binary(i: Tokens<'_>, above: u8) -> Parsed<'_, Expr> {
     let (mut i, mut left) = unary(i)?;
     while let Some((op, strength)) = operator(i.kind()).filter(|(_, strength)| *strength > above) {
         let place = i.here();
+        if let Some(found) = slashes(i) {
+            return Err(nom::Err::Failure(found));
+        }
         let (rest, right) = binary(i.behind(), strength)?;
         let (span, below) = (left.span.to(right.span), left.height.max(right.height));
         left = make(
@@ -80,6 +83,12 @@ fn binary(i: Tokens<'_>, above: u8) -> Parsed<'_, Expr> {
 }
 
 fn unary(i: Tokens<'_>) -> Parsed<'_, Expr> {
+    if i.word() == "not" && i.second() == Kind::Word {
+        let found = Diagnostic::new("lang::unexpected_token", "a truth is turned round with `!`")
+            .at(i.here(), "not a word")
+            .help(format!("write `!{}`", i.text(i.skip().peek())));
+        return Err(nom::Err::Failure(Fault(Box::new(found))));
+    }
     let op = match i.kind() {
         Kind::Minus => UnaryOp::Negate,
         Kind::Not => UnaryOp::Not,
@@ -207,6 +216,8 @@ fn spanned_block(outer: Tokens<'_>) -> Parsed<'_, (Block, Span)> {
         let is_let = i.word() == "let";
         let parsed = if let Some(found) = leading_operator(i).filter(|_| next.kind != Kind::Minus) {
             Err(nom::Err::Error(found))
+        } else if (next.kind, i.second()) == (Kind::Word, Kind::Assign) {
+            Err(nom::Err::Error(unnamed(i)))
         } else if let (false, Some(last)) = (is_let, &result) {
             let last: &Expr = last;
             Err(nom::Err::Error(second_value(last.span, i)))
@@ -253,6 +264,16 @@ fn spanned_block(outer: Tokens<'_>) -> Parsed<'_, (Block, Span)> {
     ))
 }
 
+/// The mistake of a name that is bound without `let`: `mask = …`.
+pub(crate) fn unnamed(i: Tokens<'_>) -> Fault {
+    let title = format!("`{}` is bound without `let`", i.word());
+    Fault(Box::new(
+        Diagnostic::new("lang::unexpected_token", title)
+            .at(i.here(), "`let` is missing before it")
+            .help(format!("write `let {} = …`", i.word())),
+    ))
+}
+
 fn end_of_line(i: Tokens<'_>) -> Result<Tokens<'_>, nom::Err<Fault>> {
     match i.kind() {
         Kind::Newline | Kind::CloseBrace | Kind::End => Ok(i),
@@ -260,8 +281,23 @@ fn end_of_line(i: Tokens<'_>) -> Result<Tokens<'_>, nom::Err<Fault>> {
     }
 }
 
+/// The mistake of a comment as other languages write it: `// …`.
+fn slashes(i: Tokens<'_>) -> Option<Fault> {
+    let (first, second) = (i.peek(), i.skip().peek());
+    let both = (first.kind, second.kind) == (Kind::Slash, Kind::Slash);
+    (both && first.end == second.start).then(|| {
+        Fault(Box::new(
+            Diagnostic::new("lang::unexpected_token", "a comment starts with `#`")
+                .at(i.here().to(i.skip().here()), "`//` is none"),
+        ))
+    })
+}
+
 /// The mistake of a line that starts with an operator, as if the line before went on.
 pub(crate) fn leading_operator(i: Tokens<'_>) -> Option<Fault> {
+    if let Some(found) = slashes(i) {
+        return Some(found);
+    }
     let (op, _) = operator(i.kind()).filter(|_| i.peek().first)?;
     let op = op.symbol();
     let title = format!("a line starts with the operator `{op}`");
@@ -317,6 +353,13 @@ fn post(i: Tokens<'_>) -> Parsed<'_, Expr> {
     let (mut i, mut found) = atom(i)?;
     loop {
         match i.kind() {
+            Kind::Dot if i.second() == Kind::Dot => {
+                let wrong =
+                    Diagnostic::new("lang::unexpected_token", "a range is written with `..=`")
+                        .at(i.here().to(i.skip().here()), "both ends are part of it")
+                        .help("write `1..=9`, say");
+                return Err(nom::Err::Failure(Fault(Box::new(wrong))));
+            }
             Kind::Dot => {
                 let (rest, field) = cut(label).parse(i.behind())?;
                 let (span, below) = (found.span.to(field.span), found.height);
@@ -397,7 +440,32 @@ fn arguments(i: Tokens<'_>) -> Parsed<'_, (Vec<Arg>, Span)> {
     listed(Kind::OpenParen, Kind::CloseParen, argument)(i)
 }
 
+/// The mistake of a name with `=` behind it where a colon stands: `at=3 mpp`.
+fn no_colon(i: Tokens<'_>, what: &str) -> Option<nom::Err<Fault>> {
+    if (i.kind(), i.second()) != (Kind::Word, Kind::Assign) {
+        return None;
+    }
+    let sign = i.skip();
+    let title = format!("{what} stands behind its name and a `:`");
+    let mut found = Diagnostic::new("lang::unexpected_token", title).at(sign.here(), "not a `:`");
+    if let Ok((rest, _)) = expr(sign.skip()) {
+        let value = i.source.text.get(sign.skip().peek().start as usize..);
+        let length = sign.skip().toks.len() - rest.toks.len();
+        let last = sign.skip().toks.get(length.saturating_sub(1));
+        let value = value
+            .zip(last)
+            .and_then(|(text, last)| text.get(..(last.end - sign.skip().peek().start) as usize));
+        found.help = value
+            .filter(|value| value.len() <= 40 && !value.contains('\n'))
+            .map(|value| format!("write `{}: {value}`", i.word()));
+    }
+    Some(nom::Err::Failure(Fault(Box::new(found))))
+}
+
 fn argument(i: Tokens<'_>) -> Parsed<'_, Arg> {
+    if let Some(wrong) = no_colon(i, "an argument") {
+        return Err(wrong);
+    }
     if i.kind() == Kind::Word && i.second() == Kind::Colon {
         let (rest, name) = label(i)?;
         let (rest, value) = cut(expr).parse(rest.behind())?;
@@ -494,6 +562,9 @@ fn atom(i: Tokens<'_>) -> Parsed<'_, Expr> {
 }
 
 fn field(i: Tokens<'_>) -> Parsed<'_, (Name, Option<Expr>)> {
+    if let Some(wrong) = no_colon(i, "a field") {
+        return Err(wrong);
+    }
     if i.second() != Kind::Colon {
         let (i, found) = name(i)?;
         return Ok((i, (found, None)));
@@ -556,6 +627,15 @@ fn number(i: Tokens<'_>) -> Parsed<'_, Expr> {
     };
     let span = start.to(rest.here());
     let Some((_, base, size)) = UNITS.iter().find(|(spelling, _, _)| *spelling == unit) else {
+        if let Some(more) = unit.strip_prefix('_')
+            && more.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+        {
+            let digits = format!("{written}{}", more.replace('_', ""));
+            let wrong = Diagnostic::new("lang::unexpected_token", "a number is digits alone")
+                .at(span, "no `_` stands in it")
+                .help(format!("write `{digits}`"));
+            return Err(nom::Err::Failure(Fault(Box::new(wrong))));
+        }
         let mut wrong = Diagnostic::new("lang::unknown_unit", format!("`{unit}` is not a unit"))
             .at(rest.here(), "behind a number stands its unit");
         wrong.help = Some(

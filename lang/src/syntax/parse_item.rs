@@ -10,7 +10,7 @@ use super::ast::{Def, Expr, Item, ItemKind, Let, Name, PortDecl, TypeExpr, TypeK
 use super::layout::ITEM_WORDS;
 use super::lex::Kind;
 use super::parse::items;
-use super::parse_expr::{block, expr, leading_operator};
+use super::parse_expr::{block, expr, leading_operator, unnamed};
 use super::tokens::{
     Fault, Parsed, Tokens, keyword, label, listed, name, newlines, text, tok, unclosed,
 };
@@ -81,7 +81,7 @@ fn no_item(i: Tokens<'_>) -> Fault {
     let near = nearest(i.word(), ITEM_WORDS.iter().copied());
     found.help = Some(match (i.kind(), i.second(), near) {
         (Kind::Word, Kind::Word | Kind::Text, Some(word)) => format!("did you mean `{word}`?"),
-        (Kind::Word, Kind::Assign, _) => format!("give it a name with `let {} = …`", i.word()),
+        (Kind::Word, Kind::Assign, _) => return unnamed(i),
         _ => {
             "a line starts with `let`, `output`, `param`, `root`, `use`, `def`, `expect` or `test`"
                 .into()

@@ -157,9 +157,13 @@ impl<'a> Tokens<'a> {
     /// The mistake of having something else here.
     pub fn unexpected(&self, wanted: &str) -> Fault {
         let title = format!("expected {wanted}, found {}", self.shown());
-        Fault(Box::new(
-            Diagnostic::new("lang::unexpected_token", title).at(self.here(), "here"),
-        ))
+        let mut found = Diagnostic::new("lang::unexpected_token", title).at(self.here(), "here");
+        found.help = match self.word() {
+            "and" => Some("both of two conditions are joined with `&&`".to_owned()),
+            "or" => Some("one of two conditions is joined with `||`".to_owned()),
+            _ => None,
+        };
+        Fault(Box::new(found))
     }
 
     /// The mistake as an error that other ways to read the tokens may still avoid.

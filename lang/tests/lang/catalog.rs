@@ -283,6 +283,18 @@ impl Catalog for Toy {
                 ));
             }
             "patch.grid" => {
+                let own = inputs.number("slide", "mpp").unwrap_or(0.0);
+                if args["at"].number().is_some_and(|at| at < own / 2.0) {
+                    return Err(refused(
+                        "slide::upsampling",
+                        "pixels finer than the scanner made were asked for".into(),
+                        vec![(
+                            Origin::Param("at".into()),
+                            format!("the slide has {own} mpp"),
+                        )],
+                        Some(format!("read it as it is, `at: {own} mpp`")),
+                    ));
+                }
                 out.set(
                     "grid",
                     "mpp",

@@ -14,4 +14,5 @@ mod outline;
 mod pages;
 mod plans;
 mod properties;
+mod slips;
 mod yaml;

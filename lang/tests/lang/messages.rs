@@ -376,7 +376,7 @@ fn a_number_beside_a_quantity_is_shown_with_its_unit() {
         ("let b = n + 1 < 3 px", "say of what, `(n + 1) * 1 px`"),
         ("let b = f < 50 %", "write the share as a number, `0.5`"),
         ("let b = 1 < p", "say of what, `1 %`"),
-        ("let b = f + n > p", "make a share of it, `(f + n) * 100 %`"),
+        ("let b = f + n > p", "say of what, `(f + n) * 100 %`"),
     ] {
         let text = format!("let n = 2\nlet f = 0.25\nlet p = 50 %\n{line}\n");
         assert_eq!(told(&text).1, help, "{line}");
