@@ -17,10 +17,7 @@ pub fn holds(name: &str, text: &str, params: &[(&str, &str)]) {
         params: params
             .iter()
             .map(|(name, value)| {
-                let given = Given {
-                    text: (*value).to_owned(),
-                    from: "-p".to_owned(),
-                };
+                let given = Given::new(value, "-p");
                 ((*name).to_owned(), given)
             })
             .collect(),

@@ -39,8 +39,8 @@ pub use index::{
 };
 pub use outline::{Outline, OutlineParam, outline};
 pub use plan::{
-    Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Plan,
-    PlanOptions, Reads, Run, Test, Wire, Work,
+    Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Place,
+    Plan, PlanOptions, Reads, Run, Test, Wire, Work,
 };
 pub use schema::schema;
 pub use span::{FileId, SourceFile, SourceMap, Span};

@@ -28,8 +28,8 @@ pub struct Plan {
     pub expects: Vec<Expect>,
     /// The `test` blocks of the file.
     pub tests: Vec<Test>,
-    /// Secrets, by name; bound by whoever runs it.
-    pub secrets: Vec<String>,
+    /// Secrets by name, with where they are declared; bound by whoever runs it.
+    pub secrets: BTreeMap<String, Span>,
     /// Effective parameters.
     pub params: BTreeMap<String, Value>,
     /// Roots and their defaults (relative to the pipeline file).
@@ -294,6 +294,33 @@ pub struct Given {
     pub text: String,
     /// Who says so, as messages name it: `-p`, `params.yaml`, `profile quick`.
     pub from: String,
+    /// Where a file says so; none when it is the command line.
+    pub place: Option<Place>,
+}
+
+/// A value in a file of values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name.
+    pub file: String,
+    /// All of its text.
+    pub text: Arc<str>,
+    /// The bytes of the value's name.
+    pub name: (u32, u32),
+    /// The bytes of the value.
+    pub value: (u32, u32),
+}
+
+impl Given {
+    /// Makes a value that no file says.
+    #[must_use]
+    pub fn new(text: &str, from: &str) -> Given {
+        Given {
+            text: text.to_owned(),
+            from: from.to_owned(),
+            place: None,
+        }
+    }
 }
 
 impl Plan {

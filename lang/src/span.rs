@@ -84,6 +84,15 @@ impl SourceMap {
         id
     }
 
+    /// Adds a file, unless it is there already.
+    pub(crate) fn add_once(&mut self, name: &str, text: &str) -> FileId {
+        let same = |file: &SourceFile| file.name == name && *file.text == *text;
+        match self.files.iter().position(same) {
+            Some(place) => FileId(u32::try_from(place).unwrap_or(u32::MAX)),
+            None => self.add(name, text),
+        }
+    }
+
     /// Returns the file, if there is one of that id.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&SourceFile> {

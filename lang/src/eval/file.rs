@@ -329,7 +329,7 @@ impl Planner<'_> {
                 );
             }
             ItemKind::Secret { name } => {
-                self.secrets.push(name.text.clone());
+                self.secrets.insert(name.text.clone(), item.span);
                 let value = Val::Scalar(Value::Secret(name.text.clone()));
                 scope.bind(&name.text, Entry::Value(value), name.span);
             }

@@ -93,7 +93,7 @@ pub(crate) struct Planner<'a> {
     outputs: Vec<Output>,
     expects: Vec<Expect>,
     tests: Vec<Test>,
-    secrets: Vec<String>,
+    secrets: BTreeMap<String, Span>,
     /// The kinds that operators read or make; gathered when first asked for.
     kinds: Option<BTreeSet<String>>,
     /// The place of the pipeline's text that alone is asked about, in bytes.
@@ -176,7 +176,7 @@ impl<'a> Planner<'a> {
             outputs: Vec::new(),
             expects: Vec::new(),
             tests: Vec::new(),
-            secrets: Vec::new(),
+            secrets: BTreeMap::new(),
             kinds: None,
             focus: None,
             notes: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Planner;
 use super::number::compare;
@@ -9,7 +10,7 @@ use super::scope::Scope;
 use super::types::Place;
 use super::value::a;
 use crate::syntax::ast::{BinaryOp, Expr, ExprKind, Item, ItemKind, Name, TypeExpr};
-use crate::syntax::parse_expression;
+use crate::syntax::{Part, Shown, expression_in};
 use crate::words::nearest;
 use crate::{Diagnostic, Given, Span, Type, Value};
 
@@ -83,12 +84,7 @@ impl Planner<'_> {
         place: &Place,
     ) -> (Option<Value>, Span) {
         let text = given.text.as_str();
-        let head = name.text.len() + 1;
-        let file = self
-            .sources
-            .add(&given.from, &format!("{}={text}", name.text));
-        let place_of = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let span = Span::new(file, place_of(head), place_of(head + text.len()));
+        let (_, span) = self.place_of(&name.text, given);
         let bare = match ty {
             Some(Type::Optional(inner)) => Some(&**inner),
             ty => ty,
@@ -97,7 +93,30 @@ impl Planner<'_> {
         if stands_for_itself {
             return (Some(Value::Str(text.to_owned())), span);
         }
-        let (expr, faults) = parse_expression(&format!("{}{text}", " ".repeat(head)), file);
+        // A list of a file of values is put together of its parts, which stand somewhere in it.
+        let file = self
+            .sources
+            .file(span.file)
+            .map(|file| Arc::clone(&file.text));
+        let file = file.unwrap_or_default();
+        let part = if self.sources.text(span) == text {
+            Part {
+                text: &file,
+                file: span.file,
+                start: span.start as usize,
+                end: span.end as usize,
+                shown: Shown::There,
+            }
+        } else {
+            Part {
+                text,
+                file: span.file,
+                start: 0,
+                end: text.len(),
+                shown: Shown::Whole(span),
+            }
+        };
+        let (expr, faults) = expression_in(part);
         let (Some(expr), true) = (expr, faults.is_empty()) else {
             self.mistakes.extend(faults);
             return (None, span);
@@ -115,6 +134,28 @@ impl Planner<'_> {
         (self.expect_scalar(value, ty, span, place), span)
     }
 
+    /// Where a value from outside has its name and itself; one of the command line is its own text.
+    fn place_of(&mut self, name: &str, given: &Given) -> (Span, Span) {
+        let byte = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let (file, named, value) = match &given.place {
+            Some(place) => (
+                self.sources.add_once(&place.file, &place.text),
+                place.name,
+                place.value,
+            ),
+            None => {
+                let shown = format!("{name}={}", given.text);
+                let named = byte(name.len());
+                let file = self.sources.add(&given.from, &shown);
+                (file, (0, named), (named + 1, byte(shown.len())))
+            }
+        };
+        (
+            Span::new(file, named.0, named.1),
+            Span::new(file, value.0, value.1),
+        )
+    }
+
     /// Reports overrides of parameters that there are not.
     ///
     /// One that a `test` binds otherwise is a parameter all the same: others plan the same values.
@@ -126,23 +167,20 @@ impl Planner<'_> {
             })
             .collect();
         let known = Vec::from_iter(known);
-        for (name, Given { text, from }) in &self.options.params {
+        for (name, given) in &self.options.params {
             if known.contains(&name.as_str()) {
                 continue;
             }
-            let file = self.sources.add(from, &format!("{name}={text}"));
-            let end = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            let (at, _) = self.place_of(name, given);
             let mut found = Diagnostic::new(
                 "lang::unknown_override",
                 format!("the pipeline has no `param` `{name}`"),
             );
             found = match (nearest(name, known.iter().copied()), known.as_slice()) {
-                (Some(near), _) => {
-                    found.at(Span::new(file, 0, end), format!("did you mean `{near}`?"))
-                }
-                (None, []) => found.at(Span::new(file, 0, end), "it has none at all"),
+                (Some(near), _) => found.at(at, format!("did you mean `{near}`?")),
+                (None, []) => found.at(at, "it has none at all"),
                 (None, known) => found
-                    .at(Span::new(file, 0, end), "no such name")
+                    .at(at, "no such name")
                     .help(format!("it has {}", crate::words::listed(known, "and"))),
             };
             self.mistake(found);

@@ -463,10 +463,7 @@ pub fn plan_file(
     let params = params
         .iter()
         .map(|(name, value)| {
-            let given = Given {
-                text: (*value).to_owned(),
-                from: "-p".to_owned(),
-            };
+            let given = Given::new(value, "-p");
             ((*name).to_owned(), given)
         })
         .collect();

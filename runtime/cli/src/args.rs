@@ -159,11 +159,11 @@ pub struct With {
     pub profiles: Vec<String>,
 
     /// Bind a root to a folder of this machine: `--root data=/mnt/slides`
-    #[arg(long = "root", value_name = "NAME=DIR", value_parser = pair, help_heading = "Pipeline")]
+    #[arg(long = "root", value_name = "NAME=DIR", value_parser = bound, help_heading = "Pipeline")]
     pub roots: Vec<(String, String)>,
 
     /// Bind a secret to the file that holds it: `--secret token=FILE`
-    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = pair, help_heading = "Pipeline")]
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = bound, help_heading = "Pipeline")]
     pub secrets: Vec<(String, String)>,
 
     /// Where results are kept [default: .cerb/ beside the pipeline]
@@ -197,13 +197,21 @@ pub enum Device {
     Auto,
 }
 
-/// Splits `name=value`.
+/// Splits `name=value`; the value may be empty, which is a text too.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() && !value.trim().is_empty() => {
+        Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err(format!("`{text}` does not have the form NAME=VALUE")),
+    }
+}
+
+/// Splits `name=path`.
+fn bound(text: &str) -> Result<(String, String), String> {
+    match pair(text) {
+        Ok((name, path)) if path.is_empty() => Err(format!("`{name}` is bound to nothing")),
+        other => other,
     }
 }
 
@@ -222,7 +230,8 @@ mod tests {
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert!(pair("a").is_err());
         assert!(pair("=b").is_err());
-        assert!(pair("a=").is_err());
+        assert_eq!(pair("a="), Ok(("a".into(), String::new())));
+        assert!(bound("a=").is_err());
     }
 
     #[test]

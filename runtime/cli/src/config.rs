@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use cerb_lang::{Diagnostic, Diagnostics, SourceMap, Span, UNITS};
+use cerb_lang::{Diagnostic, Diagnostics, Place, SourceMap, Span, UNITS};
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
+use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
 use crate::args::Device;
 use crate::failure::Failure;
@@ -61,13 +62,62 @@ impl Profile {
     }
 }
 
-/// A value of a parameter, as the text of an expression; a string is what it says.
+/// A value of a parameter: the text of an expression, where a string is what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plain(pub String);
+pub struct Plain {
+    /// The text.
+    pub text: String,
+    /// The bytes of its file.
+    bytes: (usize, usize),
+}
 
 impl<'de> Deserialize<'de> for Plain {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Plain, D::Error> {
-        Ok(Plain(from.deserialize_any(PlainVisitor { inner: false })?))
+        let found = Spanned::<Text>::deserialize(from)?;
+        let span = found.defined.span();
+        let byte = |at: Option<u64>| at.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+        let start = byte(span.byte_offset());
+        Ok(Plain {
+            text: found.value.0,
+            bytes: (start, start + byte(span.byte_len())),
+        })
+    }
+}
+
+/// What a value says.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+        Ok(Text(from.deserialize_any(PlainVisitor { inner: false })?))
+    }
+}
+
+/// A file of values: what it says, and its text.
+pub struct File<T> {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub said: T,
+    text: Arc<str>,
+}
+
+impl<T> File<T> {
+    /// Says where a value of it stands, and its name before it.
+    pub fn place(&self, name: &str, value: &Plain) -> Place {
+        let (start, end) = value.bytes;
+        let end = end.min(self.text.len());
+        let written = self.text.get(start..end).unwrap_or_default();
+        let value = (start, start + written.trim_end().len());
+        let before = self.text.get(..start).and_then(|text| text.rfind(name));
+        let name = before.map_or(value, |at| (at, at + name.len()));
+        let byte = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Place {
+            file: self.name.clone(),
+            text: Arc::clone(&self.text),
+            name: (byte(name.0), byte(name.1)),
+            value: (byte(value.0), byte(value.1)),
+        }
     }
 }
 
@@ -163,23 +213,31 @@ fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
 }
 
 /// Reads a file of values.
-pub fn read<T: DeserializeOwned>(file: &Path) -> Result<T, Failure> {
+pub fn read<T: DeserializeOwned>(file: &Path) -> Result<File<T>, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::call(
             format!("cannot read `{}`: {}", file.display(), plain(&error)),
             "name a YAML or JSON file of values, one `name: value` on a line",
         )
     })?;
-    parse(&text, &file.display().to_string())
+    let name = file.display().to_string();
+    Ok(File {
+        said: parse(&text, &name)?,
+        text: Arc::from(text),
+        name,
+    })
 }
 
 /// Reads a file of values if it is there.
-pub fn read_if_there<T: DeserializeOwned + Default>(file: &Path) -> Result<T, Failure> {
+pub fn read_if_there<T: DeserializeOwned + Default>(file: &Path) -> Result<File<T>, Failure> {
     if file.exists() {
-        read(file)
-    } else {
-        Ok(T::default())
+        return read(file);
     }
+    Ok(File {
+        name: file.display().to_string(),
+        said: T::default(),
+        text: Arc::default(),
+    })
 }
 
 fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, Failure> {
@@ -251,7 +309,7 @@ mod tests {
 
     fn text(yaml: &str, name: &str) -> String {
         parse::<Values>(yaml, "p.yaml").ok().unwrap()[name]
-            .0
+            .text
             .clone()
     }
 
@@ -273,6 +331,30 @@ mod tests {
         assert_eq!(text("all: [0.5 mpp, 1 mpp]", "all"), "[0.5 mpp, 1 mpp]");
         assert_eq!(text("all: [a, \"b\\\"c\"]", "all"), r#"["a", "b\"c"]"#);
         assert_eq!(text("{\n\t\"n\": 3\n}", "n"), "3");
+    }
+
+    #[test]
+    fn a_value_and_its_name_are_found_in_their_file() {
+        for text in [
+            "n: 99\nfoo: 0.5 mpp\n",
+            "{\n\t\"foo\": \"0.5 mpp\"}",
+            "foo: [1,\n 2] # x\n",
+        ] {
+            let file = File {
+                name: "v.yaml".to_owned(),
+                said: parse::<Values>(text, "v.yaml").ok().unwrap(),
+                text: Arc::from(text),
+            };
+            let place = file.place("foo", &file.said["foo"]);
+            let of = |(from, to): (u32, u32)| &text[from as usize..to as usize];
+            assert_eq!(of(place.name), "foo");
+            let value = of(place.value);
+            assert!(
+                value.contains("0.5 mpp") || value.starts_with('['),
+                "{value}"
+            );
+            assert!(!value.contains('#'), "{value}");
+        }
     }
 
     #[test]
@@ -311,8 +393,7 @@ mod tests {
             .ok()
             .unwrap();
         all.take(&local.profiles["quick"]);
-        assert_eq!(all.params["n"], Plain("3".into()));
-        assert_eq!(all.params["m"], Plain("2".into()));
+        assert_eq!((&*all.params["n"].text, &*all.params["m"].text), ("3", "2"));
         assert_eq!((all.jobs, all.memory), (Some(2), Some(8 << 30)));
     }
 }

@@ -1,6 +1,8 @@
 //! What ends a command early: a title, what to do about it, and the exit code.
 
-use cerb_lang::Diagnostics;
+use std::path::Path;
+
+use cerb_lang::{Diagnostic, Diagnostics, SourceMap, Span};
 use serde_json::{Value, json};
 
 use crate::args::When;
@@ -83,6 +85,25 @@ impl Failure {
         Failure {
             exit: exit::WRONG_CALL,
             ..self
+        }
+    }
+
+    /// Returns what is wrong with the file itself, as mistakes of it; anything else is given back.
+    pub fn of_the_file(self, file: &Path) -> Result<Diagnostics, Failure> {
+        match self.what {
+            What::Pipeline(all) => Ok(*all),
+            What::Message {
+                code: Some(code @ "cli::unreadable_pipeline"),
+                title,
+                help,
+            } => {
+                let mut sources = SourceMap::default();
+                let id = sources.add(&file.display().to_string(), "");
+                let mut found = Diagnostic::new(code, title).at(Span::new(id, 0, 0), "");
+                found.help = help;
+                Ok(Diagnostics::new(sources, vec![found]))
+            }
+            what => Err(Failure { what, ..self }),
         }
     }
 

@@ -1,12 +1,12 @@
 //! What comes from outside of a pipeline: values, roots and secrets, and which of them wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cerb_lang::{Given, Outline};
+use cerb_lang::{Diagnostic, Diagnostics, Given, Outline, Plan};
 
 use crate::args::With;
-use crate::config::{self, Local, Plain, Profile, Shared};
+use crate::config::{self, File, Local, Plain, Profile, Shared};
 use crate::failure::Failure;
 use crate::words::nearest;
 
@@ -39,56 +39,68 @@ impl Outside {
         before: &BTreeMap<String, Given>,
     ) -> Result<Outside, Failure> {
         let beside = pipeline.parent().unwrap_or(Path::new(""));
-        let local: Local = config::read_if_there(&beside.join(LOCAL))?;
+        let local: File<Local> = config::read_if_there(&beside.join(LOCAL))?;
         let (profile, mut params) = if with.profiles.is_empty() {
             (Profile::default(), BTreeMap::new())
         } else {
-            let shared: Shared = config::read_if_there(&beside.join(SHARED))?;
+            let shared: File<Shared> = config::read_if_there(&beside.join(SHARED))?;
             profiles(&with.profiles, &shared, &local)?
         };
         params.extend(before.clone());
         for file in &with.files {
-            let values: BTreeMap<String, Plain> = config::read(file)?;
-            take(&mut params, &values, &file.display().to_string());
+            let values: File<BTreeMap<String, Plain>> = config::read(file)?;
+            take(&mut params, &values.said, &values, &values.name);
         }
-        let mut said = BTreeMap::new();
+        let mut said = BTreeSet::new();
         for (name, value) in &with.params {
-            if said.insert(name.clone(), Plain(value.clone())).is_some() {
+            if !said.insert(name) {
                 return Err(Failure::call(
                     format!("parameter `{name}` is set twice"),
                     format!("keep one `-p {name}=…`"),
                 ));
             }
+            params.insert(name.clone(), Given::new(value, "-p"));
         }
-        take(&mut params, &said, "-p");
         Ok(Outside {
             params,
-            roots: roots(outline, &local, &with.roots, beside)?,
-            secrets: secrets(outline, &local, &with.secrets, beside)?,
+            roots: roots(outline, &local.said, &with.roots, beside)?,
+            secrets: secrets(outline, &local.said, &with.secrets, beside)?,
             profile,
         })
     }
 }
 
-fn take(params: &mut BTreeMap<String, Given>, values: &BTreeMap<String, Plain>, from: &str) {
-    for (name, Plain(text)) in values {
-        let (text, from) = (text.clone(), from.to_owned());
-        params.insert(name.clone(), Given { text, from });
+/// Takes the values of a file, with where they stand in it.
+fn take<T>(
+    params: &mut BTreeMap<String, Given>,
+    values: &BTreeMap<String, Plain>,
+    file: &File<T>,
+    from: &str,
+) {
+    for (name, value) in values {
+        let given = Given {
+            text: value.text.clone(),
+            from: from.to_owned(),
+            place: Some(file.place(name, value)),
+        };
+        params.insert(name.clone(), given);
     }
 }
 
 /// Joins the profiles that are asked for, the later over the earlier.
 fn profiles(
     wanted: &[String],
-    shared: &Shared,
-    local: &Local,
+    shared: &File<Shared>,
+    local: &File<Local>,
 ) -> Result<(Profile, BTreeMap<String, Given>), Failure> {
     let mut joined = Profile::default();
     let mut params = BTreeMap::new();
     for name in wanted {
-        let found = [shared.profiles.get(name), local.profiles.get(name)];
-        if found.iter().flatten().count() == 0 {
-            let known = shared.profiles.keys().chain(local.profiles.keys());
+        let own = shared.said.profiles.get(name);
+        let over = local.said.profiles.get(name);
+        if own.or(over).is_none() {
+            let known = shared.said.profiles.keys();
+            let known = known.chain(local.said.profiles.keys());
             let mut known: Vec<&str> = known.map(String::as_str).collect();
             known.sort_unstable();
             known.dedup();
@@ -101,9 +113,14 @@ fn profiles(
             };
             return Err(Failure::call(format!("there is no profile `{name}`"), help));
         }
-        for profile in found.into_iter().flatten() {
+        let from = format!("profile {name}");
+        if let Some(profile) = own {
             joined.take(profile);
-            take(&mut params, &profile.params, &format!("profile {name}"));
+            take(&mut params, &profile.params, shared, &from);
+        }
+        if let Some(profile) = over {
+            joined.take(profile);
+            take(&mut params, &profile.params, local, &from);
         }
     }
     Ok((joined, params))
@@ -163,28 +180,41 @@ fn secrets(
 }
 
 /// Insists that every secret of a pipeline is bound to a file that can be read.
-pub fn secrets_are_bound(
-    wanted: &[String],
-    bound: &BTreeMap<String, PathBuf>,
-) -> Result<(), Failure> {
-    for name in wanted {
-        let ways = format!(
+pub fn secrets_are_bound(plan: &Plan, bound: &BTreeMap<String, PathBuf>) -> Result<(), Failure> {
+    let unbound = unbound_secrets(plan, bound);
+    if unbound.items.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::from(unbound))
+}
+
+/// Finds the secrets of a pipeline that are bound to no file that can be read.
+pub fn unbound_secrets(plan: &Plan, bound: &BTreeMap<String, PathBuf>) -> Diagnostics {
+    let secrets = plan.secrets.iter();
+    let found = secrets.filter_map(|(name, at)| {
+        let title = unbound(name, bound.get(name).map(PathBuf::as_path))?;
+        let help = format!(
             "keep it in a file: `--secret {name}=FILE`, or in {LOCAL} `secrets: {{{name}: FILE}}`"
         );
-        let title = match bound.get(name) {
-            None => format!("the secret `{name}` is not bound"),
-            Some(file) => match std::fs::File::open(file) {
-                Ok(_) if !file.is_dir() => continue,
-                Ok(_) => format!("the secret `{name}` is bound to a folder"),
-                Err(error) => format!(
-                    "the file of the secret `{name}` cannot be read: {}",
-                    crate::session::plain(&error)
-                ),
-            },
-        };
-        return Err(Failure::call(title, ways).coded("cli::unbound_secret"));
+        let found = Diagnostic::new("cli::unbound_secret", title);
+        Some(found.at(*at, "declared here").help(help))
+    });
+    Diagnostics::new(plan.sources.clone(), found.collect())
+}
+
+/// Says what is wrong with the file that a secret is bound to.
+fn unbound(name: &str, file: Option<&Path>) -> Option<String> {
+    let Some(file) = file else {
+        return Some(format!("the secret `{name}` is not bound"));
+    };
+    match std::fs::File::open(file) {
+        Ok(_) if !file.is_dir() => None,
+        Ok(_) => Some(format!("the secret `{name}` is bound to a folder")),
+        Err(error) => Some(format!(
+            "the file of the secret `{name}` cannot be read: {}",
+            crate::session::plain(&error)
+        )),
     }
-    Ok(())
 }
 
 fn declared(what: &str, name: &str, known: &[&str]) -> Result<(), Failure> {
@@ -193,7 +223,10 @@ fn declared(what: &str, name: &str, known: &[&str]) -> Result<(), Failure> {
     }
     let help = match known {
         [] => format!("this pipeline has no `{what}`; leave the option out"),
-        some => format!("its {what}s are {}", quoted(some)),
+        some => match nearest(name, some.iter().copied()) {
+            Some(near) => format!("did you mean `--{what} {near}=…`?"),
+            None => format!("its {what}s are {}", quoted(some)),
+        },
     };
     Err(Failure::call(
         format!("the pipeline has no {what} `{name}`"),
@@ -255,12 +288,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_bound_to_a_file_that_is_there() {
-        let wanted = ["token".to_owned()];
         let file = tempfile::NamedTempFile::new().unwrap();
-        let bind = |path: &Path| BTreeMap::from([("token".to_owned(), path.to_path_buf())]);
-        assert!(secrets_are_bound(&wanted, &BTreeMap::new()).is_err());
-        assert!(secrets_are_bound(&wanted, &bind(Path::new("/nowhere"))).is_err());
-        assert!(secrets_are_bound(&wanted, &bind(Path::new("/"))).is_err());
-        assert!(secrets_are_bound(&wanted, &bind(file.path())).is_ok());
+        assert!(unbound("token", None).is_some());
+        assert!(unbound("token", Some(Path::new("/nowhere"))).is_some());
+        assert!(unbound("token", Some(Path::new("/"))).is_some());
+        assert_eq!(unbound("token", Some(file.path())), None);
     }
 }

@@ -64,7 +64,7 @@ impl Session {
             let title = format!("there is nothing in `{}`", pipeline.display());
             let help = "a pipeline says what is made: `cerb help` lists the operators, and \
                         pipelines/quickstart.cerb is one to begin with";
-            return Err(Failure::call(title, help));
+            return Err(Failure::call(title, help).coded("cli::unreadable_pipeline"));
         }
         let outline = cerb_lang::outline(&text, &pipeline.display().to_string());
         let outside = Outside::of(&outline, pipeline, with, before)?;
@@ -197,7 +197,7 @@ pub fn read(file: &Path) -> Result<String, Failure> {
             std::io::ErrorKind::IsADirectory => nearby(&file.join("x.cerb")),
             _ => "check the file's permissions".to_owned(),
         };
-        Failure::call(title, help)
+        Failure::call(title, help).coded("cli::unreadable_pipeline")
     })?;
     utf8(bytes, &file.display().to_string())
 }
@@ -212,6 +212,7 @@ pub fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
             format!("`{name}` is no text in UTF-8: line {line}, byte {at} of the file"),
             "a pipeline is a text file; save it as UTF-8",
         )
+        .coded("cli::unreadable_pipeline")
     })
 }
 
@@ -367,7 +368,7 @@ impl Asked {
                     with.roots.push(root);
                 }
             }
-            let given = |AskedValue { text, from }| Given { text, from };
+            let given = |AskedValue { text, from }| Given::new(&text, &from);
             let params = asked.params.into_iter();
             return Ok(Again {
                 file: asked.file,

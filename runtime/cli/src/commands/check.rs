@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{When, With};
 use crate::failure::{Failure, exit};
+use crate::given;
 use crate::reports::{self, Found};
 use crate::session::{self, Keep, Session};
 use crate::terminal::{self, Paint, count};
@@ -109,7 +110,6 @@ fn code<'a>(mut found: impl Iterator<Item = &'a Found>) -> u8 {
 
 /// Plans the file, then each of its tests when the file is sound.
 fn check(file: &Path, with: &With) -> Result<Checked, Failure> {
-    let session = Session::open(file, with, Keep::Nothing)?;
     let mut checked = Checked {
         file: file.display().to_string(),
         found: Vec::new(),
@@ -117,8 +117,16 @@ fn check(file: &Path, with: &With) -> Result<Checked, Failure> {
         nodes: 0,
         items: 0,
         outputs: 0,
-        tests: session.outline.tests.len(),
+        tests: 0,
     };
+    let session = match Session::open(file, with, Keep::Nothing) {
+        Ok(session) => session,
+        Err(failure) => {
+            checked.take(failure.of_the_file(file)?);
+            return Ok(checked);
+        }
+    };
+    checked.tests = session.outline.tests.len();
     match session.plan() {
         Err(wrong) => {
             checked.take(wrong);
@@ -128,6 +136,9 @@ fn check(file: &Path, with: &With) -> Result<Checked, Failure> {
             checked.nodes = plan.graph.node_count();
             checked.items = plan.cohorts.iter().map(|cohort| cohort.items.len()).sum();
             checked.outputs = plan.outputs.len();
+            let unbound = given::unbound_secrets(&plan, &session.outside.secrets);
+            let unbound = unbound.items.into_iter().map(Diagnostic::warning);
+            checked.warn(unbound.collect(), &plan.sources);
             checked.warn(plan.warnings, &plan.sources);
         }
     }

@@ -189,18 +189,19 @@ impl EditorCatalog<'_> {
         args: &BTreeMap<String, Value>,
     ) -> Result<Option<BTreeMap<String, PathBuf>>, Misfit> {
         let beside = folder(&self.pipeline);
-        let local: Local = config::read_if_there(&beside.join(LOCAL)).map_err(|wrong| Misfit {
-            code: "cli::bad_values",
-            title: format!("`{LOCAL}` cannot be used: {}", wrong.title()),
-            labels: vec![(Origin::Call, "where its files lie is said there".to_owned())],
-            help: Some(format!("`cerb plan` shows where in `{LOCAL}`")),
-        })?;
+        let local =
+            config::read_if_there::<Local>(&beside.join(LOCAL)).map_err(|wrong| Misfit {
+                code: "cli::bad_values",
+                title: format!("`{LOCAL}` cannot be used: {}", wrong.title()),
+                labels: vec![(Origin::Call, "where its files lie is said there".to_owned())],
+                help: Some(format!("`cerb plan` shows where in `{LOCAL}`")),
+            })?;
         let named = args.values().filter_map(|value| match value {
             Value::Root(name) => Some(name),
             _ => None,
         });
         let bound = |name: &String| {
-            let place = local.roots.get(name).cloned().or_else(|| {
+            let place = local.said.roots.get(name).cloned().or_else(|| {
                 let declared = outline(self.text, &self.pipeline.to_string_lossy()).roots;
                 declared.get(name).cloned()?.map(PathBuf::from)
             });

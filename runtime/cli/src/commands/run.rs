@@ -76,7 +76,7 @@ impl Run {
         let with = &self.pipeline.with;
         let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
-        given::secrets_are_bound(&plan.secrets, &session.outside.secrets)?;
+        given::secrets_are_bound(&plan, &session.outside.secrets)?;
         for warning in &plan.warnings {
             eprint!("{}", warning.render(err.is_on(), terminal::width()));
         }
@@ -180,7 +180,7 @@ pub fn request(
         "text": plan.sources.files().iter().map(|file| json!({ "name": file.name, "text": &*file.text })).collect::<Vec<_>>(),
         "params": params,
         "roots": session.outside.roots,
-        "secrets": plan.secrets,
+        "secrets": plan.secrets.keys().collect::<Vec<_>>(),
         "nodes": nodes,
         "cohorts": plan.cohorts,
         "settings": {

@@ -61,7 +61,7 @@ impl Test {
         on_interrupt(&cancel)?;
         let (paint, mut ends, mut told) = (Paint::stdout(color), Vec::new(), Vec::new());
         for (name, plan) in &plans {
-            given::secrets_are_bound(&plan.secrets, &session.outside.secrets)?;
+            given::secrets_are_bound(plan, &session.outside.secrets)?;
             let engine = Engine::new(&session.registry, &session.store, settings.clone());
             let expected = to_run(&engine.preview(plan)?);
             let run = session.store.begin_run()?;

@@ -129,6 +129,48 @@ fn sarif_names_rule_place_and_help() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_one_finding_among_others() {
+    let lab = lab(&GOOD.replace("tissue.mask", "tissue.msk"));
+    fs::write(lab.path("bin.cerb"), b"\xff\xfe").unwrap();
+    let call = [
+        "check",
+        "bin.cerb",
+        "lab.cerb",
+        "gone.cerb",
+        "--format",
+        "sarif",
+    ];
+    let said = bare(&lab, &call).exits(2);
+    let value: Value = serde_json::from_str(&said.out).unwrap();
+    let results = value["runs"][0]["results"].as_array().unwrap();
+    let rules: Vec<&Value> = results.iter().map(|one| &one["ruleId"]).collect();
+    assert_eq!(
+        rules,
+        [
+            "cli::unreadable_pipeline",
+            "lang::unknown_operator",
+            "cli::unreadable_pipeline"
+        ]
+    );
+}
+
+#[test]
+fn a_value_of_a_file_is_shown_where_it_stands() {
+    let lab = Lab::new("cerb 1\nparam n: Int = 1 in 1..=9\nexpect n > 0\n");
+    fs::write(lab.path("v.yaml"), "# values\n\nn: 99\nfoo: 3\n").unwrap();
+    let said = bare(&lab, &["check", "lab.cerb", "-P", "v.yaml"]).exits(2);
+    assert!(
+        said.err.contains("[v.yaml:3:4]") && said.err.contains("n: 99"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("[v.yaml:4:1]"), "{}", said.err);
+    fs::write(lab.path("cerb.yaml"), "profiles:\n  a: {params: {n: 99}}\n").unwrap();
+    let said = bare(&lab, &["check", "lab.cerb", "--profile", "a"]).exits(2);
+    assert!(said.err.contains("cerb.yaml:2:"), "{}", said.err);
+}
+
+#[test]
 fn a_file_with_nothing_in_it_is_no_pipeline() {
     let lab = Lab::new("# later\n\n");
     lab.cerb("check", &[]).exits(2).says("there is nothing in");

@@ -22,11 +22,7 @@ const SIGNALS: [(i32, &str, &str); 9] = [
     (4, "SIGILL", "it may be built for another processor"),
     (6, "SIGABRT", "it gave up by itself"),
     (8, "SIGFPE", "a division by zero, as a rule"),
-    (
-        9,
-        "SIGKILL",
-        "often because memory ran out; run fewer at once with `--jobs`",
-    ),
+    (9, "SIGKILL", "often because memory ran out"),
     (11, "SIGSEGV", "it crashed"),
     (13, "SIGPIPE", ""),
     (15, "SIGTERM", ""),
@@ -107,6 +103,10 @@ impl Ended {
                 .any(|refused| said.contains(refused))
         {
             text.push_str("\n  help: a program writes only below the directory it starts in; it finds room in `$TMPDIR`");
+        }
+        // A shell gives 128 and the signal of the program in it.
+        if self.status.signal() == Some(9) || (line.shell && self.status.code() == Some(137)) {
+            text.push_str("\n  help: run fewer at once with `--jobs`");
         }
         if let Some(log) = logs.get(stream) {
             let path = store.blob_path(&log.digest);

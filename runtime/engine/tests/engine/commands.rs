@@ -195,7 +195,8 @@ impl Lab {
         for port in &self.command.outputs {
             toy.plan.outputs.push(output(&port.name, tool));
         }
-        toy.plan.secrets = self.secrets.clone();
+        let at = toy.plan.graph[tool].span;
+        toy.plan.secrets = self.secrets.iter().map(|name| (name.clone(), at)).collect();
         toy
     }
 

@@ -231,10 +231,7 @@ impl<'a> Printer<'a> {
             1 => format!("let {name} = {value}"),
             2 => format!("let {name}: {ty} = {value}"),
             3 => {
-                let given = Given {
-                    text: value,
-                    from: "-p".to_owned(),
-                };
+                let given = Given::new(&value, "-p");
                 self.params.insert(name.clone(), given);
                 let other = Lit::Milli(1);
                 let other = if kind == Kind::Int {

@@ -365,10 +365,7 @@ fn a_key_ignores() {
             broken.push(rule);
         }
     }
-    let given = Given {
-        text: "0.5 mpp".to_owned(),
-        from: "-p".to_owned(),
-    };
+    let given = Given::new("0.5 mpp", "-p");
     let options = PlanOptions {
         params: BTreeMap::from([("width".to_owned(), given)]),
         test: None,
