@@ -335,7 +335,7 @@ impl Toy {
             outputs: Vec::new(),
             expects: Vec::new(),
             tests: Vec::new(),
-            secrets: Vec::new(),
+            secrets: BTreeMap::new(),
             params: BTreeMap::new(),
             roots: BTreeMap::new(),
             warnings: Vec::new(),
