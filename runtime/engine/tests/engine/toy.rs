@@ -658,6 +658,14 @@ impl Bench {
         }
     }
 
+    /// Opens the store of another bench again, as another process would, with results of its own.
+    pub fn beside(other: &Bench) -> Bench {
+        Bench {
+            store: Store::open(other.store.root()).unwrap(),
+            ..Bench::new()
+        }
+    }
+
     pub fn engine(&self) -> Engine<'_> {
         Engine::new(&self.registry, &self.store, self.settings.clone())
     }
