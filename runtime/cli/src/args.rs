@@ -91,6 +91,10 @@ pub enum Command {
     Help(commands::help::Help),
     /// Show a run, or the stored value behind a digest
     Show(commands::show::Show),
+    /// Remove what no recent run needs
+    Gc(commands::gc::Gc),
+    /// Show what takes room in the store, verify it, or pin what is to be kept
+    Store(commands::store::Store),
     /// Draw a pipeline: dot, mermaid or svg
     Graph(commands::graph::Graph),
     /// Write pipelines in the one layout; comments and meaning stay
@@ -116,6 +120,8 @@ impl Command {
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Show(show) => show.json,
+            Command::Gc(gc) => gc.json,
+            Command::Store(store) => store.json,
             Command::Graph(_)
             | Command::Fmt(_)
             | Command::Convert(_)

@@ -95,8 +95,20 @@ fn slurm_memory(cores: usize, env: &dyn Fn(&str) -> Option<String>) -> Option<u6
         .map(|n| n << 20)
 }
 
-/// Reads a size as a person writes it: `4GiB`, `512 MiB`, `4G`, `1073741824`.
+/// Reads an amount of memory, which must be enough to work with.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if bytes < 64 << 20 {
+        return Err(format!(
+            "{} is too little to work with; give at least 64MiB",
+            show_bytes(bytes)
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Reads a size as a person writes it: `4GiB`, `512 MiB`, `4G`, `1073741824`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -110,21 +122,14 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "t" | "tib" => 1 << 40,
         _ => {
             return Err(format!(
-                "`{unit}` is not a unit of memory; write for example 4GiB or 512MiB"
+                "`{unit}` is not a unit of bytes; write for example 4GiB or 512MiB"
             ));
         }
     };
     let number: f64 = number
         .parse()
         .map_err(|_| format!("`{text}` is not a size; write for example 4GiB or 512MiB"))?;
-    let bytes = (number * scale as f64) as u64;
-    if bytes < 64 << 20 {
-        return Err(format!(
-            "{} is too little to work with; give at least 64MiB",
-            show_bytes(bytes)
-        ));
-    }
-    Ok(bytes)
+    Ok((number * scale as f64) as u64)
 }
 
 /// Writes a size as a person reads it: `4 GiB`, `1.5 MiB`, `17 B`.
@@ -184,6 +189,7 @@ mod tests {
         assert_eq!(parse_bytes("1.5g"), Ok(3 << 29));
         assert!(parse_bytes("4 parsecs").is_err());
         assert!(parse_bytes("12").is_err());
+        assert_eq!(parse_size("12"), Ok(12));
         assert_eq!(show_bytes(17), "17 B");
         assert_eq!(show_bytes(3 << 29), "1.5 GiB");
         assert_eq!(show_bytes(4 << 30), "4 GiB");

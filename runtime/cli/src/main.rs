@@ -55,6 +55,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Why(why) => why.execute(color),
         Command::Help(help) => help.execute(color),
         Command::Show(show) => show.execute(color),
+        Command::Gc(gc) => gc.execute(color),
+        Command::Store(store) => store.execute(color),
         Command::Graph(graph) => graph.execute(color),
         Command::Fmt(fmt) => fmt.execute(color),
         Command::Docs(docs) => docs.execute(color),

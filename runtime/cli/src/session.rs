@@ -175,8 +175,11 @@ fn says_nothing(text: &str) -> bool {
 
 /// Opens the store; one that is not there is made, or stands in a folder that goes with the session.
 fn store(place: &Path, keep: Keep) -> Result<(Store, Option<TempDir>), Failure> {
-    if keep == Keep::Results || place.join("runs").is_dir() {
+    if keep == Keep::Results {
         return Ok((Store::open(place)?, None));
+    }
+    if place.join("runs").is_dir() {
+        return Ok((Store::open_or_look(place)?, None));
     }
     let stand_in = tempfile::tempdir().map_err(|error| {
         let title = format!("cannot make a temporary folder: {}", plain(&error));
@@ -347,7 +350,7 @@ impl Asked {
     /// Finds the last run that can be asked again; what `with` gives goes before what that run was given.
     pub fn last(with: &With) -> Result<Again, Failure> {
         let place = find_store(with.store.as_deref())?;
-        let store = Store::open(&place)?;
+        let store = Store::open_or_look(&place)?;
         for id in store.runs()? {
             let request: Option<Value> =
                 store.open_run(&id.to_string())?.read_json("request.json")?;

@@ -5,12 +5,14 @@ pub mod convert;
 pub mod docs;
 pub mod explain;
 pub mod fmt;
+pub mod gc;
 pub mod graph;
 pub mod help;
 pub mod lsp;
 pub mod plan;
 pub mod run;
 pub mod show;
+pub mod store;
 pub mod test;
 pub mod why;
 

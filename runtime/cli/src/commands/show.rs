@@ -48,7 +48,7 @@ impl Show {
     /// Prints it.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let paint = Paint::stdout(color);
-        let store = Store::open(&session::find_store(self.store.as_deref())?)?;
+        let store = Store::open_or_look(&session::find_store(self.store.as_deref())?)?;
         let Some(what) = self.what.as_deref() else {
             return recent(&store, self.json, paint);
         };
@@ -495,7 +495,7 @@ fn last_lines(text: &str) -> String {
 }
 
 /// Lists the keys of all records, in order.
-fn keys(store: &Store) -> Vec<Digest> {
+pub fn keys(store: &Store) -> Vec<Digest> {
     let read = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut keys: Vec<Digest> = read(store.root().join("actions"))
         .flat_map(|folder| {
