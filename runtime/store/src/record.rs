@@ -185,8 +185,11 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a record and leaves it where it is; nothing unless it is whole.
-    pub(crate) fn peek_record(&self, key: &Digest) -> Option<Record> {
+    /// Reads a record for its own sake: its outputs are not counted on, and it stays where it is.
+    ///
+    /// Nothing unless it is whole and of this version. For those who list or search, and ask for no work.
+    #[must_use]
+    pub fn peek_record(&self, key: &Digest) -> Option<Record> {
         match Record::read(&fs::read(self.place("actions", key)).ok()?)? {
             Seen::Record(record) => Some(*record),
             Seen::OtherVersion => None,

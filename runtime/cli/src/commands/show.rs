@@ -315,7 +315,7 @@ fn behind(store: &Store, prefix: &str, as_json: bool, paint: Paint) -> Result<u8
     let mut found: BTreeMap<Digest, Vec<(Record, String)>> = BTreeMap::new();
     let mut by_key = Vec::new();
     for key in keys(store) {
-        let Some(record) = store.record(&key)? else {
+        let Some(record) = store.peek_record(&key) else {
             continue;
         };
         if key.to_string().starts_with(prefix) {

@@ -165,7 +165,7 @@ fn resolve(store: &Kept, what: &str) -> Result<Pin, Failure> {
     }
     let mut found: Vec<Digest> = Vec::new();
     for key in show::keys(store) {
-        let Some(record) = store.record(&key)? else {
+        let Some(record) = store.peek_record(&key) else {
             continue;
         };
         let digests = record.outputs.values().map(|stored| stored.digest);

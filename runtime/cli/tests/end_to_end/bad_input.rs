@@ -129,7 +129,7 @@ fn one_bad_slide_does_not_hold_up_the_others() {
 }
 
 /// Whether tests may mount things: needs root, or user namespaces.
-fn mounting(script: &str, args: &[PathBuf]) -> Option<Said> {
+pub fn mounting(script: &str, args: &[PathBuf]) -> Option<Said> {
     let probe = |flags: &[&str]| {
         let script = ["sh", "-c", "mount -t tmpfs none /mnt"];
         status_quietly(Command::new("unshare").args(flags).args(script))

@@ -15,3 +15,4 @@ mod lab;
 mod network;
 mod reference;
 mod session;
+mod store;
