@@ -89,7 +89,8 @@ pub(crate) struct Action {
     /// Index in the cohort of the node.
     pub item: Option<usize>,
     pub task: Task,
-    pub inputs: BTreeMap<String, Feed>,
+    /// What feeds each port, by its name.
+    pub inputs: Box<[(String, Feed)]>,
     /// Actions it reads from, each once: those whose artifacts it reads, then those of
     /// which only fields are read.
     pub uses: Vec<usize>,
@@ -101,6 +102,20 @@ pub(crate) struct Action {
     pub asks: Vec<usize>,
     /// Actions that read from it, each once.
     pub users: Vec<usize>,
+}
+
+impl Action {
+    /// Returns what feeds the ports.
+    pub fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.inputs.iter().map(|(_, feed)| feed)
+    }
+
+    /// Returns what feeds one side of an `if`.
+    pub fn side(&self, holds: bool) -> Option<&Feed> {
+        let side = if holds { "yes" } else { "no" };
+        let mut inputs = self.inputs.iter();
+        inputs.find_map(|(port, feed)| (port == side).then_some(feed))
+    }
 }
 
 /// One output of the pipeline for one item, before its path is filled in.
@@ -321,7 +336,7 @@ impl<'p> Actions<'p> {
             node,
             item,
             task,
-            inputs,
+            inputs: inputs.into_iter().collect(),
             uses,
             artifacts: artifacts.len(),
             first: first.into_iter().collect(),

@@ -1,8 +1,12 @@
 //! A call with all its arguments: the operator built, and what its key begins with.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use cerb_lang::{Command, Misfit, Value};
+use cerb_store::{Digest, Hasher, canonical};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{Determinism, Needs, Registry, command, registry::AnyOperator};
@@ -15,6 +19,8 @@ pub(crate) struct NodeWork {
     pub needs: Needs,
     /// The pre-image of its keys, without the inputs.
     pub preimage: Map<String, Json>,
+    /// The canonical pre-image on either side of the inputs.
+    around: (Vec<u8>, Vec<u8>),
 }
 
 impl NodeWork {
@@ -54,12 +60,78 @@ impl NodeWork {
         if let Some(program) = built.program() {
             preimage.insert("program".to_owned(), program);
         }
+        let around = around(&preimage);
         Ok(NodeWork {
+            around,
             needs: built.needs(),
             operator: Arc::from(built),
             operator_name: operator.to_owned(),
             determinism,
             preimage,
         })
+    }
+
+    /// Returns the key of an action by what [`inputs`](crate::key::inputs) wrote of it.
+    pub fn key(&self, inputs: &[u8]) -> Digest {
+        static CONTEXT: LazyLock<Hasher> = LazyLock::new(|| Digest::deriver("cerb action v1"));
+        let mut hasher = CONTEXT.clone();
+        hasher.update(&self.around.0);
+        hasher.update(inputs);
+        hasher.update(&self.around.1);
+        hasher.finish()
+    }
+
+    /// Returns all that an action is keyed by, for people and for comparing.
+    pub fn whole(&self, inputs: &[u8]) -> Json {
+        let mut whole = self.preimage.clone();
+        let inputs = serde_json::from_slice(inputs).unwrap_or_default();
+        whole.insert(INPUTS.to_owned(), inputs);
+        Json::Object(whole)
+    }
+}
+
+/// The field of a pre-image that differs between the actions of a node.
+const INPUTS: &str = "inputs";
+
+/// Divides the canonical form of a pre-image where its inputs go.
+fn around(preimage: &Map<String, Json>) -> (Vec<u8>, Vec<u8>) {
+    let part = |after: bool| {
+        let fields = preimage
+            .iter()
+            .filter(|(name, _)| (name.as_str() > INPUTS) == after);
+        let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
+        canonical(&Json::Object(fields.collect()))
+    };
+    let (mut head, tail) = (part(false), part(true));
+    head.pop();
+    if head.len() > 1 {
+        head.push(b',');
+    }
+    head.extend_from_slice(b"\"inputs\":");
+    let tail = match tail.as_slice() {
+        b"{}" => b"}".to_vec(),
+        tail => [b",", &tail[1..]].concat(),
+    };
+    (head, tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_make_the_canonical_whole() {
+        let whole = json!({"args": {"x": 1.5}, "operator": "a", "revision": 2});
+        for left_out in ["", "args", "operator", "revision"] {
+            let mut preimage = whole.as_object().cloned().unwrap_or_default();
+            preimage.remove(left_out);
+            if left_out == "operator" {
+                preimage.remove("revision");
+            }
+            let (head, tail) = around(&preimage);
+            preimage.insert("inputs".to_owned(), json!({"x": "d"}));
+            let parts = [head.as_slice(), br#"{"x":"d"}"#, &tail].concat();
+            assert_eq!(parts, canonical(&Json::Object(preimage)));
+        }
     }
 }

@@ -7,7 +7,7 @@ use cerb_store::{Run, Store};
 
 use crate::{
     Cancel, DeviceChoice, EngineError, Event, Explanation, Outcome, Preview, Registry,
-    actions::Actions, clock::Stopwatch, preview::Outlook, publish, run, why,
+    actions::Actions, clock::Stopwatch, preview::Outlook, publish, publish::Target, run, why,
 };
 
 /// What a run may use, and where its results go.
@@ -34,6 +34,21 @@ pub struct Settings {
     pub container: Option<String>,
 }
 
+/// What a plan comes to on one store, as it was when it was looked at.
+pub struct Look<'p> {
+    actions: Actions<'p>,
+    targets: Vec<Target>,
+    outlook: Outlook,
+}
+
+impl Look<'_> {
+    /// Returns what a run would do.
+    #[must_use]
+    pub fn preview(&self) -> Preview {
+        self.outlook.preview(&self.actions)
+    }
+}
+
 /// Previews, runs and explains plans on one store.
 pub struct Engine<'a> {
     registry: &'a Registry,
@@ -54,9 +69,19 @@ impl<'a> Engine<'a> {
 
     /// Says what a run would do, and changes nothing.
     pub fn preview(&self, plan: &Plan) -> Result<Preview, EngineError> {
+        Ok(self.look(plan)?.preview())
+    }
+
+    /// Looks at what a run of the plan comes to on this store, for [`run_as_seen`](Engine::run_as_seen).
+    pub fn look<'p>(&'p self, plan: &'p Plan) -> Result<Look<'p>, EngineError> {
         let actions = Actions::of(plan, self.registry, &self.settings.device_class)?;
-        publish::targets(&actions)?;
-        Ok(Outlook::of(&actions, self.store, &self.settings)?.preview(&actions))
+        let targets = publish::targets(&actions)?;
+        let outlook = Outlook::of(&actions, self.store, &self.settings)?;
+        Ok(Look {
+            actions,
+            targets,
+            outlook,
+        })
     }
 
     /// Makes the folder results go to, or says why it cannot be written.
@@ -75,15 +100,23 @@ impl<'a> Engine<'a> {
         events: &(dyn Fn(&Event) + Sync),
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
+        self.run_as_seen(self.look(plan)?, run, events, cancel)
+    }
+
+    /// Does what a look has shown and publishes the outputs, as [`run`](Engine::run) does.
+    pub fn run_as_seen(
+        &self,
+        look: Look,
+        run: &Run,
+        events: &(dyn Fn(&Event) + Sync),
+        cancel: &Cancel,
+    ) -> Result<Outcome, EngineError> {
         let watch = Stopwatch::start();
-        let actions = Actions::of(plan, self.registry, &self.settings.device_class)?;
-        let targets = publish::targets(&actions)?;
         publish::prepare(&self.settings.out)?;
-        let outlook = Outlook::of(&actions, self.store, &self.settings)?;
         run::run(
-            &actions,
-            &targets,
-            outlook,
+            &look.actions,
+            &look.targets,
+            look.outlook,
             self.store,
             &self.settings,
             run,

@@ -1,71 +1,113 @@
 //! The key of an action: the digest of everything that decides its bytes, and of nothing else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use cerb_store::{Digest, Stored, canonical};
-use serde_json::{Map, Value as Json};
+use cerb_store::{Digest, Stored, write_canonical_text};
 
 use crate::{
     Bound,
     actions::{Action, Feed, Origin},
 };
 
-/// What an action has made, by port; shared by all who read it.
-pub(crate) type Made = std::sync::Arc<BTreeMap<String, Stored>>;
+/// What an action has made, by port and in their order; shared by all who read it.
+#[derive(Debug, Clone)]
+pub(crate) struct Made(Arc<[(String, Stored)]>);
+
+impl Made {
+    /// Takes the outputs of a record.
+    pub fn new(outputs: BTreeMap<String, Stored>) -> Made {
+        Made(outputs.into_iter().collect())
+    }
+
+    /// Returns what stands at a port.
+    pub fn get(&self, port: &str) -> Option<&Stored> {
+        self.0
+            .iter()
+            .find_map(|(name, stored)| (name == port).then_some(stored))
+    }
+
+    /// Returns what stands at every port.
+    pub fn values(&self) -> impl Iterator<Item = &Stored> {
+        self.0.iter().map(|(_, stored)| stored)
+    }
+}
 
 /// Returns what stands at each input port, once every producer has made its part.
 ///
 /// `stored` gives what stands behind an origin; what it does not know (dropped, or
 /// failed and tolerated) is left out of a gather, and so is an item that `belongs` says
 /// is not of its cohort. An optional output that is not there leaves the port unbound.
-pub(crate) fn bind(
-    action: &Action,
-    stored: impl Fn(&Origin) -> Option<Stored>,
+pub(crate) fn bind<'s>(
+    action: &'s Action,
+    stored: impl Fn(&'s Origin) -> Option<&'s Stored>,
     belongs: impl Fn(usize, usize) -> bool,
 ) -> BTreeMap<String, Bound> {
-    action
-        .inputs
-        .iter()
-        .filter_map(|(port, feed)| {
-            let bound = match feed {
-                Feed::One(origin) => Bound::One(stored(origin)?),
-                Feed::Keyed { cohort, origins } => Bound::Keyed(
-                    origins
-                        .iter()
-                        .filter(|(_, (item, _))| belongs(*cohort, *item))
-                        .filter_map(|(key, (_, origin))| Some((key.clone(), stored(origin)?)))
-                        .collect(),
-                ),
-            };
-            Some((port.clone(), bound))
-        })
-        .collect()
+    let bound = action.inputs.iter().filter_map(|(port, feed)| {
+        let bound = match feed {
+            Feed::One(origin) => Bound::One(stored(origin)?.clone()),
+            Feed::Keyed { cohort, origins } => Bound::Keyed(
+                origins
+                    .iter()
+                    .filter(|(_, (item, _))| belongs(*cohort, *item))
+                    .filter_map(|(key, (_, origin))| Some((key.clone(), stored(origin)?.clone())))
+                    .collect(),
+            ),
+        };
+        Some((port.clone(), bound))
+    });
+    bound.collect()
 }
 
-/// Returns port → digest, or port → key → digest where a cohort is gathered.
-pub(crate) fn digests(bound: &BTreeMap<String, Bound>) -> Json {
-    let digest = |stored: &Stored| Json::String(stored.digest.to_string());
-    Json::Object(
-        bound
-            .iter()
-            .map(|(port, bound)| {
-                let json = match bound {
-                    Bound::One(stored) => digest(stored),
-                    Bound::Keyed(all) => Json::Object(
-                        all.iter()
-                            .map(|(key, one)| (key.clone(), digest(one)))
-                            .collect(),
-                    ),
-                };
-                (port.clone(), json)
-            })
-            .collect::<Map<_, _>>(),
-    )
+/// Writes port → digest, or port → key → digest where a cohort is gathered, as canonical JSON.
+///
+/// The arguments are those of [`bind`], and what it leaves out is left out here.
+pub(crate) fn inputs<'s>(
+    action: &'s Action,
+    stored: impl Fn(&'s Origin) -> Option<&'s Stored>,
+    belongs: impl Fn(usize, usize) -> bool,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    let mut first = true;
+    out.push(b'{');
+    for (port, feed) in &action.inputs {
+        let single = match feed {
+            Feed::One(origin) => match stored(origin) {
+                Some(stored) => Some(stored.digest),
+                None => continue,
+            },
+            Feed::Keyed { .. } => None,
+        };
+        name(port, &mut first, &mut out);
+        match (single, feed) {
+            (Some(single), _) => digest(&single, &mut out),
+            (None, Feed::Keyed { cohort, origins }) => {
+                let mut first = true;
+                out.push(b'{');
+                for (key, (item, origin)) in origins {
+                    if let Some(stored) = stored(origin).filter(|_| belongs(*cohort, *item)) {
+                        name(key, &mut first, &mut out);
+                        digest(&stored.digest, &mut out);
+                    }
+                }
+                out.push(b'}');
+            }
+            (None, Feed::One(_)) => {}
+        }
+    }
+    out.push(b'}');
+    out
 }
 
-/// Returns the key of a node's pre-image with its inputs.
-pub(crate) fn key(node: &Map<String, Json>, inputs: Json) -> Digest {
-    let mut parts = node.clone();
-    parts.insert("inputs".to_owned(), inputs);
-    Digest::derive("cerb action v1", &canonical(&Json::Object(parts)))
+fn name(name: &str, first: &mut bool, out: &mut Vec<u8>) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+    write_canonical_text(name, out);
+    out.push(b':');
+}
+
+fn digest(digest: &Digest, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(digest.hex().as_bytes());
+    out.push(b'"');
 }

@@ -61,7 +61,7 @@ pub(crate) fn only<'a>(
 ) -> Result<&'a Origin, String> {
     let mut found: Vec<(&str, &Origin)> = Vec::new();
     let mut all = 0;
-    for feed in actions.all[id].inputs.values() {
+    for feed in actions.all[id].feeds() {
         if let Feed::Keyed { cohort, origins } = feed {
             all += origins.len();
             let kept = origins

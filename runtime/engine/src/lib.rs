@@ -34,7 +34,7 @@ mod why;
 
 pub use command::{COMMAND_OUTPUTS, extension};
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
-pub use engine::{Engine, Settings};
+pub use engine::{Engine, Look, Settings};
 pub use error::EngineError;
 pub use event::{Ended, Event};
 pub use listing::{Entry, ListEnv, Listing, RootRef};

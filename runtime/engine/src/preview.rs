@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use cerb_store::{Digest, Record, Store, Stored};
+use cerb_store::{Digest, Store, Stored};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -120,8 +120,8 @@ enum Demand {
 pub(crate) struct Seen {
     demand: Demand,
     pub key: Option<Digest>,
-    pub inputs: Option<Json>,
-    pub record: Option<Record>,
+    /// How long it took, by its record.
+    pub took_ms: Option<u64>,
     pub made: Option<Made>,
     complete: Option<bool>,
     /// It runs for a reason of its own.
@@ -149,8 +149,7 @@ impl Seen {
         Seen {
             demand: Demand::Nothing,
             key: None,
-            inputs: None,
-            record: None,
+            took_ms: None,
             made: None,
             complete: None,
             must: None,
@@ -260,7 +259,7 @@ impl Outlook {
                 }
                 Ok(holds) => {
                     seen.holds = holds;
-                    if let Some(Feed::One(origin)) = action.inputs.get(side(holds)) {
+                    if let Some(Feed::One(origin)) = action.side(holds) {
                         seen.narrow = Some((origin.action().into_iter().collect(), first()));
                         seen.pass(origin, self);
                     }
@@ -268,7 +267,7 @@ impl Outlook {
             }
             return Ok(seen);
         }
-        let single = action.inputs.values().find_map(|feed| match feed {
+        let single = action.feeds().find_map(|feed| match feed {
             Feed::One(Origin::Made { action, .. }) => Some(*action).zip(self.seen[*action].dropped),
             _ => None,
         });
@@ -281,7 +280,7 @@ impl Outlook {
         let mut known = true;
         let mut artifacts = Vec::new();
         let mut narrowed = false;
-        for feed in action.inputs.values() {
+        for feed in action.feeds() {
             match feed {
                 Feed::Keyed { cohort, origins } if filtered(cohort) => {
                     narrowed = true;
@@ -323,16 +322,12 @@ impl Outlook {
                 return Ok(seen);
             }
         };
-        let bound = key::bind(action, |origin| self.stored(origin), belongs);
-        let inputs = key::digests(&bound);
-        let key = key::key(&work.preimage, inputs.clone());
-        seen.record = store.record(&key)?;
-        seen.made = seen
-            .record
-            .as_ref()
-            .map(|record| Made::new(record.outputs.clone()));
+        let key = work.key(&key::inputs(action, |origin| self.stored(origin), belongs));
+        if let Some(record) = store.record(&key)? {
+            seen.took_ms = Some(record.wall_ms);
+            seen.made = Some(Made::new(record.outputs));
+        }
         seen.key = Some(key);
-        seen.inputs = Some(inputs);
         if actions.late(id).is_some() {
             seen.work = Some(work);
         }
@@ -340,11 +335,24 @@ impl Outlook {
     }
 
     /// Returns what stands behind an origin, if it is known.
-    fn stored(&self, origin: &Origin) -> Option<Stored> {
+    fn stored<'s>(&'s self, origin: &'s Origin) -> Option<&'s Stored> {
         match origin {
-            Origin::Source(stored) => Some((**stored).clone()),
-            Origin::Made { action, port } => self.seen[*action].made.as_ref()?.get(port).cloned(),
+            Origin::Source(stored) => Some(stored),
+            Origin::Made { action, port } => self.seen[*action].made.as_ref()?.get(port),
         }
+    }
+
+    /// Returns what an action reads, as its key has it, as far as that is known.
+    pub fn inputs(&self, id: usize, actions: &Actions) -> Json {
+        let memos = Memos::default();
+        let values = Values {
+            actions,
+            known: self,
+            memos: &memos,
+        };
+        let belongs = |cohort, item| values.kept(cohort, item).unwrap_or(true);
+        let inputs = key::inputs(&actions.all[id], |origin| self.stored(origin), belongs);
+        serde_json::from_slice(&inputs).unwrap_or_default()
     }
 
     /// Returns what matters of what an action uses: what it reads as artifacts, and by field.
@@ -395,7 +403,7 @@ impl Outlook {
                 };
             }
             let gone = seen.complete == Some(false);
-            let must = match (seen.key, &seen.record) {
+            let must = match (seen.key, &seen.made) {
                 (Some(_), _) if refresh => Some(Reason::Refresh),
                 (Some(_), None) => Some(Reason::New),
                 (Some(_), Some(_)) if demand == Demand::Bytes && gone => Some(Reason::BytesGone),
@@ -517,7 +525,7 @@ impl Outlook {
                 } else {
                     seen.key
                 },
-                last_wall_ms: seen.record.as_ref().map(|record| record.wall_ms),
+                last_wall_ms: seen.took_ms,
             });
         }
         preview
@@ -540,6 +548,7 @@ impl Seen {
         self.dropped = origin.action().and_then(|used| outlook.seen[used].dropped);
         self.made = outlook
             .stored(origin)
+            .cloned()
             .map(|stored| Made::new(BTreeMap::from([(VALUE.to_owned(), stored)])));
     }
 }
@@ -559,16 +568,8 @@ impl Known for Outlook {
     }
 }
 
-/// Returns the input that a condition chooses.
-pub(crate) fn side(holds: bool) -> &'static str {
-    if holds { "yes" } else { "no" }
-}
-
 /// Returns whether all bytes of these artifacts are in the store.
-pub(crate) fn complete(
-    made: &BTreeMap<String, cerb_store::Stored>,
-    store: &Store,
-) -> Result<bool, EngineError> {
+pub(crate) fn complete(made: &Made, store: &Store) -> Result<bool, EngineError> {
     for stored in made.values() {
         if !store.complete(stored)? {
             return Ok(false);

@@ -152,10 +152,8 @@ pub(crate) fn stands(store: &Store, stored: &Stored, out: &Path, path: &str) -> 
     // A source is identified by more than its bytes; its bytes are its field `content`.
     let content = stored.content().unwrap_or(stored.digest);
     let to = out.join(path);
-    to.exists()
-        && store
-            .digest_of(&to, false)
-            .is_ok_and(|there| there.digest == content)
+    let there = store.digest_of(&to, false);
+    there.is_ok_and(|there| there.digest == content)
 }
 
 /// Puts one artifact at its path; returns its bytes.

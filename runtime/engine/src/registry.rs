@@ -563,7 +563,9 @@ impl Catalog for View<'_> {
             ));
         };
         let listing = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
+        let batch = self.env.store.batch();
         let mut entries = listing.list(&self.env)?;
+        drop(batch);
         entries.sort_by(|one, other| one.key.cmp(&other.key));
         entries.into_iter().map(listed).collect()
     }

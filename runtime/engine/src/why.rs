@@ -152,9 +152,8 @@ fn one(
             reason: Reason::BytesGone,
         } => {
             let took = seen
-                .record
-                .as_ref()
-                .map(|record| format!(" (it took {} s)", seconds(record.wall_ms)));
+                .took_ms
+                .map(|took| format!(" (it took {} s)", seconds(took)));
             words.push(format!(
                 "`{name}` runs again because its bytes are gone and something needs them{}",
                 took.unwrap_or_default()
@@ -315,7 +314,8 @@ fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> 
             changes.push(argument(name, from, to, actions.plan, action));
         }
     }
-    if let Some(now) = outlook.seen[id].inputs.as_ref().and_then(Json::as_object) {
+    let inputs = seen.key.map(|_| outlook.inputs(id, actions));
+    if let Some(now) = inputs.as_ref().and_then(Json::as_object) {
         let from = before.preimage["inputs"].as_object().unwrap_or(&empty);
         for (port, (from, to)) in pair(from, now) {
             changes.push(input(port, from, to));

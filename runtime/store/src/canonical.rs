@@ -24,7 +24,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
         Value::Number(number) => write_number(number, out),
-        Value::String(text) => write_text(text, out),
+        Value::String(text) => write_canonical_text(text, out),
         Value::Array(items) => {
             out.push(b'[');
             for (index, item) in items.iter().enumerate() {
@@ -44,7 +44,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_text(key, out);
+                write_canonical_text(key, out);
                 out.push(b':');
                 write(item, out);
             }
@@ -64,8 +64,9 @@ fn write_number(number: &Number, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes a JSON string with the fewest escapes: quote, backslash and control characters.
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// Writes a JSON string with the fewest escapes, as [`canonical`] does: quote, backslash and
+/// control characters.
+pub fn write_canonical_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {

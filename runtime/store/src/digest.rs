@@ -27,6 +27,12 @@ impl Digest {
         Self(blake3::derive_key(context, bytes))
     }
 
+    /// Starts a digest for one purpose, as [`derive`](Digest::derive) gives it, of bytes in pieces.
+    #[must_use]
+    pub fn deriver(context: &str) -> Hasher {
+        Hasher(blake3::Hasher::new_derive_key(context))
+    }
+
     /// Wraps the 32 bytes of a digest made elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -37,6 +43,12 @@ impl Digest {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Gives the 64 hex digits, without asking for memory.
+    #[must_use]
+    pub fn hex(&self) -> impl std::ops::Deref<Target = str> + use<> {
+        blake3::Hash::from_bytes(self.0).to_hex()
     }
 
     /// Gives the first 12 hex digits, for people.
@@ -167,6 +179,10 @@ mod tests {
             Digest::derive("cerb source v1", b"x")
         );
         assert_ne!(Digest::derive("cerb action v1", b"x"), Digest::of(b"x"));
+        let mut pieces = Digest::deriver("cerb action v1");
+        pieces.update(b"nuc");
+        pieces.update(b"lei");
+        assert_eq!(pieces.finish(), Digest::derive("cerb action v1", b"nuclei"));
     }
 
     #[test]

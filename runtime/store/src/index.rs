@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -33,6 +33,8 @@ const TABLES: &str = "
 pub struct Index {
     path: PathBuf,
     state: Mutex<State>,
+    /// What a batch will remember, and since when it waits.
+    waiting: Mutex<(Vec<(Stat, Digest)>, Option<Instant>)>,
 }
 
 enum State {
@@ -52,6 +54,7 @@ impl Index {
         Self {
             path,
             state: Mutex::new(State::Unopened(0)),
+            waiting: Mutex::default(),
         }
     }
 
@@ -60,7 +63,17 @@ impl Index {
         Self {
             path: PathBuf::new(),
             state: Mutex::new(State::Without),
+            waiting: Mutex::default(),
         }
+    }
+
+    /// Lets many questions share one transaction of reading, until it is dropped.
+    pub fn batch(&self) -> Batch<'_> {
+        self.with(|db| match db.is_autocommit() {
+            true => db.execute_batch("begin"),
+            false => Ok(()),
+        });
+        Batch(self)
     }
 
     /// Gives the digest of a file that looks exactly as it did when it was hashed.
@@ -90,16 +103,41 @@ impl Index {
         {
             return;
         }
+        let full = {
+            let (waiting, since) = &mut *hold(&self.waiting);
+            waiting.push((*stat, *digest));
+            since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE
+        };
+        let batch = self.with(|db| Ok(!db.is_autocommit())) == Some(true);
+        if full || !batch {
+            self.write_waiting();
+        }
+    }
+
+    /// Writes what is to be remembered, in one transaction.
+    fn write_waiting(&self) {
+        let (waiting, _) = std::mem::take(&mut *hold(&self.waiting));
+        if waiting.is_empty() {
+            return;
+        }
         self.with(|db| {
-            db.prepare_cached("insert or replace into memo1 values (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    bits(stat.device),
-                    bits(stat.inode),
-                    bits(stat.size),
-                    stat.modified,
-                    stat.changed,
-                    digest.as_bytes()
-                ])
+            alone(db, || {
+                let transaction = db.unchecked_transaction()?;
+                let mut insert = db.prepare_cached(
+                    "insert or replace into memo1 values (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?;
+                for (stat, digest) in &waiting {
+                    insert.execute(params![
+                        bits(stat.device),
+                        bits(stat.inode),
+                        bits(stat.size),
+                        stat.modified,
+                        stat.changed,
+                        digest.as_bytes()
+                    ])?;
+                }
+                transaction.commit()
+            })
         });
     }
 
@@ -116,8 +154,10 @@ impl Index {
     /// Remembers that a record's outputs were hashed and found whole.
     pub fn set_verified(&self, key: &Digest, boot: &str) {
         self.with(|db| {
-            db.prepare_cached("insert or replace into verified1 values (?1, ?2)")?
-                .execute(params![key.as_bytes(), boot])
+            alone(db, || {
+                db.prepare_cached("insert or replace into verified1 values (?1, ?2)")?
+                    .execute(params![key.as_bytes(), boot])
+            })
         });
     }
 
@@ -155,6 +195,30 @@ impl Index {
             *state = remake(&self.path);
         }
     }
+}
+
+/// One transaction of reading; see [`Index::batch`].
+pub struct Batch<'a>(&'a Index);
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.write_waiting();
+        self.0.with(|db| match db.is_autocommit() {
+            true => Ok(()),
+            false => db.execute_batch("commit"),
+        });
+    }
+}
+
+/// Writes outside of a batch that may be open, so that nobody waits for its end.
+fn alone<T>(db: &Connection, write: impl Fn() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    if db.is_autocommit() {
+        return write();
+    }
+    db.execute_batch("commit")?;
+    let written = write()?;
+    db.execute_batch("begin")?;
+    Ok(written)
 }
 
 fn open(path: &Path, strikes: u32, remade: bool) -> State {

@@ -27,7 +27,7 @@ mod tree;
 
 pub use artifact::{Artifact, FieldSpec, Form, Stored};
 pub use blobs::{BlobWriter, Scratch};
-pub use canonical::canonical;
+pub use canonical::{canonical, write_canonical_text};
 pub use collect::{Collected, Collection, Damaged, Item, Keep, Share, Verified, What, Why};
 pub use digest::{Blob, Digest, Hasher, NotADigest};
 pub use error::StoreError;

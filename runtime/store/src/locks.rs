@@ -10,6 +10,9 @@ use crate::error::{At, StoreError};
 use crate::system::Stat;
 use crate::{Digest, Store, failpoint, gate};
 
+/// Time between two looks at a lock that another holds.
+const WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Opens a lock file, making it when it is not there.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
@@ -47,6 +50,12 @@ pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
+/// Takes a file's shared lock if nobody holds it alone.
+fn try_lock_shared(file: &File) -> Result<(), TryLockError> {
+    none_here().map_err(TryLockError::Error)?;
+    file.try_lock_shared()
+}
+
 /// Lets tests stand on a filesystem without locks.
 fn none_here() -> io::Result<()> {
     match failpoint::is_armed("lock", "none") {
@@ -69,7 +78,8 @@ pub(crate) fn no_locks_here(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct ActionLock {
     path: PathBuf,
-    _file: File,
+    /// The file that is held, where the filesystem has no hard links.
+    _file: Option<File>,
 }
 
 impl Drop for ActionLock {
@@ -85,33 +95,84 @@ impl Store {
     /// Ask for the record again after this returns: the one who held it before may have made it.
     pub fn lock_action(&self, key: &Digest) -> Result<ActionLock, StoreError> {
         loop {
-            let (path, file) = self.lock_file(key)?;
-            or_none(lock(&file)).at("lock", &path)?;
-            if still_there(&file, &path) {
-                return Ok(ActionLock { path, _file: file });
+            match self.try_lock_action(key)? {
+                Some(lock) => return Ok(lock),
+                None => std::thread::sleep(WAIT),
             }
         }
     }
 
     /// Holds an action if nobody else does, and otherwise gives nothing at once.
+    ///
+    /// The lock is a hard link to the `lock` of this opening's staging, which is held as long as the process lives:
+    /// nothing is made or deleted but a name, since filesystems are slow to make a file where others were just
+    /// deleted, and a link whose file nobody holds belonged to a process that is gone.
     pub fn try_lock_action(&self, key: &Digest) -> Result<Option<ActionLock>, StoreError> {
+        let path = self.root().join("locks").join(key.to_string());
         loop {
-            let (path, file) = self.lock_file(key)?;
-            match try_lock(&file) {
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => or_none(Err(error)).at("lock", &path)?,
-                Ok(()) => {}
-            }
-            if still_there(&file, &path) {
-                return Ok(Some(ActionLock { path, _file: file }));
+            let error = match fs::hard_link(self.staging().join("lock"), &path) {
+                Ok(()) => return Ok(Some(ActionLock { path, _file: None })),
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::AlreadyExists if is_held(&path).at("lock", &path)? => {
+                    return Ok(None);
+                }
+                io::ErrorKind::AlreadyExists => self.remove_lock_of_the_dead(&path)?,
+                // No links here, or too many to one file.
+                _ => return lock_file(path),
             }
         }
     }
 
-    fn lock_file(&self, key: &Digest) -> Result<(PathBuf, File), StoreError> {
-        let path = self.root().join("locks").join(key.to_string());
+    /// Removes a lock whose process is gone. Whoever does holds `tmp/lock`, so that the name is not another's by then.
+    fn remove_lock_of_the_dead(&self, path: &Path) -> Result<(), StoreError> {
+        let gate_path = self.root().join("tmp").join("lock");
+        let gate = open(&gate_path).at("write", &gate_path)?;
+        or_none(lock(&gate)).at("lock", &gate_path)?;
+        if !is_held(path).at("lock", path)? {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("write", path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whether the process that made a lock lives; one that is not there is not held.
+fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match try_lock_shared(&file) {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        // Where there are no locks nobody can be waited for.
+        Err(TryLockError::Error(error)) if no_locks_here(&error) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Holds a file of the action's own, where there are no hard links.
+fn lock_file(path: PathBuf) -> Result<Option<ActionLock>, StoreError> {
+    loop {
         let file = open(&path).at("write", &path)?;
-        Ok((path, file))
+        match try_lock(&file) {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => or_none(Err(error)).at("lock", &path)?,
+            Ok(()) => {}
+        }
+        if still_there(&file, &path) {
+            return Ok(Some(ActionLock {
+                path,
+                _file: Some(file),
+            }));
+        }
     }
 }
 
@@ -296,6 +357,44 @@ mod tests {
         );
         drop(held);
         assert_eq!(fs::read_dir(dir.path().join("locks")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_process_is_taken_over_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let key = Digest::of(b"action");
+        // What a killed process leaves: a link to a file that nobody holds.
+        fs::write(dir.path().join("dead"), "").unwrap();
+        fs::hard_link(
+            dir.path().join("dead"),
+            dir.path().join("locks").join(key.to_string()),
+        )
+        .unwrap();
+        let taken = AtomicUsize::new(0);
+        let all = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all.wait();
+                    let lock = store.try_lock_action(&key).unwrap();
+                    taken.fetch_add(usize::from(lock.is_some()), Ordering::SeqCst);
+                    all.wait();
+                });
+            }
+        });
+        assert_eq!(taken.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn without_hard_links_a_file_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let held = lock_file(path.clone()).unwrap().unwrap();
+        assert!(lock_file(path.clone()).unwrap().is_none());
+        drop(held);
+        assert!(!path.exists());
+        assert!(lock_file(path).unwrap().is_some());
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Store {
     }
 
     fn read_record(&self, key: &Digest, path: &Path) -> Result<Option<Record>, StoreError> {
-        let bytes = match fs::read(path) {
+        let bytes = match read_small(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", path, error)),
@@ -299,6 +299,24 @@ impl Store {
     fn undamaged_blob(&self, blob: &Blob) -> Result<bool, StoreError> {
         Ok(!self.has_blob(&blob.digest) || self.verify_blob(&blob.digest)?)
     }
+}
+
+/// Reads a file that is most likely small with as few questions to the system as there can be.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut bytes = vec![0; 2048];
+    let mut filled = 0;
+    loop {
+        let read = io::Read::read(&mut file, &mut bytes[filled..])?;
+        filled += read;
+        // A file gives as much as it has and as was asked for.
+        if read == 0 || filled < bytes.len() {
+            break;
+        }
+        bytes.resize(bytes.len() * 4, 0);
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 #[cfg(test)]

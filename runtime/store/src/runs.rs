@@ -1,6 +1,7 @@
 //! Runs: what was asked for, what happened, and what every key was made of.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,14 +9,14 @@ use std::sync::Mutex;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use ulid::Ulid;
 
 use crate::error::{At, StoreError};
 use crate::locks;
 use crate::store::hold;
 use crate::tree::check_name;
-use crate::{Digest, Store};
+use crate::{Digest, Store, write_canonical_text};
 
 const EVENTS: &str = "events.jsonl";
 const PREIMAGES: &str = "preimages.jsonl";
@@ -36,7 +37,7 @@ pub struct Preimage {
 pub struct Run {
     store: Store,
     files: RunFiles,
-    events: Mutex<File>,
+    events: Mutex<BufWriter<File>>,
     preimages: Mutex<BufWriter<File>>,
 }
 
@@ -77,13 +78,48 @@ impl Run {
     }
 
     /// Adds a line to `events.jsonl`.
+    ///
+    /// The line may wait in memory until [`flush`](Run::flush) or the end of the run, as all
+    /// lines do.
     pub fn append_event(&self, event: &impl Serialize) -> Result<(), StoreError> {
         append(&self.events, &self.files.dir.join(EVENTS), event)
     }
 
+    /// Adds a line to `preimages.jsonl`: what the keys of all actions of a node are made of, but for
+    /// their inputs.
+    pub fn append_shared(
+        &self,
+        node: usize,
+        shared: &Map<String, Value>,
+    ) -> Result<(), StoreError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            node: usize,
+            shared: &'a Map<String, Value>,
+        }
+        self.append(&Line { node, shared })
+    }
+
+    /// Adds a line to `preimages.jsonl`: an action of such a node, and its inputs as JSON.
+    pub fn append_inputs(
+        &self,
+        action: &str,
+        key: &Digest,
+        node: usize,
+        inputs: &[u8],
+    ) -> Result<(), StoreError> {
+        let mut line = b"{\"action\":".to_vec();
+        write_canonical_text(action, &mut line);
+        line.extend_from_slice(
+            format!(",\"key\":\"{key}\",\"node\":{node},\"inputs\":").as_bytes(),
+        );
+        line.extend_from_slice(inputs);
+        line.extend_from_slice(b"}\n");
+        let path = self.files.dir.join(PREIMAGES);
+        hold(&self.preimages).write_all(&line).at("write", &path)
+    }
+
     /// Adds a line to `preimages.jsonl`: what the key of an action is made of.
-    ///
-    /// The line may wait in memory until [`flush_preimages`](Run::flush_preimages) or the end of the run.
     pub fn append_preimage(
         &self,
         action: &str,
@@ -96,18 +132,24 @@ impl Run {
             key: &'a Digest,
             preimage: &'a Value,
         }
-        let line = Line {
+        self.append(&Line {
             action,
             key,
             preimage,
-        };
-        append(&self.preimages, &self.files.dir.join(PREIMAGES), &line)
+        })
     }
 
-    /// Writes the lines of `preimages.jsonl` that wait in memory.
-    pub fn flush_preimages(&self) -> Result<(), StoreError> {
-        let path = self.files.dir.join(PREIMAGES);
-        hold(&self.preimages).flush().at("write", &path)
+    fn append(&self, line: &impl Serialize) -> Result<(), StoreError> {
+        append(&self.preimages, &self.files.dir.join(PREIMAGES), line)
+    }
+
+    /// Writes the lines that wait in memory.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for (file, name) in [(&self.events, EVENTS), (&self.preimages, PREIMAGES)] {
+            let path = self.files.dir.join(name);
+            hold(file).flush().at("write", &path)?;
+        }
+        Ok(())
     }
 }
 
@@ -173,7 +215,39 @@ impl RunFiles {
 
     /// Reads what the keys were made of; a last line that a kill tore is left out.
     pub fn preimages(&self) -> Result<Vec<Preimage>, StoreError> {
-        self.lines(PREIMAGES)
+        /// A line of any of the three forms.
+        #[derive(Deserialize)]
+        struct Line {
+            action: Option<String>,
+            key: Option<Digest>,
+            preimage: Option<Value>,
+            node: Option<usize>,
+            shared: Option<Map<String, Value>>,
+            inputs: Option<Value>,
+        }
+        let mut nodes: BTreeMap<usize, Map<String, Value>> = BTreeMap::new();
+        let mut all = Vec::new();
+        for line in self.lines::<Line>(PREIMAGES)? {
+            let of = line.node.unwrap_or(usize::MAX);
+            if let Some(shared) = line.shared {
+                nodes.insert(of, shared);
+                continue;
+            }
+            let (Some(action), Some(key)) = (line.action, line.key) else {
+                continue;
+            };
+            let preimage = line.preimage.unwrap_or_else(|| {
+                let mut whole = nodes.get(&of).cloned().unwrap_or_default();
+                whole.insert("inputs".to_owned(), line.inputs.unwrap_or_default());
+                Value::Object(whole)
+            });
+            all.push(Preimage {
+                action,
+                key,
+                preimage,
+            });
+        }
+        Ok(all)
     }
 
     /// Hands over each key with the action's name and the digests it read; lines that cannot be read are left out.
@@ -188,6 +262,9 @@ impl RunFiles {
             key: Digest,
             #[serde(default)]
             preimage: Inputs,
+            /// Beside it where actions of a node share the rest.
+            #[serde(default)]
+            inputs: Value,
         }
         #[derive(Deserialize, Default)]
         struct Inputs {
@@ -210,6 +287,7 @@ impl RunFiles {
             if let Ok(found) = serde_json::from_slice::<Line>(&line) {
                 read.clear();
                 digests(&found.preimage.inputs, &mut read);
+                digests(&found.inputs, &mut read);
                 take(&found.action, &found.key, &read);
             }
         }
@@ -274,7 +352,7 @@ impl Store {
         Ok(Run {
             store: self.clone(),
             files: RunFiles { id, dir },
-            events: Mutex::new(events),
+            events: Mutex::new(BufWriter::new(events)),
             preimages: Mutex::new(BufWriter::new(preimages)),
         })
     }
@@ -359,7 +437,11 @@ mod tests {
         run.append_event(&json!({"started": true})).unwrap();
         run.append_preimage("nuclei@a", &Digest::of(b"k"), &json!({"operator": "x"}))
             .unwrap();
-        run.flush_preimages().unwrap();
+        let shared = json!({"operator": "y"});
+        run.append_shared(3, shared.as_object().unwrap()).unwrap();
+        run.append_inputs("mask@a", &Digest::of(b"l"), 3, br#"{"slide":"d"}"#)
+            .unwrap();
+        run.flush().unwrap();
         let files = store
             .open_run(&run.id().to_string().to_lowercase())
             .unwrap();
@@ -369,7 +451,11 @@ mod tests {
         );
         assert_eq!(files.read_json::<Value>("other.json").unwrap(), None);
         assert_eq!(files.events::<Value>().unwrap(), [json!({"started": true})]);
-        assert_eq!(files.preimages().unwrap()[0].key, Digest::of(b"k"));
+        let preimages = files.preimages().unwrap();
+        assert_eq!(preimages[0].key, Digest::of(b"k"));
+        assert_eq!(preimages[1].action, "mask@a");
+        let whole = json!({"operator": "y", "inputs": {"slide": "d"}});
+        assert_eq!(preimages[1].preimage, whole);
         assert!(matches!(
             run.write_json("../x", &1),
             Err(StoreError::BadName { .. })
@@ -421,6 +507,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let run = store.begin_run().unwrap();
         run.append_event(&1).unwrap();
+        run.flush().unwrap();
         OpenOptions::new()
             .append(true)
             .open(run.dir().join(EVENTS))

@@ -37,19 +37,24 @@ impl Store {
                 reason: "a file or a folder is needed, and it is neither",
             });
         }
-        self.digest_file(path, rehash)
+        if !rehash && let Some(digest) = self.inner.index.digest(&Stat::of(&meta)) {
+            return Ok(Blob {
+                digest,
+                size: meta.len(),
+            });
+        }
+        self.digest_file(path)
     }
 
-    fn digest_file(&self, path: &Path, rehash: bool) -> Result<Blob, StoreError> {
+    /// Lets what is asked of the stat memo until the batch is dropped share one reading of it.
+    pub fn batch(&self) -> impl Drop + use<'_> {
+        self.inner.index.batch()
+    }
+
+    fn digest_file(&self, path: &Path) -> Result<Blob, StoreError> {
         for _ in 0..TRIES {
             let mut file = File::open(path).at("read", path)?;
             let before = Stat::of(&file.metadata().at("read", path)?);
-            if !rehash && let Some(digest) = self.inner.index.digest(&before) {
-                return Ok(Blob {
-                    digest,
-                    size: before.size,
-                });
-            }
             let blob = hash_all(&mut file).at("read", path)?;
             let after = Stat::of(&file.metadata().at("read", path)?);
             if after == before && blob.size == after.size {

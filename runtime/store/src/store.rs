@@ -8,7 +8,7 @@
 //! trees/ab/cdef…       canonical listings of blobs, 0444, named by their digest
 //! actions/ab/cdef…     records, 0444, named by their key: the commit point
 //! runs/ULID/           run.json, events.jsonl, preimages.jsonl
-//! locks/KEY            flock of an action at work; removed when let go
+//! locks/KEY            link to the `lock` of who works on an action; removed when let go
 //! roots/NAME           pins: a run or a digest that collection keeps
 //! tmp/BOOT-PID-RAND/   staging of one open store; its `lock` is held as long as the process lives
 //!                      and lists what it counts on

@@ -323,7 +323,7 @@ fn a_run_that_goes_on_keeps_its_folder_and_what_it_named() {
     let store = Store::open(dir.path()).unwrap();
     let living = store.begin_run().unwrap();
     act(&store, &living, "a");
-    living.flush_preimages().unwrap();
+    living.flush().unwrap();
     for name in ["b", "c"] {
         let run = store.begin_run().unwrap();
         act(&store, &run, name);

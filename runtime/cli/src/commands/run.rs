@@ -83,19 +83,20 @@ impl Run {
         let settings = self.settings(&session);
         let engine = Engine::new(&session.registry, &session.store, settings.clone());
         // A call that is wrong ends here, before there is a run to tell of.
-        let preview = engine.preview(&plan)?;
+        let look = engine.look(&plan)?;
         engine.prepare()?;
         if voice != Voice::Json {
             eprintln!("{}", err.dim(&effective(&session, &plan, &settings)));
         }
-        let expected = to_run(&preview);
+        let expected = to_run(&look.preview());
         let run = session.store.begin_run()?;
         let asked = Asked::of(&session, with, None);
         run.write_json("request.json", &request(&session, &asked, &plan, &settings))?;
         let progress = Progress::new(voice, err, expected);
         let cancel = Cancel::new();
         on_interrupt(&cancel)?;
-        let outcome = engine.run(&plan, &run, &|event: &Event| progress.take(event), &cancel);
+        let outcome =
+            engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
         progress.finish();
         let outcome = outcome?;
         if self.json {

@@ -6,13 +6,13 @@ use cerb_store::Stored;
 
 use super::{Driver, REMAKES, Stage, bytes};
 use crate::{
-    OpError,
+    Bound, OpError,
     actions::{Feed, Origin, Task, VALUE},
     event::Ended,
     key,
     key::Made,
     late::{late_work, only},
-    preview::{complete, side},
+    preview::complete,
     values::{Found, Gate},
 };
 
@@ -32,8 +32,8 @@ impl<'a> Driver<'a> {
                 Ok(holds) => holds,
                 Err(found) => return self.stop(id, found),
             };
-            let Some(Feed::One(origin)) = action.inputs.get(side(holds)) else {
-                let error = OpError::Operator(format!("it has no side `{}`", side(holds)));
+            let Some(Feed::One(origin)) = action.side(holds) else {
+                let error = OpError::Operator(format!("its side for {holds} is missing"));
                 return self.fail(id, &error, error.class());
             };
             return self.pass_on(id, origin);
@@ -50,7 +50,7 @@ impl<'a> Driver<'a> {
         {
             return;
         }
-        for feed in action.inputs.values() {
+        for feed in action.feeds() {
             if let Feed::One(Origin::Made { action, .. }) = feed
                 && let Stage::Dropped(cause) = self.slots[*action].stage
             {
@@ -127,12 +127,12 @@ impl<'a> Driver<'a> {
             Feed::Keyed { cohort, .. } => actions.plan.cohorts[*cohort].filter.is_some(),
             Feed::One(_) => false,
         };
-        if !action.inputs.values().any(filtered) {
+        if !action.feeds().any(filtered) {
             return Cow::Borrowed(&action.uses[..action.artifacts]);
         }
         let values = self.values();
         let mut artifacts = Vec::new();
-        for feed in action.inputs.values() {
+        for feed in action.feeds() {
             match feed {
                 Feed::Keyed { cohort, origins } if filtered(feed) => {
                     let kept = origins
@@ -149,11 +149,25 @@ impl<'a> Driver<'a> {
     }
 
     /// Returns what stands behind an origin, through whatever passes it on.
-    pub(super) fn stored(&self, origin: &Origin) -> Option<Stored> {
+    pub(super) fn stored<'o>(&'o self, origin: &'o Origin) -> Option<&'o Stored> {
         match self.source(origin) {
-            Origin::Source(stored) => Some((**stored).clone()),
-            Origin::Made { action, port } => self.slots[*action].made.as_ref()?.get(port).cloned(),
+            Origin::Source(stored) => Some(stored),
+            Origin::Made { action, port } => self.slots[*action].made.as_ref()?.get(port),
         }
+    }
+
+    /// Writes what an action reads, as its key has it.
+    pub(super) fn inputs(&self, id: usize) -> Vec<u8> {
+        let values = self.values();
+        let belongs = |cohort, item| values.kept(cohort, item) == Some(true);
+        key::inputs(&self.actions.all[id], |origin| self.stored(origin), belongs)
+    }
+
+    /// Returns what an action reads.
+    fn bound(&self, id: usize) -> BTreeMap<String, Bound> {
+        let values = self.values();
+        let belongs = |cohort, item| values.kept(cohort, item) == Some(true);
+        key::bind(&self.actions.all[id], |origin| self.stored(origin), belongs)
     }
 
     /// Returns where an artifact is made, behind whatever passes it on.
@@ -190,7 +204,7 @@ impl<'a> Driver<'a> {
                 _ => {}
             }
         }
-        let Some(stored) = self.stored(origin) else {
+        let Some(stored) = self.stored(origin).cloned() else {
             return self.stop(id, Found::Wrong("what it chose gave nothing".to_owned()));
         };
         self.slots[id].chosen = Some(origin.clone());
@@ -218,7 +232,7 @@ impl<'a> Driver<'a> {
             let action = origin.action();
             action.is_some_and(|id| matches!(self.slots[id].stage, Stage::Dropped(_)))
         };
-        for feed in self.actions.all[id].inputs.values() {
+        for feed in self.actions.all[id].feeds() {
             match feed {
                 Feed::One(origin) => {
                     if let Some(lost) = lost(origin) {
@@ -257,27 +271,17 @@ impl<'a> Driver<'a> {
 
     /// Computes the key; takes the result or joins whoever is at it. `false` when it has to run.
     pub(super) fn lookup(&mut self, id: usize) -> Result<bool, OpError> {
-        let values = self.values();
-        let bound = key::bind(
-            &self.actions.all[id],
-            |origin| self.stored(origin),
-            |cohort, item| values.kept(cohort, item) == Some(true),
-        );
-        let inputs = key::digests(&bound);
         let Some(work) = self.work(id) else {
             return Err(OpError::Operator("it is no call".to_owned()));
         };
-        let key = key::key(&work.preimage, inputs.clone());
+        let key = work.key(&self.inputs(id));
         let seen = &mut self.outlook.seen[id];
-        let record = if seen.key == Some(key) {
-            seen.record.take()
+        let known = if seen.key == Some(key) {
+            seen.made.take()
         } else {
             None
         };
-        let slot = &mut self.slots[id];
-        slot.key = Some(key);
-        slot.inputs = Some(inputs);
-        slot.bound = bound;
+        self.slots[id].key = Some(key);
         self.log_preimage(id);
         if let Some(&leader) = self.leaders.get(&key)
             && leader != id
@@ -304,14 +308,17 @@ impl<'a> Driver<'a> {
         {
             return Ok(false);
         }
-        let record = match record {
-            Some(record) => Some(record),
-            None => self.store.record(&key)?,
+        let known = match known {
+            Some(made) => Some(made),
+            None => self
+                .store
+                .record(&key)?
+                .map(|record| Made::new(record.outputs)),
         };
-        let Some(record) = record else {
-            return Ok(false);
-        };
-        self.take(id, Made::new(record.outputs))
+        match known {
+            Some(made) => self.take(id, made),
+            None => Ok(false),
+        }
     }
 
     /// Takes a result that is there, unless its bytes are needed and gone; returns whether it did.
@@ -356,7 +363,9 @@ impl<'a> Driver<'a> {
             usize::MAX - self.actions.remaining[action.node.index()],
             id,
         );
+        let bound = self.bound(id);
         let slot = &mut self.slots[id];
+        slot.bound = bound;
         slot.stage = Stage::Ready;
         if let Some(key) = slot.key {
             self.leaders.insert(key, id);

@@ -79,7 +79,6 @@ struct Slot {
     waiters: Vec<usize>,
     made: Option<Made>,
     key: Option<Digest>,
-    inputs: Option<serde_json::Value>,
     need_bytes: bool,
     attempts: u32,
     remakes: u32,
@@ -140,6 +139,8 @@ struct Driver<'a> {
     /// Outputs of items that a `where` may leave out, until it is decided.
     postponed: Vec<usize>,
     log_fault: Option<String>,
+    /// Nodes whose part of the pre-images is written.
+    logged: BTreeSet<usize>,
 }
 
 /// Runs every action that outputs need and publishes the outputs.
@@ -210,6 +211,7 @@ pub(crate) fn run(
         published: BTreeMap::new(),
         postponed: Vec::new(),
         log_fault: None,
+        logged: BTreeSet::new(),
     };
     driver.begin()?;
     driver.drive();
@@ -230,7 +232,6 @@ impl Slot {
             waiters: Vec::new(),
             made: None,
             key: None,
-            inputs: None,
             need_bytes: false,
             attempts: 0,
             remakes: 0,
@@ -284,7 +285,6 @@ impl Driver<'_> {
                 slot.stage = Stage::Dropped(cause);
             } else if seen.state == State::Hit {
                 slot.key = seen.key;
-                slot.inputs = seen.inputs.take();
                 slot.made.clone_from(&seen.made);
                 slot.work = seen.work.take();
                 slot.chosen = seen.chosen.take();
@@ -298,11 +298,13 @@ impl Driver<'_> {
                 self.offer(at);
             }
         }
+        let batch = self.store.batch();
         for id in 0..self.slots.len() {
             if self.slots[id].stage == Stage::Done(Ended::Hit) {
                 self.have(id);
             }
         }
+        drop(batch);
         for id in 0..self.slots.len() {
             if self.slots[id].stage == Stage::Waiting {
                 let gone = State::Run {
@@ -403,24 +405,28 @@ impl Driver<'_> {
 
     /// Writes the log out, before anything is waited for.
     fn flush_log(&mut self) {
-        if let (None, Err(error)) = (&self.log_fault, self.run.flush_preimages()) {
+        if let (None, Err(error)) = (&self.log_fault, self.run.flush()) {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
         }
     }
 
     /// Writes down what an action is keyed by, for `why`.
     fn log_preimage(&mut self, id: usize) {
-        let slot = &self.slots[id];
-        let (Some(key), Some(inputs), Some(work)) = (slot.key, &slot.inputs, self.work(id)) else {
+        let node = self.actions.all[id].node.index();
+        // What the actions of a node share is written once.
+        let first = self.slots[id].work.is_none() && self.logged.insert(node);
+        let (Some(key), Some(work)) = (self.slots[id].key, self.work(id)) else {
             return;
         };
-        let mut preimage = work.preimage.clone();
-        preimage.insert("inputs".to_owned(), inputs.clone());
-        let written = self.run.append_preimage(
-            &self.actions.label(id),
-            &key,
-            &serde_json::Value::Object(preimage),
-        );
+        let (label, inputs) = (self.actions.label(id), self.inputs(id));
+        let written = match self.slots[id].work {
+            None if first => self
+                .run
+                .append_shared(node, &work.preimage)
+                .and_then(|()| self.run.append_inputs(&label, &key, node, &inputs)),
+            None => self.run.append_inputs(&label, &key, node, &inputs),
+            Some(_) => self.run.append_preimage(&label, &key, &work.whole(&inputs)),
+        };
         if let (None, Err(error)) = (&self.log_fault, written) {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
         }

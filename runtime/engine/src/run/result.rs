@@ -84,7 +84,7 @@ impl Driver<'_> {
         };
         match kept {
             Some(true) => {
-                if let Some(stored) = self.stored(&target.origin) {
+                if let Some(stored) = self.stored(&target.origin).cloned() {
                     self.publish(at, &stored);
                 }
             }
