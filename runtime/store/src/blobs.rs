@@ -11,6 +11,8 @@ use crate::{Blob, Digest, Hasher, Store, failpoint};
 
 /// Bytes read at once while hashing or copying.
 const CHUNK: usize = 1 << 20;
+/// Bytes of the first piece.
+const SMALL: usize = 1 << 14;
 
 /// Tells blobs and trees apart where the same steps serve both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +65,8 @@ pub(crate) fn hash_all(from: &mut impl Read) -> io::Result<Blob> {
 pub(crate) fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Result<Blob> {
     let mut hasher = Hasher::new();
     let mut size = 0;
-    let mut chunk = vec![0; CHUNK];
+    // Most files are small, and memory has to be cleared first.
+    let mut chunk = vec![0; SMALL];
     loop {
         let count = match from.read(&mut chunk) {
             Ok(0) => {
@@ -79,6 +82,9 @@ pub(crate) fn copy_hashing(from: &mut impl Read, to: &mut impl Write) -> io::Res
         hasher.update(&chunk[..count]);
         to.write_all(&chunk[..count])?;
         size += count as u64;
+        if count == chunk.len() && count < CHUNK {
+            chunk = vec![0; CHUNK];
+        }
     }
 }
 

@@ -1,24 +1,30 @@
 //! A process at work: its streams, its end, and stopping it with all it started.
 
 use std::{
-    io::{self, Read},
-    os::unix::process::CommandExt,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, channel},
-    },
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+#[cfg(target_os = "linux")]
+use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 
 use super::{fence, log::Log};
 use crate::{Ctx, OpError};
 
-/// Longest pause between two looks at a process.
+/// Longest pause between two looks at a process, and whether it is to be stopped.
 const PAUSE: Duration = Duration::from_millis(20);
+/// First pause where nothing tells of its end.
+const BRIEF: Duration = Duration::from_millis(1);
+/// Bytes of a stream that are read at once.
+const CHUNK: usize = 1 << 14;
 /// How long the streams of a process that has ended are waited for.
 const STREAMS: Duration = Duration::from_secs(2);
 
@@ -72,26 +78,39 @@ pub(super) fn run(
         }
         None => (process.spawn()?, None),
     };
-    let stdout = child.stdout.take().map(|stream| Stream::of(stream, masks));
-    let stderr = child.stderr.take().map(|stream| Stream::of(stream, masks));
-    let stopped = wait(&child, stop, ctx);
+    let out = child.stdout.take().map(OwnedFd::from);
+    let err = child.stderr.take().map(OwnedFd::from);
+    let mut streams = [Stream::of(out, masks), Stream::of(err, masks)];
+    let stopped = attend(&child, &mut streams, stop, ctx);
     // Whatever it started and left behind ends with it.
     signal(&child, Signal::KILL);
     let status = child.wait()?;
     if stopped {
         return Err(Unstarted::Stopped);
     }
+    // A process that hid from its group may hold a stream open for longer than is waited.
+    let until = Instant::now() + STREAMS;
+    while streams.iter().any(|stream| stream.from.is_some()) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        listen(&mut streams, None, left);
+    }
+    let [stdout, stderr] = streams.map(|mut stream| stream.log.finish());
     Ok(Ended {
         status,
-        stdout: stdout.map(Stream::finish).unwrap_or_default(),
-        stderr: stderr.map(Stream::finish).unwrap_or_default(),
+        stdout,
+        stderr,
         fenced,
     })
 }
 
-/// Waits until a process has ended, without taking its end; says whether it was stopped.
-fn wait(child: &Child, mut stop: Option<Command>, ctx: &Ctx) -> bool {
-    let mut pause = Duration::from_millis(1);
+/// Reads the streams of a process until it has ended, without taking its end; says whether it was stopped.
+fn attend(child: &Child, streams: &mut [Stream; 2], mut stop: Option<Command>, ctx: &Ctx) -> bool {
+    let process = handle(child);
+    // Without a handle that tells of its end, it is looked at often at first.
+    let mut pause = if process.is_some() { PAUSE } else { BRIEF };
     let mut patience = None;
     while !has_ended(child) {
         match patience {
@@ -112,10 +131,47 @@ fn wait(child: &Child, mut stop: Option<Command>, ctx: &Ctx) -> bool {
             }
             _ => {}
         }
-        std::thread::sleep(pause);
+        listen(streams, process.as_ref(), pause);
         pause = (pause * 2).min(PAUSE);
     }
     patience.is_some()
+}
+
+/// Waits until a stream says something or the process ends, at most so long, and reads what is said.
+fn listen(streams: &mut [Stream; 2], process: Option<&OwnedFd>, most: Duration) {
+    let open = |stream: &&mut Stream| stream.from.is_some();
+    let ready: Vec<bool> = {
+        let files = streams.iter().filter_map(|stream| stream.from.as_ref());
+        let mut watched: Vec<PollFd> = files
+            .chain(process)
+            .map(|file| PollFd::new(file, PollFlags::IN))
+            .collect();
+        if watched.is_empty() {
+            return std::thread::sleep(most);
+        }
+        let most = Timespec::try_from(most).ok();
+        match poll(&mut watched, most.as_ref()) {
+            // Interrupted, or nothing: whoever waits looks again.
+            Err(_) | Ok(0) => return,
+            Ok(_) => watched
+                .iter()
+                .map(|one| !one.revents().is_empty())
+                .collect(),
+        }
+    };
+    for (stream, ready) in streams.iter_mut().filter(open).zip(ready) {
+        if ready {
+            stream.read();
+        }
+    }
+}
+
+/// Returns a file that becomes readable when a process ends, where the system has such files.
+fn handle(child: &Child) -> Option<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    return pidfd_open(pid(child)?, PidfdFlags::empty()).ok();
+    #[cfg(not(target_os = "linux"))]
+    return None;
 }
 
 fn pid(child: &Child) -> Option<Pid> {
@@ -128,7 +184,7 @@ fn has_ended(child: &Child) -> bool {
     let Some(pid) = pid(child) else { return true };
     match waitid(WaitId::Pid(pid), options) {
         Ok(ended) => ended.is_some(),
-        Err(error) => error != rustix::io::Errno::INTR,
+        Err(error) => error != Errno::INTR,
     }
 }
 
@@ -140,43 +196,27 @@ fn signal(child: &Child, signal: Signal) {
     }
 }
 
-/// A stream that is read by a thread of its own.
+/// One stream of a process.
 struct Stream {
-    log: Arc<Mutex<Log>>,
-    ended: Receiver<()>,
+    log: Log,
+    from: Option<OwnedFd>,
 }
 
 impl Stream {
-    fn of(mut from: impl Read + Send + 'static, masks: &[Vec<u8>]) -> Stream {
-        let log = Arc::new(Mutex::new(Log::new(masks)));
-        let (end, ended) = channel::<()>();
-        let to = Arc::clone(&log);
-        let thread = std::thread::Builder::new().name("stream of a program".to_owned());
-        // Without a thread the pipe is closed and the log stays empty.
-        let _ = thread.spawn(move || {
-            let _end = end;
-            let mut chunk = vec![0; 1 << 16];
-            loop {
-                match from.read(&mut chunk) {
-                    Ok(0) => return,
-                    Ok(count) => to
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .write(&chunk[..count]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
-                }
-            }
-        });
-        Stream { log, ended }
+    fn of(from: Option<OwnedFd>, masks: &[Vec<u8>]) -> Stream {
+        let log = Log::new(masks);
+        Stream { log, from }
     }
 
-    /// Returns what is kept; a process that hid from its group may hold the stream open longer.
-    fn finish(self) -> Vec<u8> {
-        let _ = self.ended.recv_timeout(STREAMS);
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .finish()
+    /// Reads what there is; it closes at its end.
+    fn read(&mut self) {
+        let Some(from) = &self.from else { return };
+        let mut chunk = [0; CHUNK];
+        match rustix::io::read(from, &mut chunk) {
+            Ok(0) => self.from = None,
+            Ok(count) => self.log.write(&chunk[..count]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => self.from = None,
+        }
     }
 }
