@@ -4,7 +4,7 @@
 //! in its `tmp/BOOT-PID-RAND/lock`. It adds to the list under a shared flock on the store's `lock`,
 //! and only then looks whether the thing is there. A collection moves files away under the
 //! exclusive flock alone, a few at a time, after it has read what was added to all lists: so
-//! whatever was found stays, and nobody waits longer than a few renames.
+//! whatever was found stays, and nobody waits longer than some milliseconds.
 //!
 //! While a collection is at work it holds `locks/collecting`. A store that is closed
 //! meanwhile leaves its list behind, or what it counted on a moment ago would look like garbage.

@@ -4,9 +4,9 @@
 //! process counts on (`gate.rs`). A run names the keys of its actions; their records name blobs and trees,
 //! and trees name blobs. Records are small and outlive their bytes, so that what follows still hits.
 //!
-//! Whatever goes is first renamed into staging, a few files at a time and only after the lists of all
-//! living processes were read once more; then it is deleted. So a killed collection leaves
-//! staging of a dead process, which the next opening removes, and nothing else.
+//! Files go a few at a time, after the lists of all living processes were read once more: small ones at once,
+//! large ones and folders by a rename into staging, where they are deleted while nobody waits. So a
+//! killed collection leaves staging of a dead process, which the next opening removes, and nothing else.
 
 mod shelf;
 mod survey;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use ulid::Ulid;
@@ -28,8 +28,12 @@ use survey::{NOBODY, Need, Object, Survey};
 
 pub use verify::{Damaged, Verified};
 
-/// Files taken away while runs wait; a rename takes about 10 µs.
+/// Files taken away while runs wait.
 const BATCH: usize = 256;
+/// Time after which runs need not wait longer; then it is the turn of the next files.
+const LONGEST: Duration = Duration::from_millis(10);
+/// Size up to which a file is deleted at once: above it, freeing its blocks takes longer than a rename.
+const SMALL: u64 = 1 << 20;
 
 /// Says what a collection keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -403,34 +407,23 @@ impl Collection {
             bytes: 0,
             spared: 0,
         };
-        let mut items = self.items();
-        loop {
-            let batch: Vec<Item> = items.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                break;
-            }
+        let mut items = self.items().peekable();
+        while items.peek().is_some() {
             // Read ahead, so that little is left to read while runs wait.
             counted.refresh(store)?;
-            let mut moved = Vec::with_capacity(batch.len());
+            let mut moved = Vec::new();
             turn.alone(|| {
                 counted.refresh(store)?;
                 let pinned = store.pinned()?;
-                for item in &batch {
-                    if is_needed(item, store, &counted) || is_needed(item, store, &pinned) {
+                let began = Instant::now();
+                for item in items.by_ref().take(BATCH) {
+                    if is_needed(&item, store, &counted) || is_needed(&item, store, &pinned) {
                         done.spared += 1;
-                        continue;
+                    } else if take_away(&item, store, &mut moved)? {
+                        (done.files, done.bytes) = (done.files + 1, done.bytes + item.bytes);
                     }
-                    failpoint::reach("collect", "chosen")
-                        .map_err(|error| StoreError::io("move", store.root(), error))?;
-                    let (from, to) = (store.root().join(&item.path), store.staged());
-                    match fs::rename(&from, &to) {
-                        Ok(()) => {
-                            moved.push(to);
-                            (done.files, done.bytes) = (done.files + 1, done.bytes + item.bytes);
-                        }
-                        // Somebody else was first.
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Err(error) => return Err(StoreError::io("delete", &from, error)),
+                    if began.elapsed() > LONGEST {
+                        break;
                     }
                 }
                 Ok(())
@@ -443,6 +436,26 @@ impl Collection {
         }
         locks::tidy(store)?;
         Ok(done)
+    }
+}
+
+/// Deletes a small file, and moves what takes longer to delete into staging; `false` when it has gone already.
+fn take_away(item: &Item, store: &Store, moved: &mut Vec<PathBuf>) -> Result<bool, StoreError> {
+    failpoint::reach("collect", "chosen")
+        .map_err(|error| StoreError::io("delete", store.root(), error))?;
+    let from = store.root().join(&item.path);
+    let folder = matches!(item.what, What::Run | What::Staging);
+    let gone = if folder || item.bytes > SMALL {
+        let to = store.staged();
+        fs::rename(&from, &to).map(|()| moved.push(to))
+    } else {
+        fs::remove_file(&from)
+    };
+    match gone {
+        Ok(()) => Ok(true),
+        // Somebody else was first.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("delete", &from, error)),
     }
 }
 
