@@ -186,6 +186,7 @@ impl<'a> Printer<'a> {
             }
             ExprKind::Str(text) => (string(text), ATOM),
             ExprKind::Bool(value) => (value.to_string(), ATOM),
+            ExprKind::None => ("none".to_owned(), ATOM),
             ExprKind::Name(name) => (name.clone(), ATOM),
             ExprKind::List(items) => (format!("[{}]", self.all(items)), ATOM),
             ExprKind::Record(fields) => {

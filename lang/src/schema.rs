@@ -172,7 +172,7 @@ fn forms() -> Map<String, Value> {
         "else": {
             "if": {"type": "array"},
             "then": {"items": refer("value")},
-            "else": {"if": {"type": "string", "pattern": r"^\$"}, "then": refer("reference"), "else": {"type": ["string", "number", "boolean"]}},
+            "else": {"if": {"type": "string", "pattern": r"^\$"}, "then": refer("reference"), "else": {"type": ["string", "number", "boolean", "null"]}},
         },
     });
     let own = json!({
@@ -362,7 +362,11 @@ fn plain(ty: &Type, choices: &[String]) -> Vec<Value> {
         Type::Str if !choices.is_empty() => vec![json!({"enum": choices})],
         Type::Str => vec![json!({"type": "string", "pattern": r"^(?!\$)"})],
         Type::Quantity(unit) => vec![quantity(*unit)],
-        Type::Optional(inner) => plain(inner, choices),
+        Type::Optional(inner) => {
+            let mut any = plain(inner, choices);
+            any.push(json!({"enum": [null, "none"]}));
+            any
+        }
         Type::List(item) => {
             let mut any = plain(item, choices);
             any.push(refer("reference"));

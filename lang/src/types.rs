@@ -247,7 +247,7 @@ impl Value {
             Value::List(items) => {
                 Type::List(Box::new(items.first().map_or(Type::Int, Value::type_of)))
             }
-            Value::None => Type::Optional(Box::new(Type::Str)),
+            Value::None => Type::Kind("none".to_owned()),
         }
     }
 }

@@ -159,6 +159,7 @@ fn keyword(word: &str) -> (&'static str, &'static str) {
         ),
         "true" => ("Yes.", "true"),
         "false" => ("No.", "false"),
+        "none" => ("Nothing: the value of a `T?` that is left out.", "none"),
         _ => ("", ""),
     }
 }

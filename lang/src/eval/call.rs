@@ -9,7 +9,7 @@ use super::types::Place;
 use super::value::Val;
 use crate::syntax::ast::{Call, Def, Expr};
 use crate::words::{listed, nearest};
-use crate::{Diagnostic, Reduction, Span};
+use crate::{Diagnostic, Reduction, Span, Type, Value};
 
 /// Most `def`s put in place for one pipeline; each may call others, so their number can explode.
 const MOST_INLINED: usize = 20_000;
@@ -278,6 +278,9 @@ impl Planner<'_> {
                     self.eval(default, &home, &format!("{name}.{port_name}")),
                     default.span,
                 ),
+                (None, None) if matches!(ty, Some(Type::Optional(_))) => {
+                    (Val::Scalar(Value::None), at)
+                }
                 (None, None) => {
                     missing.push((
                         port_name.clone(),

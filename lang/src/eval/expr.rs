@@ -38,6 +38,7 @@ impl Planner<'_> {
             ExprKind::Quantity(v, unit) => Val::Scalar(Value::Quantity(*v, *unit)),
             ExprKind::Str(v) => Val::Scalar(Value::Str(v.clone())),
             ExprKind::Bool(v) => Val::Scalar(Value::Bool(*v)),
+            ExprKind::None => Val::Scalar(Value::None),
             ExprKind::Name(text) => self.name(text, expr.span, scope),
             ExprKind::List(items) => self.list(items, scope, name),
             ExprKind::Record(fields) => self.record(fields, scope, name),
@@ -407,6 +408,19 @@ impl Planner<'_> {
                 _ => {}
             }
         }
+        if let (Val::Scalar(Value::None), other) | (other, Val::Scalar(Value::None)) = (left, right)
+        {
+            let same = other.is_none();
+            return match op {
+                // What a port of a `def` is given may be nothing.
+                _ if self.supposing && !same => Val::Poison,
+                BinaryOp::Equal => Val::Scalar(Value::Bool(same)),
+                BinaryOp::Unequal => Val::Scalar(Value::Bool(!same)),
+                // A branch that asks for something is not taken when there is nothing.
+                _ if self.dead => Val::Poison,
+                _ => self.cannot_join(op, at, sides, left, right),
+            };
+        }
         if matches!(left, Val::Late { .. }) || matches!(right, Val::Late { .. }) {
             return match self.late_binary(op, left, right, whole) {
                 Ok(value) => value,
@@ -531,6 +545,7 @@ impl Planner<'_> {
         }
         if let (Some(x), Some(y)) = (yes.type_of(), no.type_of())
             && x != y
+            && !(known.is_some() && (yes.is_none() || no.is_none()))
         {
             self.mistake(
                 Diagnostic::new(

@@ -71,7 +71,11 @@ impl Planner<'_> {
             };
             spans.insert(port.name.clone(), arg.span);
             let inner = call_name(name, &arg.kind, &port.name);
-            values.push((port, self.eval(arg, scope, &inner), arg.span));
+            let value = self.eval(arg, scope, &inner);
+            let optional = matches!(port.ty, Type::Optional(_));
+            if !(optional && value.is_none()) {
+                values.push((port, value, arg.span));
+            }
         }
         if let Some(order) = self.out_of_order(signature, call, &values, scope) {
             self.mistake(order);
@@ -165,7 +169,7 @@ impl Planner<'_> {
         at: Span,
         scope: &Rc<Scope>,
     ) -> Option<Input> {
-        if value.is_poison() {
+        if value.is_poison() || (self.dead && value.is_none()) {
             return None;
         }
         let Some(value) = fit(value, bare(&port.ty)) else {

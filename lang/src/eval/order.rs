@@ -90,7 +90,8 @@ impl<'a, 'c> Reads<'a, 'c> {
             | ExprKind::Float(_)
             | ExprKind::Quantity(..)
             | ExprKind::Str(_)
-            | ExprKind::Bool(_) => {}
+            | ExprKind::Bool(_)
+            | ExprKind::None => {}
             ExprKind::Name(name) => self.read(name, expr.span, false),
             ExprKind::List(items) => items.iter().for_each(|item| self.expr(item)),
             ExprKind::Record(fields) => {

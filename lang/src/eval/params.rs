@@ -55,7 +55,9 @@ impl Planner<'_> {
             .params
             .get(&name.text)
             .map(|given| self.given(name, given, wanted.as_ref(), &place));
-        let Some((value, span)) = given.or_else(|| stated.clone()) else {
+        let nothing = matches!(wanted, Some(Type::Optional(_)));
+        let nothing = nothing.then(|| (Some(Value::None), name.span));
+        let Some((value, span)) = given.or_else(|| stated.clone()).or(nothing) else {
             self.mistake(
                 Diagnostic::new("lang::unset_param", format!("`{}` has no value", name.text))
                     .at(name.span, "no default here, and none was given")
@@ -89,6 +91,10 @@ impl Planner<'_> {
             Some(Type::Optional(inner)) => Some(&**inner),
             ty => ty,
         };
+        // Of text the word alone is nothing; in quotes it is a text.
+        if ty != bare && text.trim() == "none" {
+            return (Some(Value::None), span);
+        }
         let stands_for_itself = bare == Some(&Type::Str) && !text.trim_start().starts_with('"');
         if stands_for_itself {
             return (Some(Value::Str(text.to_owned())), span);

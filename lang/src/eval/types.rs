@@ -195,7 +195,9 @@ impl Planner<'_> {
 
     /// Holds a value against a type: the value, a lossless float of a whole number, or a mistake.
     pub(super) fn expect(&mut self, value: Val, ty: &Type, at: Span, place: &Place) -> Val {
-        if value.is_poison() {
+        // A branch that asks for something is not taken when there is nothing.
+        let nothing = value.is_none() && !matches!(ty, Type::Optional(_));
+        if value.is_poison() || (self.dead && nothing) {
             return Val::Poison;
         }
         match fit(&value, ty) {
@@ -304,6 +306,7 @@ pub(super) fn bare(ty: &Type) -> &Type {
 /// The value as that type, if it is of that type.
 pub(super) fn fit(value: &Val, ty: &Type) -> Option<Val> {
     match (value, ty) {
+        (Val::Scalar(Value::None), Type::Optional(_)) => Some(value.clone()),
         (_, Type::Optional(inner)) => fit(value, inner),
         (Val::Scalar(value), _) => fit_plain(value, ty).map(Val::Scalar),
         (Val::Port { ty: found, .. }, _) => (**found == *ty).then(|| value.clone()),
@@ -338,6 +341,7 @@ fn needs_float(ty: &Type) -> bool {
 
 fn fit_plain(value: &Value, ty: &Type) -> Option<Value> {
     match (value, ty) {
+        (Value::None, Type::Optional(_)) => Some(Value::None),
         (_, Type::Optional(inner)) => fit_plain(value, inner),
         (Value::Int(v), Type::Float) => lossless(*v).map(Value::Float),
         (Value::List(items), Type::List(item)) => items

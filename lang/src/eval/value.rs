@@ -55,6 +55,11 @@ impl Val {
         }
     }
 
+    /// Says whether it is `none`.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Val::Scalar(Value::None))
+    }
+
     /// Says whether a collection lies anywhere in it.
     pub fn has_map(&self) -> bool {
         match self {
@@ -68,5 +73,8 @@ impl Val {
 /// A type with its article: "an `Instances`", "a `Mask`"; none before plurals of the list of kinds.
 pub(super) fn a(ty: &Type) -> String {
     let name = ty.to_string();
+    if name == "none" {
+        return "`none`".to_owned();
+    }
     format!("{} `{name}`", crate::words::article(&name))
 }

@@ -340,7 +340,8 @@ impl Walk<'_> {
             | ExprKind::Float(_)
             | ExprKind::Quantity(..)
             | ExprKind::Str(_)
-            | ExprKind::Bool(_) => {}
+            | ExprKind::Bool(_)
+            | ExprKind::None => {}
             ExprKind::Name(name) => self.read(name, expr.span, false),
             ExprKind::List(items) => items.iter().for_each(|item| self.expr(item)),
             ExprKind::Record(fields) => {

@@ -139,6 +139,8 @@ pub(crate) enum ExprKind {
     Quantity(f64, Unit),
     Str(String),
     Bool(bool),
+    /// Nothing, of a `T?`.
+    None,
     Name(String),
     List(Vec<Expr>),
     Record(Vec<(Name, Option<Expr>)>),

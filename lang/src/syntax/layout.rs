@@ -10,7 +10,7 @@ pub const ITEM_WORDS: &[&str] = &[
 /// Words that are no names.
 pub const RESERVED: &[&str] = &[
     "cerb", "use", "root", "secret", "param", "op", "def", "let", "expect", "output", "test",
-    "for", "in", "where", "if", "else", "as", "within", "true", "false",
+    "for", "in", "where", "if", "else", "as", "within", "true", "false", "none",
 ];
 
 /// A token that counts.

@@ -514,6 +514,7 @@ fn atom(i: Tokens<'_>) -> Parsed<'_, Expr> {
             i.behind(),
             make(ExprKind::Bool(i.word() == "true"), span, 0)?,
         )),
+        Kind::Word if i.word() == "none" => Ok((i.behind(), make(ExprKind::None, span, 0)?)),
         Kind::Word if RESERVED.contains(&i.word()) && i.peek().item => i.error("a value"),
         Kind::Word => {
             let (i, found) = name(i)?;

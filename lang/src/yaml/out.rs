@@ -180,8 +180,8 @@ fn plain(text: &str, inside: bool) -> bool {
 
 /// Says whether some reader of YAML takes a word for something else than a string.
 fn misread(text: &str) -> bool {
-    const WORDS: [&str; 9] = [
-        "null", "true", "false", "yes", "no", "on", "off", "nan", "inf",
+    const WORDS: [&str; 10] = [
+        "null", "none", "true", "false", "yes", "no", "on", "off", "nan", "inf",
     ];
     let lower = text.to_ascii_lowercase();
     text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '$' | '+' | '.'))

@@ -79,6 +79,10 @@ impl Reader<'_, '_> {
         if text.starts_with('$') {
             return self.dollar(found);
         }
+        let nothing = found.plain && text == "none" || found.is_null() && !text.is_empty();
+        if nothing {
+            return self.make(ExprKind::None, found.span, 0);
+        }
         if found.is_null() {
             let at = if found.span.is_empty() {
                 near

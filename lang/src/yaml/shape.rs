@@ -3,6 +3,7 @@
 use super::out::Out;
 use super::scalar::{Look, look};
 use super::write::{Entries, Writer};
+use crate::Reduction;
 use crate::print::string;
 use crate::syntax::ast::{Arg, Attr, Block, Call, Expr, ExprKind, For, If, Name, UnaryOp};
 
@@ -29,6 +30,7 @@ impl Writer<'_> {
                 _ => return None,
             },
             ExprKind::Bool(value) => Out::Bare(value.to_string()),
+            ExprKind::None => Out::Bare("null".to_owned()),
             ExprKind::Str(text)
                 if text.starts_with('$') || matches!(look(text), Look::Measured(_)) =>
             {
@@ -49,7 +51,8 @@ impl Writer<'_> {
         // Words that make a mapping something else than a record.
         const WORDS: [&str; 5] = ["for", "if", "result", "value", "that"];
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.text.as_str()).collect();
-        if !distinct(&names) || names.iter().any(|name| WORDS.contains(name)) {
+        let calls = matches!(names.as_slice(), [only] if Reduction::ALL.iter().any(|(word, _)| word == only));
+        if calls || !distinct(&names) || names.iter().any(|name| WORDS.contains(name)) {
             return None;
         }
         let field = |(name, value): &(Name, Option<Expr>)| {

@@ -3,8 +3,8 @@
 use super::node::{Node, NodeKind, Scalar};
 use super::reader::{Entries, Reader, Wanted, is_word};
 use super::wrong::shown;
-use crate::Span;
 use crate::syntax::ast::{Arg, Attr, Block, Call, Expr, ExprKind, For, If, Let, Name};
+use crate::{Reduction, Span};
 
 const FOR: &[&str] = &["for", "where", "let", "result", "@"];
 const IF: &[&str] = &["if", "then", "else", "@"];
@@ -171,6 +171,17 @@ impl Reader<'_, '_> {
                 span,
                 "nothing stands in it",
             );
+            return None;
+        }
+        if let [(key, _)] = entries
+            && Reduction::ALL.iter().any(|(word, _)| *word == key.text)
+        {
+            let word = &*key.text;
+            let title = format!("a record of `{word}` alone looks like a call of it");
+            let found = self.fault("lang::yaml_shape", title, key.span, "a call, or a field?");
+            found.help = Some(format!(
+                "a call is `{word}(): …`; a record is `$({{ {word}: … }})`"
+            ));
             return None;
         }
         let mut fields = Vec::with_capacity(entries.len());

@@ -342,3 +342,87 @@ fn every_example_of_the_vocabulary_is_planned() {
         );
     }
 }
+
+const OPTIONAL: &str =
+    "root data\nparam lim: Int?\nlet slides = slide.scan(data, \"*\", limit: lim)\n";
+
+#[test]
+fn what_is_optional_is_none_when_it_is_left_out() {
+    let count = |params: &[(&str, &str)]| {
+        let made = crate::catalog::plan_with(OPTIONAL, params, &crate::catalog::files(&[]));
+        made.unwrap_or_else(|found| panic!("{found}")).params["lim"].to_string()
+    };
+    assert_eq!(count(&[]), "none");
+    assert_eq!(count(&[("lim", "none")]), "none");
+    assert_eq!(count(&[("lim", "2")]), "2");
+    for good in [
+        "param a: Int? = none in 1..=3",
+        "let a: Mpp? = none\nexpect a == none",
+        "let a = if lim == none { 1 } else { lim + 1 }\nexpect a == 1",
+        "def f(n: Int?, m: Mask?) -> Int { if n == none { 0 } else { n } }\nexpect f() == 0\nexpect f(2) == 2",
+        "let a = for s in slides { let n = instances.nuclei(stain.nuclei(s, tissue.mask(s), at: 1 mpp))\n export.geojson(n, glands: none) }",
+    ] {
+        assert_eq!(
+            told(&format!("{OPTIONAL}{good}\n")),
+            Vec::<[String; 3]>::new(),
+            "{good}"
+        );
+    }
+}
+
+#[test]
+fn none_fits_nothing_else() {
+    let title = |text: &str| told(&format!("{OPTIONAL}{text}\n"))[0][0].clone();
+    assert_eq!(title("let a: Int = none"), "`a` is an `Int`, not `none`");
+    assert_eq!(
+        title("let a = none + 1"),
+        "`+` has no meaning between `none` and an `Int`"
+    );
+    assert_eq!(
+        title("let a = for s in slides { tissue.mask(none) }"),
+        "`tissue.mask` reads `Slide`, not `none`"
+    );
+    assert_eq!(
+        title("let none = 1"),
+        "`none` is a word of the language, not a name"
+    );
+}
+
+#[test]
+fn none_is_null_in_yaml_and_a_lone_reduction_is_no_record() {
+    use crate::catalog::{files, plan_named};
+    let yaml = |value: &str| {
+        format!(
+            "cerb: 1\nparam:\n  lim: {{type: Int?, default: {value}}}\nexpect:\n  - $(lim == none)\n"
+        )
+    };
+    for value in ["null", "~", "none"] {
+        let made = plan_named(&yaml(value), "a.cerb.yaml", &[], &files(&[]));
+        assert!(made.is_ok(), "{value}: {}", made.unwrap_err());
+    }
+    let text = "let a: Int? = none\nlet b       = { max: 1 }\nlet c: Str? = \"none\"\n";
+    let there = cerb_lang::to_yaml(text, "a.cerb").unwrap();
+    assert!(
+        there.contains("value: null")
+            && there.contains("$({ max: 1 })")
+            && there.contains("\"none\""),
+        "{there}"
+    );
+    let toy = crate::catalog::Toy::new();
+    let back = cerb_lang::to_text(&there, "a.cerb.yaml", &|op| {
+        cerb_lang::Catalog::signature(&toy, op)
+    })
+    .unwrap();
+    assert_eq!(back, text);
+    let found = plan_named(
+        "let:\n  b: {max: [[1, 2]]}\n",
+        "a.cerb.yaml",
+        &[],
+        &files(&[]),
+    )
+    .unwrap_err();
+    assert_eq!(
+        found.items[0].title,
+        "a record of `max` alone looks like a call of it"
+    );
+}

@@ -172,7 +172,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
         Err(E::custom(
-            "there is no value; leave the line out to keep what else is said",
+            "there is no value; write `none`, or leave the line out to keep what else is said",
         ))
     }
 

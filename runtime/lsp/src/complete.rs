@@ -204,7 +204,7 @@ impl View<'_> {
             let text = format!("{}(${{1}})", offer.label);
             offers.push(Offer { text, ..offer });
         }
-        let starts = ["for", "if", "true", "false"];
+        let starts = ["for", "if", "true", "false", "none"];
         let all = words(&[WordKind::Keyword]);
         offers.extend(
             all.into_iter()
