@@ -13,6 +13,9 @@ use crate::{
     counterpart,
 };
 
+/// The facts and the late arguments that a catalog is asked with.
+type Asked = (Vec<*const Facts>, String);
+
 impl Planner<'_> {
     /// Asks the catalog what is known of a call's outputs: once, or for each item of its cohort.
     pub(super) fn check(
@@ -39,8 +42,7 @@ impl Planner<'_> {
             .map(|i| i.gather.then(|| self.common(i)))
             .collect();
         // What was asked for other items, with the same facts and arguments.
-        let mut asked: HashMap<(Vec<*const Facts>, String), Result<Rc<Facts>, usize>> =
-            HashMap::new();
+        let mut asked: HashMap<Asked, Result<Rc<Facts>, usize>> = HashMap::new();
         let mut memo = Memo::new();
         let mut misfits: Vec<(Misfit, Facts, usize)> = Vec::new();
         let origins = |misfit: &Misfit| -> Vec<Origin> {

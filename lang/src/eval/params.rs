@@ -24,17 +24,14 @@ impl Planner<'_> {
         range: Option<&Expr>,
         scope: &Rc<Scope>,
     ) -> Option<Value> {
-        let wanted = self.type_of(ty);
-        if wanted.is_none() {
-            return None;
-        }
-        if let Some(no) = wanted.as_ref().filter(|ty| !is_plain(ty)) {
-            let title = format!("a `param` is a plain value, not {}", a(no));
+        let wanted = self.type_of(ty)?;
+        if !is_plain(&wanted) {
+            let title = format!("a `param` is a plain value, not {}", a(&wanted));
             let found = Diagnostic::new("lang::type_mismatch", title).at(
                 ty.span,
                 "a number, a quantity, text, a truth, or a list of them",
             );
-            self.mistake(match no {
+            self.mistake(match wanted {
                 Type::Root => found.help(format!("declare it as `root {}`", name.text)),
                 Type::Secret => found.help(format!("declare it as `secret {}`", name.text)),
                 Type::Record(_) => found.help("declare a `param` for each of its fields"),
@@ -46,7 +43,7 @@ impl Planner<'_> {
         let stated = default.map(|default| {
             let value = self.eval(default, scope, &name.text);
             (
-                self.expect_scalar(value, wanted.as_ref(), default.span, &place),
+                self.expect_scalar(value, Some(&wanted), default.span, &place),
                 default.span,
             )
         });
@@ -54,9 +51,9 @@ impl Planner<'_> {
             .options
             .params
             .get(&name.text)
-            .map(|given| self.given(name, given, wanted.as_ref(), &place));
-        let nothing = matches!(wanted, Some(Type::Optional(_)));
-        let nothing = nothing.then(|| (Some(Value::None), name.span));
+            .map(|given| self.given(name, given, Some(&wanted), &place));
+        let nothing = matches!(wanted, Type::Optional(_));
+        let nothing = nothing.then_some((Some(Value::None), name.span));
         let Some((value, span)) = given.or_else(|| stated.clone()).or(nothing) else {
             self.mistake(
                 Diagnostic::new("lang::unset_param", format!("`{}` has no value", name.text))
@@ -65,10 +62,10 @@ impl Planner<'_> {
             );
             return None;
         };
-        let Some((range, ty)) = range.zip(wanted) else {
+        let Some(range) = range else {
             return value;
         };
-        let allowed = self.allowed(name, range, &ty, scope)?;
+        let allowed = self.allowed(name, range, &wanted, scope)?;
         if let (Some((Some(default), at)), true) =
             (&stated, self.options.params.contains_key(&name.text))
         {
