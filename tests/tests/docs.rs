@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Unit, Value,
-    WordKind, Work,
+    Catalog, Facts, Field, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Type, Unit,
+    Value, WordKind, Work,
 };
 use cerb_store::{Digest, Store};
 use cerb_tests::{files, root};
@@ -39,7 +39,7 @@ impl Catalog for Documented<'_> {
         self.real.check(op, args, inputs)
     }
 
-    fn list(&self, op: &str, _args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
         let quantity = |value, unit| Value::Quantity(value, unit);
         let word = |text: &str| Value::Str(text.to_owned());
         let facts = match op {
@@ -73,9 +73,15 @@ impl Catalog for Documented<'_> {
             facts: facts.clone(),
             handle: Default::default(),
         };
-        let many = self.signature(op).is_some_and(|signature| signature.many);
+        let many = self
+            .signature(op)
+            .is_some_and(|signature| matches!(signature.outputs[0].ty, Type::Map(_)));
         Ok(if many {
-            vec![one("case-1"), one("case-2")]
+            let pattern = args.get("pattern").and_then(Value::text);
+            let fewer = pattern.is_some_and(|pattern| pattern.starts_with("fewer/"));
+            let mut all = vec![one("case-1"), one("case-2")];
+            all.truncate(if fewer { 1 } else { 2 });
+            all
         } else {
             vec![one("model")]
         })
@@ -172,10 +178,10 @@ fn every_pipeline_in_the_documents_checks() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// Pages whose mistake needs weights show it in a `cerb planned` block, for the slides and the weights
-/// that documents speak of. `CERB_BLESS=1` rewrites the messages.
+/// Pages whose mistake needs weights, or speaks of the ports of operators, show it in a `cerb planned`
+/// block, for the slides and the weights that documents speak of. `CERB_BLESS=1` rewrites the messages.
 #[test]
-fn pages_of_errors_about_weights_show_what_is_said() {
+fn pages_of_errors_about_operators_show_what_is_said() {
     let registry = cerb_ops::registry().unwrap();
     let (mut seen, mut wrong) = (0, Vec::new());
     for file in files(&root().join("docs/errors"), &[".md"]) {
