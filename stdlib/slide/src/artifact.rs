@@ -29,6 +29,7 @@ impl Artifact for Slide {
             "Str",
             "Format of the file: `aperio`, `ome-tiff`, `png`.",
         ),
+        FieldSpec::new("content", "Str", "Digest of the file."),
     ];
 
     /// Refuses: slides are named by what lists them, and no operator makes one.
