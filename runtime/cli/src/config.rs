@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cerb_lang::{Diagnostic, Diagnostics, Place, SourceMap, Span, UNITS};
+use cerb_lang::{Diagnostic, Diagnostics, Place, SourceMap, Span, UNITS, listed, nearest};
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::{Error, MessageFormatter, Spanned, UserMessageFormatter};
@@ -14,7 +14,6 @@ use crate::args::Device;
 use crate::failure::Failure;
 use crate::machine;
 use crate::session::plain;
-use crate::words::nearest;
 
 /// What `cerb.yaml` says: tracked, the same for everybody.
 #[derive(Deserialize, Default)]
@@ -258,26 +257,41 @@ fn told(error: &Error, text: &str, name: &str) -> Diagnostics {
         } => {
             help = Some(match nearest(field, expected.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("here may stand {}", quoted(expected)),
+                None => format!("there are {}", listed(expected, "and")),
             });
             (format!("there is no setting `{field}`"), String::new())
         }
         Error::SerdeUnknownVariant {
             variant, expected, ..
         } => {
-            help = Some(format!("it is one of {}", quoted(expected)));
+            help = Some(format!("it is one of {}", listed(expected, "or")));
             (
                 format!("`{variant}` is none of the words this may be"),
                 String::new(),
             )
         }
         other => {
-            let message = UserMessageFormatter.format_message(other).into_owned();
+            let message = match other {
+                Error::Unexpected {
+                    expected: "mapping start",
+                    ..
+                } => "names belong here, one `name: value` on a line".to_owned(),
+                Error::InvalidScalar {
+                    ty: "u64" | "usize",
+                    ..
+                } => "this is no whole number".to_owned(),
+                other => UserMessageFormatter.format_message(other).into_owned(),
+            };
             ("the file cannot be taken as values".to_owned(), message)
         }
     };
     let place = error.location().map(|place| place.span());
     let start = place.and_then(|span| span.byte_offset()).unwrap_or(0);
+    // The parser does not say where a tab is that it cannot take for indentation.
+    let (start, label) = match indenting_tab(text) {
+        Some(tab) if start == 0 => (tab, "a tab; YAML is indented with spaces".to_owned()),
+        _ => (start, label),
+    };
     let length = place.and_then(|span| span.byte_len()).unwrap_or(0).max(1);
     let end = text.len() as u64;
     let (start, stop) = (start.min(end), (start + length).min(end));
@@ -296,9 +310,17 @@ fn told(error: &Error, text: &str, name: &str) -> Diagnostics {
     Diagnostics::new(sources, vec![found])
 }
 
-fn quoted(words: &[&str]) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    words.join(", ")
+/// Finds the first tab before the words of a line.
+fn indenting_tab(text: &str) -> Option<u64> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        if let Some(tab) = line[..indent].find('\t') {
+            return Some(at + tab as u64);
+        }
+        at += line.len() as u64;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -368,6 +390,17 @@ mod tests {
         assert!(refused::<Values>("n: .inf\n").contains("finite"));
         assert!(refused::<Values>("- 1\n- 2\n").contains("cli::bad_values"));
         assert!(refused::<Values>("n: 1\nn: 2\n").contains("duplicate"));
+    }
+
+    #[test]
+    fn mistakes_of_shape_are_told_in_words_and_at_their_place() {
+        assert!(refused::<Local>("roots: 3\n").contains("names belong here"));
+        assert!(refused::<Shared>("profiles: {q: {jobs: x}}\n").contains("no whole number"));
+        let said = refused::<Local>("roots:\n\tdata: /x\n");
+        assert!(
+            said.contains("a tab") && said.contains("\"line\":2"),
+            "{said}"
+        );
     }
 
     #[test]
