@@ -1,10 +1,10 @@
 //! What the language asks of the world: operators, listings and other files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, Misfit, Type, Value};
+use crate::{Facts, Misfit, Reduction, Type, Value};
 
 /// The face of one operator: what a call of it may look like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,16 +19,30 @@ pub struct Signature {
     pub inputs: Vec<Port>,
     /// Its parameters, in order; positional after the inputs.
     pub params: Vec<Param>,
-    /// What it makes.
+    /// What it makes; of a listing of many, one `Map`.
     pub outputs: Vec<Port>,
     /// Whether it is evaluated while planning.
     pub plan_time: bool,
-    /// Whether it is a listing that gives `Map<Key, T>`.
-    pub many: bool,
     /// Raised when equal inputs may give other bytes.
     pub revision: u32,
     /// `exact`, `device` or `none`.
     pub determinism: String,
+}
+
+impl Signature {
+    /// Returns what a call gives, as a type: `Mask`, `Map<Key, Slide>`, `{cases: File, km: File}`.
+    #[must_use]
+    pub fn gives(&self) -> String {
+        match self.outputs.as_slice() {
+            [only] => only.ty.to_string(),
+            many => {
+                let parts: Vec<String> = (many.iter())
+                    .map(|port| format!("{}: {}", port.name, port.ty))
+                    .collect();
+                format!("{{{}}}", parts.join(", "))
+            }
+        }
+    }
 }
 
 /// One input or output of an operator.
@@ -55,6 +69,25 @@ pub struct Param {
     pub default: Option<Value>,
     /// The words a Str may be; empty when any will do.
     pub choices: Vec<String>,
+}
+
+/// Says whether an operator or a reduction has a name, so that no `def` or `op` can.
+#[must_use]
+pub fn is_called(name: &str, catalog: &dyn Catalog) -> bool {
+    Reduction::ALL.iter().any(|(word, _)| *word == name) || catalog.signature(name).is_some()
+}
+
+/// Lists the kinds of artifacts that operators read or make.
+#[must_use]
+pub fn kinds(catalog: &dyn Catalog) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for name in catalog.names() {
+        if let Some(signature) = catalog.signature(&name) {
+            let ports = signature.inputs.iter().chain(&signature.outputs);
+            found.extend(ports.filter_map(|port| port.ty.kind().map(str::to_owned)));
+        }
+    }
+    found
 }
 
 /// A field of an artifact, declared by its kind and stored in its record.

@@ -69,6 +69,7 @@ fn sides(
     let compares = !matches!(op, Operation::And | Operation::Or);
     match (compares, read(*left), read(*right)) {
         (true, Ok(left), Ok(right)) => {
+            let (left, right) = rounded(left, right);
             format!("it is {left}, and `{} {right}` was expected", op.symbol())
         }
         _ => "it is false".to_owned(),
@@ -100,11 +101,32 @@ fn near(
     };
     let off = number::binary(Operation::Subtract, more, less).map_or_else(
         |_| String::new(),
-        |off| format!(", {off} {}", too(&left, found > wanted)),
+        |off| format!(", {} {}", six_digits(&off), too(&left, found > wanted)),
     );
+    let (left, right) = rounded(left, right);
     Ok(Verdict::Fails(format!(
         "it is {left}{off}, and {right} within {within} was expected"
     )))
+}
+
+/// Two values for reading: to six digits, unless they would then look alike.
+fn rounded(left: Value, right: Value) -> (Value, Value) {
+    let (short, other) = (six_digits(&left), six_digits(&right));
+    if short == other {
+        (left, right)
+    } else {
+        (short, other)
+    }
+}
+
+/// A number to six digits; a number of bytes, and what is no number, as it is.
+fn six_digits(value: &Value) -> Value {
+    let six = |v: f64| format!("{v:.5e}").parse().unwrap_or(v);
+    match value {
+        Value::Float(v) => Value::Float(six(*v)),
+        Value::Quantity(v, unit) if *unit != Unit::Bytes => Value::Quantity(six(*v), *unit),
+        other => other.clone(),
+    }
 }
 
 /// On which side a number lies: whole ones are counted.

@@ -31,6 +31,14 @@ impl Form {
     pub fn of(name: &str) -> Option<Form> {
         ending(name).map(|(_, form)| form)
     }
+
+    /// Returns the form of a file of a folder that its name alone tells for a pipeline or module:
+    /// the ending says `cerb`, for any YAML may lie there.
+    #[must_use]
+    pub fn in_folder(name: &str) -> Option<Form> {
+        let (ending, form) = ending(name)?;
+        (ending.starts_with(".cerb") && !stem(name).is_empty()).then_some(form)
+    }
 }
 
 /// The ending of a pipeline's or module's file name, and its form.
@@ -110,5 +118,8 @@ mod tests {
         assert_eq!(Form::of("a/b.cerb.yaml"), Some(Form::Yaml));
         assert_eq!(Form::of("b.yml"), Some(Form::Yaml));
         assert_eq!(Form::of("survival"), None);
+        assert_eq!(Form::in_folder("a/b.cerb.yml"), Some(Form::Yaml));
+        assert_eq!(Form::in_folder("a/ci.yml"), None);
+        assert_eq!(Form::in_folder("a/.cerb"), None);
     }
 }

@@ -60,7 +60,7 @@ pub struct Definition {
     pub typed: bool,
     /// Its value, when it is known while planning.
     pub value: Option<Value>,
-    /// What is known of it before a pixel is read; of the first item of a collection.
+    /// What is known of it before a pixel is read; of all items of a collection alike.
     pub facts: BTreeMap<String, Fact>,
     /// Its parts: the ports of a `def` or `op`, the fields of a record.
     pub parts: Vec<usize>,

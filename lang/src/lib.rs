@@ -23,7 +23,7 @@ mod vocabulary;
 mod words;
 mod yaml;
 
-pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources};
+pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources, is_called, kinds};
 pub use claim::{Verdict, judge};
 pub use convert::{comments, to_text, to_yaml};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};
@@ -47,6 +47,7 @@ pub use span::{FileId, SourceFile, SourceMap, Span};
 pub use syntax::{ITEM_WORDS, Kind, LexError, RESERVED, Token, lex};
 pub use types::{Type, UNITS, Unit, Value};
 pub use vocabulary::{Vocable, WordKind, vocabulary};
+pub use words::{listed, nearest};
 
 /// The graph library of [`Plan::graph`], so that nobody needs another version of it.
 pub use petgraph;

@@ -1,11 +1,9 @@
 //! Words for people: the nearest name, lists, plurals.
 
 /// Returns the candidate a word was probably meant to be: few letters changed, dropped, added or swapped;
-/// among the equally near the one that it begins.
-pub(crate) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+/// among the equally near the one that it begins. One that has no letter of it is none of these.
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let budget = (word.chars().count().max(3) / 3).min(4);
     candidates
         .into_iter()
@@ -17,7 +15,7 @@ pub(crate) fn nearest<'a>(
                 candidate,
             )
         })
-        .filter(|(away, ..)| *away <= budget)
+        .filter(|(away, _, candidate)| *away <= budget && *away < candidate.chars().count())
         .min()
         .map(|(.., candidate)| candidate)
 }
@@ -49,7 +47,8 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// Joins names in backticks: "`a`, `b` and `c`".
-pub(crate) fn listed<S: AsRef<str>>(names: &[S], last: &str) -> String {
+#[must_use]
+pub fn listed<S: AsRef<str>>(names: &[S], last: &str) -> String {
     match names {
         [] => String::new(),
         [only] => format!("`{}`", only.as_ref()),
@@ -81,6 +80,7 @@ mod tests {
         assert_eq!(nearest("witin", ["within", "width"]), Some("within"));
         assert_eq!(nearest("colour", ["at", "input"]), None);
         assert_eq!(nearest("mp", ["mm", "px", "mpp"]), Some("mpp"));
+        assert_eq!(nearest("n", ["%"]), None);
         assert_eq!(nearest("ouptut", ["output", "input"]), Some("output"));
     }
 }

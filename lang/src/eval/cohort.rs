@@ -47,7 +47,7 @@ impl Planner<'_> {
 
     fn listed(&mut self, signature: &Signature, entries: Vec<Listed>, at: Span, name: &str) -> Val {
         let mut ports = signature.outputs.clone();
-        let gathers = signature.many || ports.iter().any(|port| matches!(port.ty, Type::Map(_)));
+        let gathers = ports.iter().any(|port| matches!(port.ty, Type::Map(_)));
         for port in &mut ports {
             if let Type::Map(item) = &port.ty {
                 port.ty = Type::clone(item);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Planner;
+use super::finish::{files, is_file};
 use super::scope::{Entry, Op, Scope};
 use super::types::{Place, bare};
 use super::value::{Val, a};
@@ -14,9 +15,6 @@ use crate::{Command, Diagnostic, Param, Piece, Port, Run, Signature, Span, Type,
 
 /// What the body of an `op` may say.
 const LINES: [&str; 3] = ["run", "image", "revision"];
-
-/// The kinds of files that a program can make.
-const MADE: [&str; 2] = ["File", "Report"];
 
 impl Planner<'_> {
     /// Binds an `op` with a body; holds one without against the operator of that name.
@@ -127,12 +125,11 @@ impl Planner<'_> {
             ty => BTreeMap::from([(ty.to_string().to_lowercase(), ty)]),
         };
         for (output, ty) in &outputs {
-            let known = matches!(ty, Type::Kind(kind) if MADE.contains(&kind.as_str()));
-            if program && !known {
+            if program && !is_file(ty) {
                 let title = format!("a program makes no `{ty}`");
                 self.mistake(
                     Diagnostic::new("lang::command_output", title)
-                        .at(result.span, format!("it makes {}", listed(&MADE, "or")))
+                        .at(result.span, format!("it makes {}", files()))
                         .help("let it write a file, and read that in the next step"),
                 );
                 whole = false;
@@ -158,7 +155,6 @@ impl Planner<'_> {
             params,
             outputs,
             plan_time: false,
-            many: false,
             revision: 1,
             determinism: "exact".to_owned(),
         })

@@ -39,7 +39,7 @@ impl Planner<'_> {
         }
         let gathered: Vec<Option<Rc<Facts>>> = inputs
             .iter()
-            .map(|i| i.gather.then(|| self.common(i)))
+            .map(|i| i.gather.then(|| Rc::new(self.common(i.node, &i.from))))
             .collect();
         // What was asked for other items, with the same facts and arguments.
         let mut asked: HashMap<Asked, Result<Rc<Facts>, usize>> = HashMap::new();
@@ -167,23 +167,23 @@ impl Planner<'_> {
         }
     }
 
-    /// What is known of all items of a gathered input alike.
-    fn common(&self, input: &Input) -> Rc<Facts> {
-        let mut all = self.known[input.node.index()].iter().flatten();
+    /// What is known of an output of a node for all items alike.
+    pub(super) fn common(&self, node: NodeIndex, port: &str) -> Facts {
+        let mut all = self.known[node.index()].iter().flatten();
         let Some(first) = all.next() else {
-            return Rc::default();
+            return Facts::default();
         };
         let mut common = Facts::clone(first);
         for facts in all {
-            if let Some(port) = common.ports.get_mut(&*input.from) {
-                port.retain(|name, fact| {
+            if let Some(known) = common.ports.get_mut(port) {
+                known.retain(|name, fact| {
                     facts
-                        .get(&input.from, name)
+                        .get(port, name)
                         .is_some_and(|other| other.value == fact.value)
                 });
             }
         }
-        Rc::new(common)
+        common
     }
 
     /// A misfit as a message: one label for each half of the disagreement.

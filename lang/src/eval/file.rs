@@ -8,7 +8,7 @@ use super::order::{Read, Reads, order};
 use super::scope::{Entry, Scope};
 use super::value::Val;
 use crate::syntax::ast::{Document, Item, ItemKind, Name};
-use crate::{Diagnostic, Reduction, Span, Value};
+use crate::{Diagnostic, Span, Value, is_called};
 
 /// A file that was read.
 pub(super) struct Module {
@@ -291,8 +291,7 @@ impl Planner<'_> {
 
     /// Reports the name of a `def` or an `op` that is called already; says whether it is.
     pub(super) fn hides(&mut self, name: &str, at: Span) -> bool {
-        let reduction = Reduction::ALL.iter().any(|(word, _)| *word == name);
-        if !reduction && self.catalog.signature(name).is_none() {
+        if !is_called(name, self.catalog) {
             return false;
         }
         let title = format!("there is an operator `{name}` already");

@@ -12,10 +12,21 @@ use super::late::operands;
 use super::scope::Scope;
 use super::value::{Val, a};
 use crate::syntax::ast::{Expr, Item, Text};
+use crate::words::listed;
 use crate::{Claim, Diagnostic, Diagnostics, Formula, FormulaId, Output, Plan, Step, Type, Work};
 
-/// What an `output` takes.
-const WRITABLE: &[&str] = &["File", "Table", "Report"];
+/// The kinds that are files: what an `output` writes and a program makes.
+const FILES: [&str; 2] = ["File", "Report"];
+
+/// Says whether a type is a file.
+pub(super) fn is_file(ty: &Type) -> bool {
+    matches!(ty, Type::Kind(kind) if FILES.contains(&kind.as_str()))
+}
+
+/// The kinds that are files, for a message.
+pub(super) fn files() -> String {
+    listed(&FILES, "or")
+}
 
 /// What outputs and claims need.
 struct Needed {
@@ -45,23 +56,18 @@ impl Planner<'_> {
             other => (other.clone(), None),
         };
         let (node, port) = match &inner {
-            Val::Port { node, port, ty } if matches!(&**ty, Type::Kind(kind) if WRITABLE.contains(&kind.as_str())) => {
-                (*node, port.to_string())
-            }
+            Val::Port { node, port, ty } if is_file(ty) => (*node, port.to_string()),
             other => {
                 let Some(ty) = other.type_of() else { return };
                 let mut found = Diagnostic::new(
                     "lang::type_mismatch",
-                    format!(
-                        "`output` writes `File`, `Table` or `Report`, not {}",
-                        a(&ty)
-                    ),
+                    format!("`output` writes {}, not {}", files(), a(&ty)),
                 )
                 .at(expr.span, format!("this is {}", a(&ty)));
                 found.help = match &ty {
                     Type::Record(fields) => fields
                         .iter()
-                        .find(|(_, ty)| matches!(ty, Type::Kind(kind) if WRITABLE.contains(&kind.as_str())))
+                        .find(|(_, ty)| is_file(ty))
                         .map(|(field, _)| format!("name the field, `.{field}`")),
                     Type::Kind(kind) => self.exporter(kind),
                     _ => None,

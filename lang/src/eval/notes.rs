@@ -25,7 +25,7 @@ pub(crate) struct Seen {
     pub ty: Option<Type>,
     /// Its value, when it is known while planning.
     pub value: Option<Value>,
-    /// What is known of it before a pixel is read; of the first item of a collection.
+    /// What is known of it before a pixel is read; of all items of a collection alike.
     pub facts: BTreeMap<String, Fact>,
 }
 
@@ -55,8 +55,8 @@ impl Planner<'_> {
             },
             facts: match one {
                 Val::Port { node, port, .. } => {
-                    let facts = &self.graph[*node].facts;
-                    facts.ports.get(&**port).cloned().unwrap_or_default()
+                    let mut facts = self.common(*node, port);
+                    facts.ports.remove(&**port).unwrap_or_default()
                 }
                 _ => BTreeMap::new(),
             },

@@ -9,7 +9,7 @@ use super::value::{Val, a};
 use crate::syntax::ast::{ExprKind, TypeExpr, TypeKind};
 use crate::syntax::parse_expression;
 use crate::words::nearest;
-use crate::{Diagnostic, Span, Type, Unit, Value};
+use crate::{Diagnostic, Span, Type, Unit, Value, kinds};
 
 /// The types with a name of their own.
 pub(crate) const NAMED: &[(&str, Type)] = &[
@@ -155,16 +155,7 @@ impl Planner<'_> {
 
     fn kinds(&mut self) -> &BTreeSet<String> {
         let catalog = self.catalog;
-        self.kinds.get_or_insert_with(|| {
-            let mut found = BTreeSet::new();
-            for name in catalog.names() {
-                if let Some(signature) = catalog.signature(&name) {
-                    let ports = signature.inputs.iter().chain(&signature.outputs);
-                    found.extend(ports.filter_map(|port| port.ty.kind().map(str::to_owned)));
-                }
-            }
-            found
-        })
+        self.kinds.get_or_insert_with(|| kinds(catalog))
     }
 
     /// Holds a plain value against a type.

@@ -15,7 +15,7 @@ use super::tokens::{
     Fault, Parsed, Tokens, keyword, label, listed, name, newlines, text, tok, unclosed,
 };
 use crate::Diagnostic;
-use crate::words::nearest;
+use crate::words::{self, nearest};
 
 /// Takes `##` lines and the newlines between them: at the head of a file, or before an item.
 /// Empty ones at the end say nothing.
@@ -82,10 +82,7 @@ fn no_item(i: Tokens<'_>) -> Fault {
     found.help = Some(match (i.kind(), i.second(), near) {
         (Kind::Word, Kind::Word | Kind::Text, Some(word)) => format!("did you mean `{word}`?"),
         (Kind::Word, Kind::Assign, _) => return unnamed(i),
-        _ => {
-            "a line starts with `let`, `output`, `param`, `root`, `use`, `def`, `expect` or `test`"
-                .into()
-        }
+        _ => format!("a line starts with {}", words::listed(ITEM_WORDS, "or")),
     });
     Fault(found)
 }

@@ -53,16 +53,14 @@ fn signature(name: &str, inputs: &str, outputs: &str, params: Vec<Param>) -> Sig
         params,
         outputs: ports(outputs),
         plan_time: false,
-        many: false,
         revision: 1,
         determinism: "exact".into(),
     }
 }
 
-fn listing(name: &str, outputs: &str, many: bool, params: Vec<Param>) -> Signature {
+fn listing(name: &str, outputs: &str, params: Vec<Param>) -> Signature {
     Signature {
         plan_time: true,
-        many,
         ..signature(name, "", outputs, params)
     }
 }
@@ -83,7 +81,6 @@ impl Toy {
             listing(
                 "slide.scan",
                 "slide:*Slide",
-                true,
                 vec![
                     param("root", Type::Root, None),
                     param("pattern", Type::Str, None),
@@ -93,8 +90,7 @@ impl Toy {
             ),
             listing(
                 "mask.scan",
-                "mask:Mask",
-                true,
+                "mask:*Mask",
                 vec![
                     param("root", Type::Root, None),
                     param("pattern", Type::Str, None),
@@ -103,7 +99,6 @@ impl Toy {
             listing(
                 "model.load",
                 "model:Model",
-                false,
                 vec![
                     param("root", Type::Root, None),
                     param("path", Type::Str, None),
@@ -182,7 +177,7 @@ impl Toy {
             signature(
                 "features.slide",
                 "nuclei:Instances glands:Instances lumina:Instances",
-                "features:Table",
+                "features:Report",
                 vec![],
             ),
             signature(
@@ -198,8 +193,8 @@ impl Toy {
                 "report:Report overlay:File",
                 vec![],
             ),
-            signature("cohort.table", "tables:*Table", "table:Table", vec![]),
-            signature("report.cohort", "table:Table", "report:Report", vec![]),
+            signature("cohort.table", "tables:*Report", "table:Report", vec![]),
+            signature("report.cohort", "table:Report", "report:Report", vec![]),
         ];
         Self {
             ops: ops.into_iter().map(|s| (s.name.clone(), s)).collect(),

@@ -303,7 +303,7 @@ fn line() -> impl Strategy<Value = String> {
         1 => Just("root refs=\"refs\"".to_owned()),
         1 => Just("secret token".to_owned()),
         1 => Just("use \"m.cerb\" as m".to_owned()),
-        1 => Just("op my.tool(a: Slide, b: Int=1,) -> Table { run \"x {a}\"\nimage \"y\" }".to_owned()),
+        1 => Just("op my.tool(a: Slide, b: Int=1,) -> Report { run \"x {a}\"\nimage \"y\" }".to_owned()),
         1 => e().prop_map(|e| format!("def twice(n: Int, by: Int = 2) -> Int {{ {e} }}")),
         1 => e().prop_map(|e| format!("expect {e} within 5 % else \"a claim that is rather long so that it is broken\"")),
         1 => e().prop_map(|e| format!("output \"{{key}}/x\" = {e}")),

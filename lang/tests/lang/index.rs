@@ -40,6 +40,18 @@ fn names_lead_to_where_they_are_bound() {
 }
 
 #[test]
+fn of_a_collection_is_told_what_holds_for_all() {
+    let facts = |pattern: &str| {
+        let text = format!("cerb 1\nroot data\nlet slides = slide.scan(data, \"{pattern}\")\n");
+        let found = look(&text, &files(&[]));
+        let facts = &at(&found, &text, "slides =").facts;
+        facts.keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(facts("*"), ["mpp"]);
+    assert_eq!(facts("scales/*"), [""; 0]);
+}
+
+#[test]
 fn bindings_have_types_and_facts_with_the_line_that_decided_them() {
     let text = QUICKSTART.replace(
         "  let maps ",

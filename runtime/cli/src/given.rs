@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use cerb_lang::{Diagnostic, Diagnostics, Given, Outline, Plan};
+use cerb_lang::{Diagnostic, Diagnostics, Given, Outline, Plan, listed, nearest};
 
 use crate::args::With;
 use crate::config::{self, File, Local, Plain, Profile, Shared};
 use crate::failure::Failure;
-use crate::words::nearest;
 
 /// Tracked, beside the pipeline.
 const SHARED: &str = "cerb.yaml";
@@ -109,7 +108,7 @@ fn profiles(
                 (None, []) => {
                     format!("write it into `{SHARED}` beside the pipeline, below `profiles:`")
                 }
-                (None, known) => format!("there are {}", quoted(known)),
+                (None, known) => format!("there are {}", listed(known, "and")),
             };
             return Err(Failure::call(format!("there is no profile `{name}`"), help));
         }
@@ -126,6 +125,16 @@ fn profiles(
     Ok((joined, params))
 }
 
+/// Binds each declared root as the files say: in `cerb.local.yaml`, else by its default.
+pub fn bound_roots(outline: &Outline, local: &Local, beside: &Path) -> BTreeMap<String, PathBuf> {
+    let bound = |(name, default): (&String, &Option<String>)| {
+        let own = local.roots.get(name).cloned();
+        let dir = own.or_else(|| default.as_ref().map(PathBuf::from))?;
+        Some((name.clone(), beside.join(dir)))
+    };
+    outline.roots.iter().filter_map(bound).collect()
+}
+
 /// Binds each declared root: `--root` first, then `cerb.local.yaml`, then its default, relative to
 /// the pipeline's folder.
 ///
@@ -136,16 +145,12 @@ fn roots(
     given: &[(String, String)],
     beside: &Path,
 ) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let mut roots = BTreeMap::new();
-    for (name, default) in &outline.roots {
-        if let Some(dir) = local.roots.get(name) {
-            let dir = beside.join(dir);
-            is_folder(&dir, &format!("`{}`", dir.display()), || {
+    let mut roots = bound_roots(outline, local, beside);
+    for (name, dir) in &roots {
+        if local.roots.contains_key(name) {
+            is_folder(dir, &format!("`{}`", dir.display()), || {
                 format!("`{LOCAL}` binds `{name}` to it; name the folder that holds its files")
             })?;
-            roots.insert(name.clone(), dir);
-        } else if let Some(default) = default {
-            roots.insert(name.clone(), beside.join(default));
         }
     }
     let known: Vec<&str> = outline.roots.keys().map(String::as_str).collect();
@@ -221,12 +226,11 @@ fn declared(what: &str, name: &str, known: &[&str]) -> Result<(), Failure> {
     if known.contains(&name) {
         return Ok(());
     }
-    let help = match known {
-        [] => format!("this pipeline has no `{what}`; leave the option out"),
-        some => match nearest(name, some.iter().copied()) {
-            Some(near) => format!("did you mean `--{what} {near}=…`?"),
-            None => format!("its {what}s are {}", quoted(some)),
-        },
+    let help = match (known, nearest(name, known.iter().copied())) {
+        ([], _) => format!("this pipeline has no `{what}`; leave the option out"),
+        (_, Some(near)) => format!("did you mean `--{what} {near}=…`?"),
+        ([only], None) => format!("it has `{only}`"),
+        (some, None) => format!("its {what}s are {}", listed(some, "and")),
     };
     Err(Failure::call(
         format!("the pipeline has no {what} `{name}`"),
@@ -244,11 +248,6 @@ fn is_folder(path: &Path, shown: &str, help: impl Fn() -> String) -> Result<(), 
         "is not there"
     };
     Err(Failure::call(format!("{shown} {what}"), help()))
-}
-
-fn quoted(words: &[&str]) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    words.join(", ")
 }
 
 #[cfg(test)]

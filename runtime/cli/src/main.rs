@@ -15,7 +15,6 @@ mod reports;
 mod session;
 mod summary;
 mod terminal;
-mod words;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_engine::{DeviceChoice, ListEnv, Registry, Settings};
-use cerb_lang::{Diagnostics, Form, Given, Outline, Plan, PlanOptions, Sources};
+use cerb_lang::{Diagnostics, Form, Given, Outline, Plan, PlanOptions, Sources, nearest};
 use cerb_store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -219,28 +219,35 @@ pub fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Failure> {
     })
 }
 
-/// Says which pipelines lie where one was looked for.
+/// How many pipelines of a folder are listed.
+const LISTED: usize = 6;
+
+/// Says which pipelines lie where one was looked for, or which of them was meant.
 fn nearby(file: &Path) -> String {
-    let mut found: Vec<String> = std::fs::read_dir(folder(file))
-        .into_iter()
+    let names = std::fs::read_dir(folder(file)).into_iter().flatten();
+    let names = names
         .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.to_string_lossy();
-            name.ends_with(".cerb") || name.ends_with(".cerb.yaml")
-        })
-        .map(|path| {
-            path.strip_prefix(".")
-                .unwrap_or(&path)
-                .display()
-                .to_string()
-        })
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names
+        .filter(|name| Form::in_folder(name).is_some())
         .collect();
-    found.sort();
-    match found.as_slice() {
-        [] => "name a pipeline file, such as `pipelines/quickstart.cerb`".to_owned(),
-        some => format!("pipelines in that folder: {}", some.join(", ")),
+    names.sort();
+    let wanted = file.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(near) = nearest(&wanted, names.iter().map(String::as_str)) {
+        return format!("did you mean `{}`?", file.with_file_name(near).display());
+    }
+    match names.get(..LISTED) {
+        Some(first) if names.len() > LISTED => {
+            let more = names.len() - LISTED;
+            format!(
+                "pipelines in that folder: {} and {more} more",
+                first.join(", ")
+            )
+        }
+        _ if names.is_empty() => {
+            "name a pipeline file, such as `pipelines/quickstart.cerb`".to_owned()
+        }
+        _ => format!("pipelines in that folder: {}", names.join(", ")),
     }
 }
 

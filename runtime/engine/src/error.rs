@@ -45,12 +45,12 @@ pub enum EngineError {
         reason: String,
     },
     /// No node has this name.
-    #[error("there is no node `{name}`{}", suggestion.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("there is no node `{name}`; {help}")]
     UnknownNode {
         /// What was asked for.
         name: String,
-        /// The nearest name there is.
-        suggestion: Option<String>,
+        /// The nearest name there is, or where all of them are told.
+        help: String,
     },
     /// A name fits several nodes.
     #[error("`{name}` is any of {}; write one of them whole", names.join(", "))]

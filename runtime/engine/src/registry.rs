@@ -147,7 +147,6 @@ impl Registry {
             inputs,
             outputs,
             plan_time: false,
-            many: false,
             revision: O::REVISION,
             determinism: O::DETERMINISM,
         };
@@ -181,7 +180,6 @@ impl Registry {
                 doc: String::new(),
             }],
             plan_time: true,
-            many: L::MANY,
             revision: 1,
             determinism: Determinism::Exact,
         };
@@ -341,7 +339,6 @@ impl Registry {
                 .collect::<Vec<Param>>(),
             outputs: shape.outputs,
             plan_time: shape.plan_time,
-            many: shape.many,
             revision: shape.revision,
             determinism: shape.determinism.word().to_owned(),
         };
@@ -368,7 +365,6 @@ struct Shape {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     plan_time: bool,
-    many: bool,
     revision: u32,
     determinism: Determinism,
 }
@@ -438,7 +434,10 @@ impl Registered {
                 if let Some(known) = self.params.iter().find(|one| one.param.name == param)
                     && !known.param.choices.is_empty()
                 {
-                    misfit.help = Some(format!("it is one of {}", quoted(&known.param.choices)));
+                    misfit.help = Some(format!(
+                        "it is one of {}",
+                        cerb_lang::listed(&known.param.choices, "or")
+                    ));
                 }
                 misfit
             }
@@ -506,14 +505,6 @@ fn at(param: &str, code: &'static str, title: String, label: String) -> Misfit {
         labels: vec![(Origin::Param(param.to_owned()), label)],
         help: None,
     }
-}
-
-fn quoted(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// The registry as the language asks it, with the roots and the store of one run.

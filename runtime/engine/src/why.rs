@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cerb_lang::{Plan, Work, petgraph::graph::NodeIndex};
+use cerb_lang::{Plan, Work, listed, nearest, petgraph::graph::NodeIndex};
 use cerb_store::{Digest, Store};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -91,11 +91,13 @@ pub(crate) fn explain(
         Some(&id) => one(id, actions, outlook, store),
         None => {
             let keys: Vec<&str> = all.iter().filter_map(|&id| actions.item(id)).collect();
-            let suggestion = nearest(item, keys.into_iter()).map(|near| label(node, Some(&near)));
-            Err(EngineError::UnknownNode {
-                name: name.to_owned(),
-                suggestion,
-            })
+            let help = match nearest(item, keys.iter().copied()) {
+                Some(near) => format!("did you mean `{}`?", label(node, Some(near))),
+                None if keys.is_empty() => format!("`{node}` has no items; leave `@{item}` out"),
+                None => format!("`{node}` goes over {}", few(&keys)),
+            };
+            let name = name.to_owned();
+            Err(EngineError::UnknownNode { name, help })
         }
     }
 }
@@ -188,7 +190,7 @@ fn one(
         State::Follows { of } => {
             words.push(format!(
                 "`{name}` follows {}: it runs unless what is remade comes out the same",
-                quoted(of)
+                few(of)
             ));
             for change in changes.iter().filter(|change| change.json["same"] != true) {
                 words.push(format!("also {}", change.words));
@@ -432,15 +434,14 @@ fn seconds(millis: u64) -> String {
     format!("{:.1}", millis as f64 / 1000.0)
 }
 
-fn quoted(names: &[String]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(3)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    match names.len() {
-        0..=3 => shown.join(", "),
-        more => format!("{} and {} more", shown.join(", "), more - 3),
+/// Lists the first three names.
+fn few<S: AsRef<str>>(names: &[S]) -> String {
+    match names.get(..3) {
+        Some(first) if names.len() > 3 => {
+            let more = names.len() - 3;
+            format!("{}, and {more} more", listed(first, "and"))
+        }
+        _ => listed(names, "and"),
     }
 }
 
@@ -475,50 +476,9 @@ pub(crate) fn unknown(name: &str, actions: &Actions) -> EngineError {
     let lasts = names().filter_map(|name| name.rsplit('.').next());
     EngineError::UnknownNode {
         name: name.to_owned(),
-        suggestion: nearest(name, names().chain(lasts)),
-    }
-}
-
-/// Returns the name nearest to what was written, when it is near enough to be meant.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let most = (wanted.chars().count() / 3).max(1);
-    names
-        .map(|name| (distance(wanted, name), name))
-        .filter(|(far, _)| *far <= most)
-        .min()
-        .map(|(_, name)| name.to_owned())
-}
-
-/// Counts the letters to insert, delete, replace or swap with their neighbour.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for i in 1..=one.len() {
-        let mut row = vec![i];
-        for j in 1..=other.len() {
-            let replace = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
-            let mut best = replace.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_finds_its_name() {
-        let names = ["nuclei", "mask", "grid"];
-        assert_eq!(
-            nearest("nuceli", names.into_iter()),
-            Some("nuclei".to_owned())
-        );
-        assert_eq!(nearest("features", names.into_iter()), None);
+        help: match nearest(name, names().chain(lasts)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`cerb plan PIPELINE` lists the nodes".to_owned(),
+        },
     }
 }

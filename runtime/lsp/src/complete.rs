@@ -1,7 +1,7 @@
 //! What may be written at a place.
 
 use cerb_lang::{
-    Analysis, Definition, DefinitionKind, Kind, Signature, Type, WordKind, vocabulary,
+    Analysis, Definition, DefinitionKind, Kind, Signature, Type, WordKind, kinds, vocabulary,
 };
 use lsp_types::{
     CompletionItem, CompletionItemKind, CompletionTextEdit, Documentation, InsertTextFormat,
@@ -136,7 +136,7 @@ impl View<'_> {
                 }
                 return (start, self.fields(cursor, start, again));
             }
-            Some(Kind::Colon) if self.wants_type(cursor, start) => return (start, self.types()),
+            Some(Kind::Colon) if cursor.wants_type(start) => return (start, self.types()),
             _ => {}
         }
         if before.is_some_and(|t| names_something(cursor.word(&t))) {
@@ -163,8 +163,11 @@ impl View<'_> {
             return items;
         }
         let test = cursor.blocks(start) == 1 && self.inside_test(small(start));
-        let in_block =
-            |o: &Offer| o.label == "let" || (test && matches!(&*o.label, "expect" | "output"));
+        let in_block = |o: &Offer| match &*o.label {
+            "let" => true,
+            "cerb" | "output" | "test" => false,
+            _ => test,
+        };
         let mut offers: Vec<Offer> = items.into_iter().filter(in_block).collect();
         if !test {
             offers.extend(self.values(cursor, start, again));
@@ -300,31 +303,10 @@ impl View<'_> {
             .collect()
     }
 
-    /// Whether the colon before a place is followed by a type: of a `let`, `param` or port.
-    fn wants_type(&self, cursor: &Cursor<'_>, start: usize) -> bool {
-        let text = self.text.text.get(..start).unwrap_or("");
-        let line = text.rsplit('\n').next().unwrap_or("").trim_start();
-        let head = line.split_whitespace().next().unwrap_or("");
-        match head {
-            "def" | "op" => true,
-            "param" | "let" => cursor.call().is_none() && !line.contains('='),
-            _ => false,
-        }
-    }
-
     fn types(&self) -> Vec<Offer> {
         let mut offers = words(&[WordKind::Type]);
-        let mut kinds: Vec<String> = Vec::new();
-        for name in self.catalog.names() {
-            let outputs = self.catalog.signature(&name);
-            for port in outputs.iter().flat_map(|s| &s.outputs) {
-                kinds.extend(kind_of(&port.ty).map(str::to_owned));
-            }
-        }
-        kinds.sort();
-        kinds.dedup();
         let kind = |kind: &String| Offer::new(kind, CompletionItemKind::CLASS);
-        offers.extend(kinds.iter().map(kind));
+        offers.extend(kinds(self.catalog).iter().map(kind));
         offers
     }
 }

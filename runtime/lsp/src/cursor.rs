@@ -171,6 +171,41 @@ impl<'a> Cursor<'a> {
             .count()
     }
 
+    /// Whether a type stands behind the colon before a place: of a `let`, a `param` or a port.
+    pub fn wants_type(&self, at: usize) -> bool {
+        let Some((colon, _)) = self.before(at) else {
+            return false;
+        };
+        // The item that the colon is of, and the brackets it opened.
+        let items = (0..colon).rev();
+        let Some(item) = items.into_iter().find(|i| self.item(*i)) else {
+            return false;
+        };
+        let mut depth = 0usize;
+        let mut assigned = false;
+        for token in &self.tokens[item..colon] {
+            match token.kind {
+                Kind::OpenParen | Kind::OpenBracket | Kind::OpenBrace => depth += 1,
+                Kind::CloseParen | Kind::CloseBracket | Kind::CloseBrace => {
+                    depth = depth.saturating_sub(1);
+                }
+                Kind::Assign => assigned |= depth == 0,
+                _ => {}
+            }
+        }
+        match self.word(&self.tokens[item]) {
+            "let" | "param" => depth == 0 && !assigned,
+            // Only the ports of a `def` or an `op` stand in one bracket that is open.
+            "def" | "op" => {
+                depth == 1
+                    && self.tokens[item..colon]
+                        .iter()
+                        .all(|t| t.kind != Kind::OpenBrace)
+            }
+            _ => false,
+        }
+    }
+
     /// The call whose arguments the place lies in.
     pub fn call(&self) -> Option<OpenCall> {
         let opened = self.open(self.at);
@@ -265,6 +300,29 @@ mod tests {
         assert_eq!(found.name.as_deref(), Some("at"));
         assert_eq!(call("let a = f(1)|"), None);
         assert_eq!(call("let a = f(1,\nlet b = |"), None);
+    }
+
+    #[test]
+    fn a_colon_is_followed_by_a_type_or_a_value() {
+        let wants = |text: &str| Cursor::new(text, text.len()).wants_type(text.len());
+        for text in [
+            "let a: ",
+            "param a: ",
+            "def f(s: Slide, at: ",
+            "op my.f(\n  s: Slide,\n  at: ",
+            "def f(at: List<Mpp> = [1 mpp], to: ",
+        ] {
+            assert!(wants(text), "{text}");
+        }
+        for text in [
+            "let a = { b: ",
+            "let a = f(s, at: ",
+            "def f(s: Slide) -> Mask { tissue.mask(s, at: ",
+            "def f(s: Slide) -> Mask {\n  let a = 1\n  tissue.mask(s, at: ",
+            "op my.f(s: Slide) -> File {\n  tool: ",
+        ] {
+            assert!(!wants(text), "{text}");
+        }
     }
 
     #[test]

@@ -23,22 +23,6 @@ pub(crate) fn param(param: &Param) -> String {
     }
 }
 
-/// What an operator gives, as a type.
-pub(crate) fn gives(signature: &Signature) -> String {
-    let one = match signature.outputs.as_slice() {
-        [only] => only.ty.to_string(),
-        many => {
-            let parts: Vec<String> = many.iter().map(port).collect();
-            format!("{{{}}}", parts.join(", "))
-        }
-    };
-    if signature.many {
-        format!("Map<Key, {one}>")
-    } else {
-        one
-    }
-}
-
 /// Each taker of an operator as its signature writes it, inputs first.
 pub(crate) fn takers(signature: &Signature) -> Vec<String> {
     let inputs = signature.inputs.iter().map(port);
@@ -48,13 +32,13 @@ pub(crate) fn takers(signature: &Signature) -> Vec<String> {
 /// The face of an operator on one line.
 pub(crate) fn face(signature: &Signature) -> String {
     let takers = takers(signature).join(", ");
-    format!("{}({takers}) -> {}", signature.name, gives(signature))
+    format!("{}({takers}) -> {}", signature.name, signature.gives())
 }
 
 /// Everything about an operator.
 pub(crate) fn operator(signature: &Signature) -> String {
     let takers = takers(signature);
-    let gives = gives(signature);
+    let gives = signature.gives();
     let face = if takers.len() > 3 {
         let lines: Vec<String> = takers.iter().map(|t| format!("  {t},")).collect();
         format!("{}(\n{}\n) -> {gives}", signature.name, lines.join("\n"))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use cerb_lang::{Definition, DefinitionKind, Kind, RESERVED, Span, lex};
+use cerb_lang::{Definition, DefinitionKind, Kind, RESERVED, Span, is_called, lex};
 use lsp_types::{
     DocumentHighlight, DocumentHighlightKind, Location, Position, TextEdit, Uri, WorkspaceEdit,
 };
@@ -189,7 +189,7 @@ impl View<'_> {
         if RESERVED.contains(&new) {
             return Err(format!("`{new}` is a word of the language"));
         }
-        if found.kind == DefinitionKind::Def && self.catalog.signature(new).is_some() {
+        if found.kind == DefinitionKind::Def && is_called(new, self.catalog) {
             return Err(format!("`{new}` is an operator"));
         }
         if new == found.name {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use cerb_lang::{Diagnostic, Diagnostics, Outline, Severity, SourceMap};
+use cerb_lang::{Diagnostic, Diagnostics, Form, Outline, Severity, SourceMap};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -284,7 +284,7 @@ pub fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_dir && !name.starts_with('.') {
             collect(&path, found);
-        } else if !is_dir && (name.ends_with(".cerb") || name.ends_with(".cerb.yaml")) {
+        } else if !is_dir && Form::in_folder(&name).is_some() {
             let bare = path.strip_prefix(".").map(Path::to_path_buf);
             found.push(bare.unwrap_or(path));
         }

@@ -1,11 +1,11 @@
 //! `cerb explain`: the page of an error code.
 
+use cerb_lang::nearest;
 use clap::Args;
 
 use crate::args::When;
 use crate::failure::{Failure, exit};
 use crate::terminal::Paint;
-use crate::words::nearest;
 
 /// Pages by code, from `docs/errors`; see `build.rs`.
 pub const PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));

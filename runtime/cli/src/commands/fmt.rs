@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use cerb_lang::Diagnostics;
+use cerb_lang::{Diagnostics, Form};
 use clap::Args;
 use similar::{ChangeTag, TextDiff};
 
@@ -95,22 +95,22 @@ fn complain(found: &Diagnostics, color: When) {
 
 /// Lists the files that are named, and the .cerb files below the folders that are named.
 fn files(what: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let is_yaml = |file: &Path| file.to_string_lossy().ends_with(".yaml");
+    let is_text = |file: &Path| Form::of(&file.to_string_lossy()) == Some(Form::Text);
     let mut files = Vec::new();
     for path in what {
         if path.is_dir() {
             let mut below = Vec::new();
             collect(path, &mut below);
-            below.retain(|file| !is_yaml(file));
+            below.retain(|file| is_text(file));
             below.sort();
             files.extend(below);
-        } else if is_yaml(path) {
+        } else if is_text(path) {
+            files.push(path.clone());
+        } else {
             return Err(Failure::call(
                 format!("`{}` is no .cerb text", path.display()),
-                "YAML has formatters of its own; `cerb fmt` writes .cerb files",
+                "`cerb fmt` writes files whose name ends in `.cerb`; YAML has formatters of its own",
             ));
-        } else {
-            files.push(path.clone());
         }
     }
     Ok(files)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_engine::{ListEnv, Registry};
-use cerb_lang::{Catalog, Param, Port, Signature, Type, WordKind, vocabulary};
+use cerb_lang::{Catalog, Param, Port, Signature, Type, WordKind, listed, nearest, vocabulary};
+use cerb_ops::prelude;
 use cerb_store::Store;
 use clap::{Args, CommandFactory};
 
@@ -12,7 +13,6 @@ use crate::failure::{Failure, exit};
 use crate::reference::holds;
 use crate::session;
 use crate::terminal::{Paint, Table, width};
-use crate::words::nearest;
 
 /// List the operators, or show one operator or command
 #[derive(Args, Debug)]
@@ -21,11 +21,13 @@ Examples:
   cerb help                    the operators by family
   cerb help instances          one family
   cerb help instances.nuclei   ports, parameters, defaults, an example
+  cerb help nuclei             a module that `use` finds by its name
   cerb help Instances          a kind of artifact: its fields, who makes and reads it
   cerb help @retry             an attribute; a keyword, a unit or a type likewise
   cerb help run                a command's options")]
 pub struct Help {
-    /// An operator, a family of operators, a command, a kind of artifact, or a word of the language
+    /// An operator, a family of operators, a command, a kind of artifact, a module of the prelude,
+    /// or a word of the language
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 
@@ -45,6 +47,8 @@ impl Help {
                 return json(&all);
             }
             println!("{}", families(&all, paint));
+            let modules = prelude::modules();
+            println!("Modules of the prelude: {}.", listed(&modules, "and"));
             println!("`cerb help OPERATOR` shows one of them; `cerb --help` lists the commands.");
             return Ok(exit::DONE);
         };
@@ -82,6 +86,11 @@ impl Help {
             print!("{}", artifact(&name, &registry, paint)?);
             return Ok(exit::DONE);
         }
+        if let Some(text) = prelude::module(&name) {
+            let what = paint.dim("module of the prelude");
+            print!("{}  {what}\n\n{text}", paint.bold(&name));
+            return Ok(exit::DONE);
+        }
         let kinds: Vec<&str> = registry.kinds().collect();
         Err(unknown(&name, &all, &kinds))
     }
@@ -104,6 +113,7 @@ fn unknown(name: &str, all: &[&Signature], kinds: &[&str]) -> Failure {
     let operators = all.iter().map(|signature| signature.name.as_str());
     let words = words.iter().map(|word| word.word);
     let known = operators.chain(words).chain(kinds.iter().copied());
+    let known = known.chain(prelude::modules());
     let help = match nearest(name, known) {
         Some(near) => format!("did you mean `cerb help {near}`?"),
         None => "`cerb help` lists the operators, `cerb --help` the commands".to_owned(),
@@ -285,17 +295,12 @@ pub fn call_line(signature: &Signature) -> String {
         .filter(|port| !matches!(port.ty, Type::Optional(_)))
         .map(|port| port.name.clone());
     let arguments: Vec<String> = inputs.chain(required).collect();
-    let makes = match signature.outputs.as_slice() {
-        [one] => one.ty.to_string(),
-        many => format!(
-            "{{{}}}",
-            many.iter()
-                .map(|port| format!("{}: {}", port.name, port.ty))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    format!("{}({}) -> {makes}", signature.name, arguments.join(", "))
+    format!(
+        "{}({}) -> {}",
+        signature.name,
+        arguments.join(", "),
+        signature.gives()
+    )
 }
 
 fn ports(out: &mut String, title: &str, ports: &[Port], paint: Paint) {

@@ -21,7 +21,7 @@ use crate::args::When;
 use crate::commands::explain::PAGES;
 use crate::config::{self, Local};
 use crate::failure::{Failure, exit};
-use crate::given::LOCAL;
+use crate::given::{LOCAL, bound_roots};
 use crate::session::{Beside, folder, registry, store_dir};
 
 /// How long a listing counts; after that it is made again, and counts until that is done.
@@ -196,18 +196,14 @@ impl EditorCatalog<'_> {
                 labels: vec![(Origin::Call, "where its files lie is said there".to_owned())],
                 help: Some(format!("`cerb plan` shows where in `{LOCAL}`")),
             })?;
+        let declared = outline(self.text, &self.pipeline.to_string_lossy());
+        let bound = bound_roots(&declared, &local.said, beside);
         let named = args.values().filter_map(|value| match value {
             Value::Root(name) => Some(name),
             _ => None,
         });
-        let bound = |name: &String| {
-            let place = local.said.roots.get(name).cloned().or_else(|| {
-                let declared = outline(self.text, &self.pipeline.to_string_lossy()).roots;
-                declared.get(name).cloned()?.map(PathBuf::from)
-            });
-            Some((name.clone(), beside.join(place?)))
-        };
-        Ok(named.map(bound).collect())
+        let of = |name: &String| Some((name.clone(), bound.get(name)?.clone()));
+        Ok(named.map(of).collect())
     }
 
     /// Lists in the background, and waits a moment for it.

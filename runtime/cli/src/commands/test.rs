@@ -17,7 +17,6 @@ use crate::given;
 use crate::progress::{Progress, Voice};
 use crate::session::{Asked, Keep, Session, plain};
 use crate::terminal::{self, Paint, count};
-use crate::words::nearest;
 
 /// Run the tests of a pipeline and judge what they expect
 ///
@@ -114,7 +113,7 @@ fn end(outcome: &Outcome) -> u8 {
     }
 }
 
-/// The tests that are asked for, in the order of the file.
+/// The tests that are asked for, in the order of the file; one that is not there, planning tells.
 fn chosen(session: &Session, wanted: &[String]) -> Result<Vec<String>, Failure> {
     let all = &session.outline.tests;
     if all.is_empty() {
@@ -123,20 +122,12 @@ fn chosen(session: &Session, wanted: &[String]) -> Result<Vec<String>, Failure> 
             "write one: `test \"one small slide\" { … expect … }`",
         ));
     }
-    for name in wanted {
-        if !all.contains(name) {
-            let near = nearest(name, all.iter().map(String::as_str));
-            let help = match near {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are \"{}\"", all.join("\", \"")),
-            };
-            return Err(Failure::call(format!("there is no test \"{name}\""), help));
-        }
+    if wanted.is_empty() {
+        return Ok(all.clone());
     }
-    let chosen = all
-        .iter()
-        .filter(|name| wanted.is_empty() || wanted.contains(name));
-    Ok(chosen.cloned().collect())
+    let known = all.iter().filter(|name| wanted.contains(name));
+    let unknown = wanted.iter().filter(|name| !all.contains(name));
+    Ok(known.chain(unknown).cloned().collect())
 }
 
 /// Plans every test before the first runs.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cerb_engine::Engine;
+use cerb_lang::Form;
 use clap::Args;
 
 use crate::args::{When, With};
@@ -85,5 +86,5 @@ impl Why {
 
 /// Says whether a name is that of a pipeline rather than of a node.
 fn is_file(name: &str) -> bool {
-    name.ends_with(".cerb") || name.ends_with(".cerb.yaml") || Path::new(name).is_file()
+    Form::of(name).is_some() || Path::new(name).is_file()
 }

@@ -48,6 +48,7 @@ fn a_folder_is_checked_file_by_file_and_modules_with_what_uses_them() {
     let bad = GOOD.replace("tissue.mask", "tissue.msk");
     fs::write(lab.path("more/bad.cerb"), bad).unwrap();
     fs::write(lab.path("more/.hidden/x.cerb"), "not a pipeline").unwrap();
+    fs::write(lab.path("more/ci.yml"), "no: pipeline\n").unwrap();
     fs::write(
         lab.path("cuts.cerb"),
         "cerb 1\ndef twice(n: Int) -> Int { n * 2 }\n",

@@ -116,3 +116,13 @@ fn a_pipeline_without_tests_is_not_tested() {
         .says("there is no test in")
         .calmly();
 }
+
+#[test]
+fn a_test_that_is_not_there_is_a_mistake_with_a_code() {
+    let lab = lab("test \"one small slide\" { expect count(slides) == 1 }\n");
+    lab.cerb("test", &["one small slid"])
+        .exits(2)
+        .says("lang::unknown_test")
+        .says("did you mean `one small slide`?")
+        .calmly();
+}

@@ -1,5 +1,6 @@
 //! The command line: help, exit codes, pipes, and messages for calls that are wrong.
 
+use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,34 @@ fn an_unknown_operator_in_help_gets_a_suggestion() {
 }
 
 #[test]
+fn a_module_of_the_prelude_is_shown_with_its_defs() {
+    cerb(&["help"]).exits(0).says("prelude: `nuclei`");
+    cerb(&["help", "nuclei"])
+        .exits(0)
+        .says("def by_stain(slide: Slide");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_answered_with_the_nearest() {
+    let lab = Lab::new(SMALL);
+    fs::create_dir(lab.path("many")).unwrap();
+    for letter in 'a'..='j' {
+        fs::write(lab.path(&format!("many/{letter}.cerb")), SMALL).unwrap();
+    }
+    let run = |file: &str| {
+        said(
+            Command::new(CERB)
+                .args(["check", file])
+                .current_dir(lab.dir.path()),
+        )
+    };
+    run("lap.cerb").exits(2).says("did you mean `lab.cerb`?");
+    run("many/features.cerb")
+        .exits(2)
+        .says("a.cerb, b.cerb, c.cerb, d.cerb, e.cerb, f.cerb and 4 more");
+}
+
+#[test]
 fn a_wrong_call_exits_with_2_and_says_what_is_wrong() {
     cerb(&["run"]).exits(2);
     cerb(&["fly"]).exits(2).says("fly");
@@ -80,7 +109,7 @@ fn an_unbound_root_says_which_option_binds_it() {
     lab.cerb("check", &["--root", "dta=slides"])
         .exits(2)
         .says("no root `dta`")
-        .says("`data`");
+        .says("did you mean `--root data=…`?");
     lab.cerb("check", &["--root", "data=nowhere"])
         .exits(2)
         .says("`nowhere` is not there");

@@ -44,6 +44,19 @@ fn fmt_leaves_a_file_with_a_mistake_alone_and_does_the_others() {
 }
 
 #[test]
+fn only_files_of_the_language_are_formatted() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.txt", "a.cerb.yaml", "a.yml"] {
+        let file = dir.path().join(name);
+        fs::write(&file, UGLY).unwrap();
+        cerb(&["fmt", file.to_str().unwrap()])
+            .exits(2)
+            .says("is no .cerb text");
+        assert_eq!(fs::read_to_string(&file).unwrap(), UGLY);
+    }
+}
+
+#[test]
 fn fmt_reads_standard_input() {
     let mut child = Command::new(CERB)
         .args(["fmt", "--stdin"])

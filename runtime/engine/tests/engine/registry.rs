@@ -299,7 +299,10 @@ fn a_listing_gives_sorted_entries_with_handles() {
         );
         let stored: Stored = serde_json::from_value(listed[0].handle.clone()).unwrap();
         assert_eq!(stored.digest.to_string(), listed[0].digest);
-        assert!(view.signature("toy.scan").unwrap().many);
+        assert_eq!(
+            view.signature("toy.scan").unwrap().gives(),
+            "Map<Key, Number>"
+        );
         let args = BTreeMap::from([("root".to_owned(), Value::Root("nowhere".to_owned()))]);
         assert!(
             view.list("toy.scan", &args)

@@ -87,6 +87,7 @@ fn hover_says_what_is_known() {
     assert!(hover("coarse(s, by", 0).contains("def coarse(s: Slide, by: Mpp = 8 mpp) -> Mask"));
     assert!(hover("by: 4", 0).contains("by: Mpp = 8 mpp"));
     assert!(hover("Mask {", 0).contains("Made by `tissue.mask`"));
+    assert!(hover("slide.scan", 0).contains("-> Map<Key, Slide>"));
 }
 
 #[test]
@@ -165,6 +166,7 @@ fn a_rename_that_cannot_be_says_why() {
             .unwrap_or_else(|| panic!("{found}"))
             .to_owned()
     };
+    assert!(refused("coarse(s: ", 0, "count").contains("is an operator"));
     assert!(refused("mask = ", 0, "for").contains("word of the language"));
     assert!(refused("mask = ", 0, "a b").contains("is no name"));
     assert!(refused("mask = ", 0, "other").contains("is taken"));
@@ -233,6 +235,11 @@ fn operators_arguments_units_and_names_are_offered() {
         client
             .offers(&format!("{PIPELINE}param z: |"))
             .contains(&"Mpp".to_owned())
+    );
+    let in_test = client.offers(&format!("{PIPELINE}test \"one\" {{\n  |\n}}\n"));
+    assert!(
+        in_test.contains(&"expect".to_owned()) && !in_test.contains(&"output".to_owned()),
+        "{in_test:?}"
     );
     assert!(client.offers("# a comm|ent\n").is_empty());
     assert!(

@@ -32,15 +32,21 @@ fn param(name: &str, ty: Type, default: Option<Value>, choices: &[&str]) -> Para
 }
 
 fn signature(name: &str, inputs: Vec<Port>, params: Vec<Param>, output: (&str, &str)) -> Signature {
+    let plan_time = name == "slide.scan";
+    let kind = Type::Kind(output.1.into());
+    let made = if plan_time {
+        Type::Map(Box::new(kind))
+    } else {
+        kind
+    };
     Signature {
         name: name.into(),
         doc: format!("Does {name}."),
         example: None,
         inputs,
         params,
-        outputs: vec![port(output.0, Type::Kind(output.1.into()))],
-        plan_time: name == "slide.scan",
-        many: name == "slide.scan",
+        outputs: vec![port(output.0, made)],
+        plan_time,
         revision: 1,
         determinism: "exact".into(),
     }

@@ -51,7 +51,7 @@ struct Printer<'a> {
 }
 
 const NAMES: &[&str] = &[
-    "x", "toy", "mix", "count", "sum", "made", "Table", "by", "data2", "px", "all", "only", "_a",
+    "x", "toy", "mix", "count", "sum", "made", "Report", "by", "data2", "px", "all", "only", "_a",
     "key", "value", "run", "image", "left", "right", "mpp", "B9", "none", "yes",
 ];
 
@@ -299,7 +299,7 @@ impl<'a> Printer<'a> {
             }
             let name = self.name(&format!("s{at}.n{call}"));
             let typed = step.call.op != super::pipeline::SPLIT && self.chance(20);
-            let ty = if typed { ": Table" } else { "" };
+            let ty = if typed { ": Report" } else { "" };
             self.lets
                 .last_mut()
                 .unwrap()
@@ -398,7 +398,7 @@ impl<'a> Printer<'a> {
                 self.maybe_let(&format!("toy.scan({args})"), true)
             }
         };
-        self.leaf(text, "Map<Key, Table>")
+        self.leaf(text, "Map<Key, Report>")
     }
 
     /// Writes an artifact; in a `def`, the port that it is handed to.
@@ -424,11 +424,11 @@ impl<'a> Printer<'a> {
                         format!("toy.load({})", self.arguments(args, 2))
                     }
                 };
-                self.leaf(text, "Table")
+                self.leaf(text, "Report")
             }
             Source::Var(var) => {
                 let text = self.name(&format!("s{at}.v{var}"));
-                self.leaf(text, "Table")
+                self.leaf(text, "Report")
             }
             Source::Call(made) => {
                 let single = matches!(self.pipeline.stages[made.stage], Stage::Single(_));
@@ -437,7 +437,7 @@ impl<'a> Printer<'a> {
                     false => self.name(&format!("s{}.n{}", made.stage, made.call)),
                 };
                 let port = self.port(made);
-                self.leaf(format!("{name}{port}"), "Table")
+                self.leaf(format!("{name}{port}"), "Report")
             }
         }
     }
@@ -485,8 +485,8 @@ impl<'a> Printer<'a> {
             })
             .collect();
         let ty = match step.call.op {
-            super::pipeline::SPLIT => "{left: Table, right: Table}",
-            _ => "Table",
+            super::pipeline::SPLIT => "{left: Report, right: Report}",
+            _ => "Report",
         };
         self.items
             .push(format!("def {name}({}) -> {ty} {body}", ports.join(", ")));

@@ -9,7 +9,7 @@ use super::{Keys, Lab, World, keys, toys};
 const PLAIN: &str = r#"
 root data
 param width: Mpp = 0.5 mpp
-op lab.copy(table: Table, lines: Int = 1) -> File {
+op lab.copy(table: Report, lines: Int = 1) -> File {
   run "head -n {lines} {table} > {file}"
   revision 1
 }
@@ -31,7 +31,7 @@ param:
   width: {type: Mpp, default: 0.5 mpp}
 op:
   lab.copy:
-    takes: {table: Table, lines: {type: Int, default: 1}}
+    takes: {table: Report, lines: {type: Int, default: 1}}
     gives: File
     run: "head -n {lines} {table} > {file}"
     revision: 1
@@ -55,11 +55,11 @@ pub struct Module;
 
 impl Sources for Module {
     fn read(&self, path: &str) -> Result<String, String> {
-        let text = "op lab.copy(table: Table, lines: Int = 1) -> File {
+        let text = "op lab.copy(table: Report, lines: Int = 1) -> File {
   revision 1
   run \"head -n {lines} {table} > {file}\"
 }
-def first(of: Table, width: Mpp = 0.5 mpp) -> Table {
+def first(of: Report, width: Mpp = 0.5 mpp) -> Report {
   toy.mix(of, by: 2.0, reach: 57 um, share: 5.7 %, mpp: width)
 }
 ";
@@ -239,7 +239,7 @@ fn equal() -> Vec<(&'static str, String)> {
             with(&[
                 (
                     "let files",
-                    "def d(of: Table, far: Um) -> Table { toy.mix(of, by: 2.0, reach: far, share: 5.7 %, mpp: width) }\nlet files",
+                    "def d(of: Report, far: Um) -> Report { toy.mix(of, by: 2.0, reach: far, share: 5.7 %, mpp: width) }\nlet files",
                 ),
                 (one, "d(f, far: 57 um)"),
             ]),
@@ -249,7 +249,7 @@ fn equal() -> Vec<(&'static str, String)> {
             with(&[
                 (
                     "let files",
-                    "def d(of: Table, t: Dur = 69 s) -> {a: Table, b: Table} {\n  let a = toy.mix(of, by: 2.0, reach: 57 um, share: 5.7 %, mpp: width)\n  let b = toy.blend(a, of, time: t, how: \"rough\")\n  { a, b }\n}\nlet files",
+                    "def d(of: Report, t: Dur = 69 s) -> {a: Report, b: Report} {\n  let a = toy.mix(of, by: 2.0, reach: 57 um, share: 5.7 %, mpp: width)\n  let b = toy.blend(a, of, time: t, how: \"rough\")\n  { a, b }\n}\nlet files",
                 ),
                 (
                     &body,
@@ -292,8 +292,8 @@ fn equal() -> Vec<(&'static str, String)> {
         (
             "declared types",
             with(&[
-                ("let one =", "let one: Table ="),
-                ("let files =", "let files: Map<Key, Table> ="),
+                ("let one =", "let one: Report ="),
+                ("let files =", "let files: Map<Key, Report> ="),
             ]),
         ),
         (

@@ -17,7 +17,7 @@ use crate::toy::did;
 pub struct Sheet(pub u64);
 
 impl Artifact for Sheet {
-    const KIND: &'static str = "Table";
+    const KIND: &'static str = "Report";
     const FIELDS: &'static [FieldSpec] = &[FieldSpec::new("count", "Int", "What is left by 4.")];
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let blob = store.put_bytes(self.0.to_string().as_bytes())?;
