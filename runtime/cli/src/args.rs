@@ -89,6 +89,10 @@ pub enum Command {
     Why(commands::why::Why),
     /// List the operators, or show one operator or command
     Help(commands::help::Help),
+    /// Say what is different between two runs
+    Diff(commands::diff::Diff),
+    /// List the runs of a store, newest first
+    Runs(commands::runs::Runs),
     /// Show a run, or the stored value behind a digest
     Show(commands::show::Show),
     /// Remove what no recent run needs
@@ -119,6 +123,8 @@ impl Command {
             Command::Test(test) => test.json,
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
+            Command::Diff(diff) => diff.json,
+            Command::Runs(runs) => runs.json,
             Command::Show(show) => show.json,
             Command::Gc(gc) => gc.json,
             Command::Store(store) => store.json,

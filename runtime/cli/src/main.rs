@@ -4,9 +4,11 @@ mod args;
 mod claims;
 mod commands;
 mod config;
+mod difference;
 mod drawing;
 mod failure;
 mod given;
+mod history;
 mod machine;
 mod process;
 mod progress;
@@ -52,7 +54,9 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Check(check) => check.execute(color),
         Command::Test(test) => test.execute(color),
         Command::Why(why) => why.execute(color),
+        Command::Diff(diff) => diff.execute(color),
         Command::Help(help) => help.execute(color),
+        Command::Runs(runs) => runs.execute(color),
         Command::Show(show) => show.execute(color),
         Command::Gc(gc) => gc.execute(color),
         Command::Store(store) => store.execute(color),

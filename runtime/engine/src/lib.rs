@@ -11,6 +11,7 @@ mod actions;
 mod call;
 mod clock;
 mod command;
+mod compare;
 mod ctx;
 mod engine;
 mod error;
@@ -33,6 +34,7 @@ mod values;
 mod why;
 
 pub use command::{COMMAND_OUTPUTS, extension};
+pub use compare::{Difference, differences};
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
 pub use engine::{Engine, Look, Settings};
 pub use error::EngineError;

@@ -1,17 +1,15 @@
 //! Why an action runs or does not, in words: its pre-image beside that of the last run.
 
-use std::collections::BTreeMap;
-
 use cerb_lang::{Plan, Work, listed, nearest, petgraph::graph::NodeIndex};
 use cerb_store::{Digest, Store};
 use serde::Serialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::{
     EngineError,
     actions::{Action, Actions, Origin, Task, label},
+    compare::{Difference, Written, compare},
     preview::{Outlook, Reason, Seen, State},
-    schema::from_json,
 };
 
 /// How many runs are looked through for an earlier pre-image.
@@ -24,12 +22,6 @@ pub struct Explanation {
     pub words: Vec<String>,
     /// The same, field by field.
     pub json: Json,
-}
-
-/// One field that differs from the last run.
-struct Change {
-    words: String,
-    json: Json,
 }
 
 /// What the last run knew of an action.
@@ -131,7 +123,7 @@ fn one(
         State::Run {
             reason: Reason::New,
         } => {
-            for change in changes.iter().filter(|change| change.json["same"] != true) {
+            for change in changes.iter().filter(|change| !change.same()) {
                 words.push(format!("`{name}` runs because {}", change.words));
             }
             match &before {
@@ -144,7 +136,7 @@ fn one(
                 Some(_) => words.extend(
                     changes
                         .iter()
-                        .filter(|one| one.json["same"] == true)
+                        .filter(|one| one.same())
                         .map(|one| one.words.clone()),
                 ),
                 None => words.push(format!("`{name}` runs because no run has done it before")),
@@ -192,7 +184,7 @@ fn one(
                 "`{name}` follows {}: it runs unless what is remade comes out the same",
                 few(of)
             ));
-            for change in changes.iter().filter(|change| change.json["same"] != true) {
+            for change in changes.iter().filter(|change| !change.same()) {
                 words.push(format!("also {}", change.words));
             }
             if let Some(cause) = cause(id, actions, outlook) {
@@ -267,83 +259,25 @@ fn before(name: &str, pipeline: &str, store: &Store) -> Result<Option<Before>, E
 }
 
 /// Compares the pre-image of an action with that of the last run, field by field.
-fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> Vec<Change> {
+fn changes(id: usize, actions: &Actions, outlook: &Outlook, before: &Before) -> Vec<Difference> {
     let action = &actions.all[id];
     let seen = &outlook.seen[id];
     let shared = || actions.works[action.node.index()].as_ref();
     let Some(now) = seen.work.as_ref().or_else(shared) else {
         return Vec::new();
     };
-    let now = &now.preimage;
-    let mut changes = Vec::new();
-    for (field, words) in [
-        ("operator", "its operator"),
-        ("revision", "the revision of its operator"),
-        ("device", "its device"),
-    ] {
-        let (from, to) = (
-            &before.preimage[field],
-            now.get(field).unwrap_or(&Json::Null),
-        );
-        if from != to {
-            changes.push(Change {
-                words: format!("{words} changed from {} to {}", plain(from), plain(to)),
-                json: json!({ "field": field, "from": from, "to": to }),
-            });
-        }
+    let mut now = now.preimage.clone();
+    if seen.key.is_some() {
+        now.insert("inputs".to_owned(), outlook.inputs(id, actions));
     }
-    for (part, words) in [
-        ("run", "its command line"),
-        ("image", "its image"),
-        ("inputs", "what its program reads"),
-        ("params", "what its program takes"),
-        ("outputs", "what its program makes"),
-    ] {
-        let (from, to) = (&before.preimage["program"][part], now.get("program"));
-        let to = to.map_or(&Json::Null, |program| &program[part]);
-        if from != to {
-            changes.push(Change {
-                words: format!("{words} changed"),
-                json: json!({ "field": format!("program.{part}"), "from": from, "to": to }),
-            });
-        }
-    }
-    let empty = Map::new();
-    let from = before.preimage["args"].as_object().unwrap_or(&empty);
-    let to = now.get("args").and_then(Json::as_object).unwrap_or(&empty);
-    for (name, (from, to)) in pair(from, to) {
-        if from != to {
-            changes.push(argument(name, from, to, actions.plan, action));
-        }
-    }
-    let inputs = seen.key.map(|_| outlook.inputs(id, actions));
-    if let Some(now) = inputs.as_ref().and_then(Json::as_object) {
-        let from = before.preimage["inputs"].as_object().unwrap_or(&empty);
-        for (port, (from, to)) in pair(from, now) {
-            changes.push(input(port, from, to));
-        }
-    }
-    changes
+    compare(&before.preimage, &Json::Object(now), |name| {
+        written(name, actions.plan, action)
+    })
 }
 
-fn pair<'a>(
-    from: &'a Map<String, Json>,
-    to: &'a Map<String, Json>,
-) -> BTreeMap<&'a str, (Option<&'a Json>, Option<&'a Json>)> {
-    let names = from.keys().chain(to.keys());
-    names
-        .map(|name| (name.as_str(), (from.get(name), to.get(name))))
-        .collect()
-}
-
-fn argument(
-    name: &str,
-    from: Option<&Json>,
-    to: Option<&Json>,
-    plan: &Plan,
-    action: &Action,
-) -> Change {
-    let (mut line, mut typed, mut text) = (None, None, String::new());
+/// Says how an argument is written, where, and of which type it is.
+fn written(name: &str, plan: &Plan, action: &Action) -> Written {
+    let mut found = Written::default();
     if let Work::Call {
         args,
         late,
@@ -354,80 +288,18 @@ fn argument(
         let late = late.get(name);
         let formula = late.and_then(|id| plan.formulas.get(id.0 as usize));
         let span = formula.map(|one| one.span).or(arg_spans.get(name).copied());
-        line = span.map(|span| plan.sources.line_column(span).0);
+        found.line = span.map(|span| plan.sources.line_column(span).0);
         let late = formula.map(|formula| formula.ty.clone());
-        typed = late.or_else(|| args.get(name).map(cerb_lang::Value::type_of));
+        found.ty = late.or_else(|| args.get(name).map(cerb_lang::Value::type_of));
         if let Some(formula) = formula {
-            text = format!(", which is `{}`", plan.sources.text(formula.span));
+            found.place = format!(", which is `{}`", plan.sources.text(formula.span));
         }
     }
-    let write = |json: Option<&Json>| match (json, &typed) {
-        (None, _) => "nothing".to_owned(),
-        (Some(json), Some(ty)) => {
-            from_json(json, ty).map_or_else(|| plain(json), |value| value.to_string())
-        }
-        (Some(json), None) => plain(json),
-    };
-    let place = match line {
+    found.place.push_str(&match found.line {
         Some(line) => format!(" (line {line})"),
         None => " (its default)".to_owned(),
-    };
-    Change {
-        words: format!(
-            "its argument `{name}` changed from {} to {}{text}{place}",
-            write(from),
-            write(to)
-        ),
-        json: json!({ "field": format!("args.{name}"), "from": from, "to": to, "line": line }),
-    }
-}
-
-fn input(port: &str, from: Option<&Json>, to: Option<&Json>) -> Change {
-    let field = format!("inputs.{port}");
-    if from == to {
-        return Change {
-            words: format!("its input `{port}` is the same"),
-            json: json!({ "field": field, "same": true }),
-        };
-    }
-    let words = match (from, to) {
-        (Some(Json::Object(from)), Some(Json::Object(to))) => {
-            let mut parts = Vec::new();
-            let told = |verb: &str, keys: Vec<&str>| match keys.as_slice() {
-                [] => None,
-                [one] => Some(format!("{verb} `{one}`")),
-                [first, ..] => Some(format!("{verb} {} items, such as `{first}`", keys.len())),
-            };
-            let keys = |wanted: fn(Option<&Json>, Option<&Json>) -> bool| {
-                pair(from, to)
-                    .into_iter()
-                    .filter(|(_, (from, to))| wanted(*from, *to))
-                    .map(|(key, _)| key)
-                    .collect::<Vec<_>>()
-            };
-            parts.extend(told("gained", keys(|from, _| from.is_none())));
-            parts.extend(told("lost", keys(|_, to| to.is_none())));
-            parts.extend(told(
-                "changed at",
-                keys(|from, to| from.is_some() && to.is_some() && from != to),
-            ));
-            format!("its input `{port}` {}", parts.join(", "))
-        }
-        (None, _) => format!("its input `{port}` is new"),
-        (_, None) => format!("its input `{port}` is gone"),
-        _ => format!("its input `{port}` changed"),
-    };
-    Change {
-        words,
-        json: json!({ "field": field, "from": from, "to": to }),
-    }
-}
-
-fn plain(json: &Json) -> String {
-    match json {
-        Json::String(text) => format!("`{text}`"),
-        other => other.to_string(),
-    }
+    });
+    found
 }
 
 fn seconds(millis: u64) -> String {

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cerberus;
+pub mod compare;
 mod device;
 pub mod export;
 pub mod file;

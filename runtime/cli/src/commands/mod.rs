@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod convert;
+pub mod diff;
 pub mod docs;
 pub mod explain;
 pub mod fmt;
@@ -11,6 +12,7 @@ pub mod help;
 pub mod lsp;
 pub mod plan;
 pub mod run;
+pub mod runs;
 pub mod show;
 pub mod store;
 pub mod test;

@@ -172,7 +172,7 @@ pub fn request(
     let nodes: Vec<_> = plan
         .graph
         .node_weights()
-        .map(|node| json!({ "name": node.name, "over": node.over }))
+        .map(|node| json!({ "name": node.name, "over": node.over, "text": plan.sources.text(node.span) }))
         .collect();
     json!({
         "cerb": env!("CARGO_PKG_VERSION"),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::When;
 use crate::failure::{Failure, exit};
+use crate::history::{self, Past};
 use crate::machine::show_bytes;
 use crate::session;
 use crate::terminal::{self, Paint, Table, count};
@@ -27,11 +28,12 @@ const RECENT: usize = 20;
 Examples:
   cerb show                        the last runs
   cerb show last                   times, states and outputs of the last run
+  cerb show last~1                 of the one before it
   cerb show 01K9X                  a run, by the beginning of its id
   cerb show 3f9a2b --json          a stored value: its kind, size, and what made it
   cerb show last --store DIR       in another store")]
 pub struct Show {
-    /// A run's id, `last`, or a digest; the beginning is enough
+    /// A run's id, `last`, `last~1`, or a digest; the beginning is enough
     #[arg(value_name = "RUN|DIGEST")]
     pub what: Option<String>,
 
@@ -50,20 +52,10 @@ impl Show {
         let paint = Paint::stdout(color);
         let store = Store::open_or_look(&session::find_store(self.store.as_deref())?)?;
         let Some(what) = self.what.as_deref() else {
-            return recent(&store, self.json, paint);
+            return super::runs::list(&store, None, RECENT, self.json, paint);
         };
-        let run = match what {
-            "last" => store.runs()?.first().map(ToString::to_string),
-            _ => is_run(&store, what)?.then(|| what.to_owned()),
-        };
-        if let Some(run) = run {
-            return one_run(&store.open_run(&run)?, self.json, paint);
-        }
-        if what == "last" {
-            return Err(Failure::call(
-                "there is no run in this store yet",
-                "make one with `cerb run PIPELINE`",
-            ));
+        if is_run(&store, what)? {
+            return one_run(history::find(&store, what)?, self.json, paint);
         }
         behind(&store, &what.to_lowercase(), self.json, paint)
     }
@@ -71,148 +63,54 @@ impl Show {
 
 fn is_run(store: &Store, what: &str) -> Result<bool, Failure> {
     let wanted = what.to_ascii_uppercase();
-    Ok(store
-        .runs()?
-        .iter()
-        .any(|id| id.to_string().starts_with(&wanted)))
+    Ok(history::steps_back(what).is_some()
+        || store
+            .runs()?
+            .iter()
+            .any(|id| id.to_string().starts_with(&wanted)))
 }
 
-fn recent(store: &Store, as_json: bool, paint: Paint) -> Result<u8, Failure> {
-    let mut runs = Vec::new();
-    for id in store.runs()?.into_iter().take(RECENT) {
-        runs.push(Summary::of(&store.open_run(&id.to_string())?)?);
-    }
+fn one_run(run: RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
+    let dir = run.dir().display().to_string();
+    let request: Value = run.read_json("request.json")?.unwrap_or(Value::Null);
+    let events: Vec<Value> = run.events()?;
+    let run = Past::of(run)?;
     if as_json {
-        super::print_json(&json!({ "runs": runs.iter().map(Summary::json).collect::<Vec<_>>() }))?;
+        super::print_json(&json!({
+            "run": run.id,
+            "began_ms": run.began_ms,
+            "pipeline": run.pipeline,
+            "params": run.params,
+            "status": run.status(),
+            "outcome": run.outcome,
+            "events": events,
+            "request": request,
+        }))?;
         return Ok(exit::DONE);
     }
-    if runs.is_empty() {
-        println!("no runs yet");
-        return Ok(exit::DONE);
-    }
-    let mut table = Table::new(&[3]);
-    for run in &runs {
-        table.row([
-            paint.name(&run.id),
-            run.pipeline.clone(),
-            run.status(),
-            run.wall(),
-            paint.dim(&format!("{} ago", run.age())),
-        ]);
-    }
-    print!("{}", table.render(0));
-    println!("\n`cerb show RUN` tells more of one");
-    Ok(exit::DONE)
-}
-
-/// What the files of a run say, as far as it got.
-struct Summary {
-    id: String,
-    began_ms: u64,
-    pipeline: String,
-    request: Value,
-    outcome: Option<Value>,
-    events: Vec<Value>,
-}
-
-impl Summary {
-    fn of(run: &RunFiles) -> Result<Summary, Failure> {
-        let request: Value = run.read_json("request.json")?.unwrap_or(Value::Null);
-        Ok(Summary {
-            id: run.id().to_string(),
-            began_ms: run.id().timestamp_ms(),
-            pipeline: match request["asked"]["test"].as_str() {
-                Some(test) => format!(
-                    "{} test \"{test}\"",
-                    request["pipeline"].as_str().unwrap_or("?")
-                ),
-                None => request["pipeline"].as_str().unwrap_or("?").to_owned(),
-            },
-            request,
-            outcome: run.read_json("outcome.json")?,
-            events: run.events()?,
-        })
-    }
-
-    fn status(&self) -> String {
-        let Some(outcome) = &self.outcome else {
-            return "did not end".to_owned();
-        };
-        if outcome["cancelled"].as_bool() == Some(true) {
-            return "stopped".to_owned();
-        }
-        outcome["status"].as_str().unwrap_or("?").to_owned()
-    }
-
-    fn wall(&self) -> String {
-        let wall = self
-            .outcome
-            .as_ref()
-            .and_then(|outcome| outcome["wall_ms"].as_u64());
-        wall.map_or_else(String::new, |ms| {
-            terminal::duration(Duration::from_millis(ms))
-        })
-    }
-
-    fn age(&self) -> String {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let age = now.saturating_sub(Duration::from_millis(self.began_ms));
-        match age.as_secs() {
-            0..60 => "less than a minute".to_owned(),
-            60..86_400 => {
-                terminal::duration(Duration::from_secs(age.as_secs() / 60 * 60)).replace(" 0 s", "")
-            }
-            seconds => count(seconds / 86_400, "day", "days"),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "run": self.id,
-            "began_ms": self.began_ms,
-            "pipeline": self.pipeline,
-            "params": self.request["params"],
-            "status": self.status(),
-            "outcome": self.outcome,
-        })
-    }
-}
-
-fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
-    let summary = Summary::of(run)?;
-    if as_json {
-        let mut value = summary.json();
-        value["events"] = Value::Array(summary.events.clone());
-        value["request"] = summary.request.clone();
-        super::print_json(&value)?;
-        return Ok(exit::DONE);
-    }
-    println!("{} {}", paint.bold("run"), summary.id);
+    println!("{} {}", paint.bold("run"), run.id);
     let mut head = Table::new(&[]);
-    head.row(["pipeline".into(), summary.pipeline.clone()]);
-    head.row(["status".into(), summary.status()]);
-    head.row(["began".into(), format!("{} ago", summary.age())]);
-    if !summary.wall().is_empty() {
-        head.row(["took".into(), summary.wall()]);
+    head.row(["pipeline".into(), run.pipeline.clone()]);
+    head.row(["status".into(), run.status().to_owned()]);
+    head.row([
+        "began".into(),
+        format!("{}, {}", history::clock(run.began_ms), run.age()),
+    ]);
+    if let Some(wall) = run.wall() {
+        head.row(["took".into(), wall]);
     }
-    for (name, value) in summary.request["params"].as_object().into_iter().flatten() {
-        head.row([
-            "param".into(),
-            format!("{name} = {}", value.as_str().unwrap_or_default()),
-        ]);
+    for (name, value) in &run.params {
+        head.row(["param".into(), format!("{name} = {value}")]);
     }
-    for (name, value) in summary.request["roots"].as_object().into_iter().flatten() {
+    for (name, value) in request["roots"].as_object().into_iter().flatten() {
         head.row([
             "root".into(),
             format!("{name} = {}", value.as_str().unwrap_or_default()),
         ]);
     }
     print!("{}", head.render(2));
-    let actions = actions(&summary.events);
-    let hits = summary
-        .events
+    let actions = actions(&events);
+    let hits = events
         .iter()
         .find_map(|event| event["hits"].as_u64())
         .unwrap_or(0);
@@ -230,10 +128,10 @@ fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
         }
         print!("{}", table.render(2));
     }
-    if let Some(outcome) = &summary.outcome {
+    if let Some(outcome) = &run.outcome {
         list(outcome, "outputs", "published", paint);
         list(outcome, "not made", "missing", paint);
-        for event in &summary.events {
+        for event in &events {
             if event["event"] == "judged" && event["verdict"] != "holds" {
                 println!(
                     "  {} `{}` does not hold: {}",
@@ -258,7 +156,7 @@ fn one_run(run: &RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
             println!("  {} {}: {text}{times}", paint.warn("note"), nodes[0]);
         }
     }
-    println!("\n{}", paint.dim(&run.dir().display().to_string()));
+    println!("\n{}", paint.dim(&dir));
     Ok(exit::DONE)
 }
 

@@ -46,7 +46,9 @@ impl Driver<'_> {
             (false, true) => Status::Nothing,
             _ => Status::Partial,
         };
-        publish::write_manifest(&self.settings.out, &self.manifest(status))?;
+        let manifest = self.manifest(status);
+        publish::write_manifest(&self.settings.out, &manifest)?;
+        self.run.write_json("manifest.json", &manifest)?;
         let over_budget = self.over_budget();
         self.failures
             .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
