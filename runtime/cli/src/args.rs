@@ -91,6 +91,8 @@ pub enum Command {
     Help(commands::help::Help),
     /// Say what is different between two runs
     Diff(commands::diff::Diff),
+    /// Run again what a run did: its text, its parameters, its inputs by content
+    Rerun(commands::rerun::Rerun),
     /// List the runs of a store, newest first
     Runs(commands::runs::Runs),
     /// Show a run, or the stored value behind a digest
@@ -124,6 +126,7 @@ impl Command {
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Diff(diff) => diff.json,
+            Command::Rerun(rerun) => rerun.json,
             Command::Runs(runs) => runs.json,
             Command::Show(show) => show.json,
             Command::Gc(gc) => gc.json,
@@ -210,7 +213,7 @@ pub enum Device {
 }
 
 /// Splits `name=value`; the value may be empty, which is a text too.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))

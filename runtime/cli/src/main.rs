@@ -54,6 +54,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Check(check) => check.execute(color),
         Command::Test(test) => test.execute(color),
         Command::Why(why) => why.execute(color),
+        Command::Rerun(rerun) => rerun.execute(color),
         Command::Diff(diff) => diff.execute(color),
         Command::Help(help) => help.execute(color),
         Command::Runs(runs) => runs.execute(color),

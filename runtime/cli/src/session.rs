@@ -32,6 +32,7 @@ pub struct Session {
     /// The device's class, which is part of the keys of what depends on it.
     pub device_class: String,
     text: String,
+    modules: Modules,
     rehash: bool,
     /// Stands in for a store that is not there; goes with the session.
     _stand_in: Option<TempDir>,
@@ -60,6 +61,29 @@ impl Session {
         keep: Keep,
     ) -> Result<Session, Failure> {
         let text = read(pipeline)?;
+        let modules = Modules::Beside(Beside::of(pipeline));
+        Session::of(pipeline, (text, modules), with, before, keep)
+    }
+
+    /// Opens it with the text that a run kept of it.
+    pub fn kept(
+        pipeline: &Path,
+        kept: Kept,
+        with: &With,
+        before: &BTreeMap<String, Given>,
+    ) -> Result<Session, Failure> {
+        let text = kept.main.clone();
+        let text = (text, Modules::Kept(kept));
+        Session::of(pipeline, text, with, before, Keep::Results)
+    }
+
+    fn of(
+        pipeline: &Path,
+        (text, modules): (String, Modules),
+        with: &With,
+        before: &BTreeMap<String, Given>,
+        keep: Keep,
+    ) -> Result<Session, Failure> {
         if says_nothing(&text) {
             let title = format!("there is nothing in `{}`", pipeline.display());
             let help = "a pipeline says what is made: `cerb help` lists the operators, and \
@@ -78,6 +102,7 @@ impl Session {
             outside,
             outline,
             text,
+            modules,
             store,
             device,
             device_class,
@@ -98,13 +123,16 @@ impl Session {
             rehash: self.rehash,
         };
         let catalog = self.registry.catalog(&env);
-        let files = Beside::of(&self.file);
+        let files: &dyn Sources = match &self.modules {
+            Modules::Beside(files) => files,
+            Modules::Kept(files) => files,
+        };
         let name = self.file.display().to_string();
         let options = PlanOptions {
             params: self.outside.params.clone(),
             test: test.map(str::to_owned),
         };
-        cerb_lang::plan(&self.text, &name, &options, &catalog, &files)
+        cerb_lang::plan(&self.text, &name, &options, &catalog, files)
     }
 
     /// Returns the pipeline's name, which is its file's without the ending.
@@ -390,6 +418,36 @@ impl Asked {
             "there is no run yet to ask about",
             "name the pipeline: `cerb why PIPELINE NODE`",
         ))
+    }
+}
+
+/// Where the modules of `use` are read from.
+enum Modules {
+    Beside(Beside),
+    Kept(Kept),
+}
+
+/// The text that a run kept: its pipeline and the modules that it used.
+pub struct Kept {
+    main: String,
+    modules: BTreeMap<String, String>,
+}
+
+impl Kept {
+    /// Takes names and texts, the pipeline itself first.
+    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Kept {
+        let mut files = files.into_iter();
+        Kept {
+            main: files.next().unwrap_or_default().1,
+            modules: files.collect(),
+        }
+    }
+}
+
+impl Sources for Kept {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let text = self.modules.get(path).cloned();
+        text.ok_or_else(|| "the run kept no text of it".to_owned())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod graph;
 pub mod help;
 pub mod lsp;
 pub mod plan;
+pub mod rerun;
 pub mod run;
 pub mod runs;
 pub mod show;

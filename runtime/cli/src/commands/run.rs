@@ -1,11 +1,11 @@
 //! `cerb run`: makes what a pipeline outputs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cerb_engine::{Cancel, DeviceChoice, Engine, Event, Preview, Settings, State};
-use cerb_lang::Plan;
+use cerb_lang::{Listed, Plan, Work};
 use clap::Args;
 use serde_json::json;
 
@@ -61,7 +61,8 @@ pub struct Run {
     pub json: bool,
 }
 
-fn jobs(text: &str) -> Result<usize, String> {
+/// Reads a number of cores.
+pub fn jobs(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("give a number of cores, at least 1".to_owned()),
         Ok(n) => Ok(n),
@@ -72,51 +73,12 @@ impl Run {
     /// Runs the pipeline and says what came of it.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let voice = Voice::choose(self.json);
-        let (out, err) = (Paint::stdout(color), Paint::stderr(color));
         let with = &self.pipeline.with;
         let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
         let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
-        given::secrets_are_bound(&plan, &session.outside.secrets)?;
-        for warning in &plan.warnings {
-            eprint!("{}", warning.render(err.is_on(), terminal::width()));
-        }
-        let settings = self.settings(&session);
-        let engine = Engine::new(&session.registry, &session.store, settings.clone());
-        // A call that is wrong ends here, before there is a run to tell of.
-        let look = engine.look(&plan)?;
-        engine.prepare()?;
-        if voice != Voice::Json {
-            eprintln!("{}", err.dim(&effective(&session, &plan, &settings)));
-        }
-        let expected = to_run(&look.preview());
-        let run = session.store.begin_run()?;
         let asked = Asked::of(&session, with, None);
-        run.write_json("request.json", &request(&session, &asked, &plan, &settings))?;
-        let progress = Progress::new(voice, err, expected);
-        let cancel = Cancel::new();
-        on_interrupt(&cancel)?;
-        let outcome =
-            engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
-        progress.finish();
-        let outcome = outcome?;
-        if self.json {
-            let exit = outcome.exit_code();
-            println!(
-                "{}",
-                json!({
-                    "event": "summary",
-                    "exit": exit,
-                    "out": settings.out,
-                    "outcome": outcome,
-                    "expectations": claims::json(&plan, &outcome),
-                    "dropped_while_planning": claims::planned_drops(&plan),
-                })
-            );
-        } else {
-            let claims = claims::words(&plan, &outcome, out);
-            print!("{}", summary::words(&outcome, &settings.out, &claims, out));
-        }
-        Ok(outcome.exit_code())
+        let settings = self.settings(&session);
+        carry_out(&session, &plan, &asked, settings, self.json, color)
     }
 
     fn settings(&self, session: &Session) -> Settings {
@@ -133,6 +95,58 @@ impl Run {
             device_class: preview.device_class,
         }
     }
+}
+
+/// Runs a plan, writes down what was asked for, and says what came of it.
+pub fn carry_out(
+    session: &Session,
+    plan: &Plan,
+    asked: &Asked,
+    settings: Settings,
+    json: bool,
+    color: When,
+) -> Result<u8, Failure> {
+    let voice = Voice::choose(json);
+    let (out, err) = (Paint::stdout(color), Paint::stderr(color));
+    given::secrets_are_bound(plan, &session.outside.secrets)?;
+    for warning in &plan.warnings {
+        eprint!("{}", warning.render(err.is_on(), terminal::width()));
+    }
+    let engine = Engine::new(&session.registry, &session.store, settings.clone());
+    // A call that is wrong ends here, before there is a run to tell of.
+    let look = engine.look(plan)?;
+    engine.prepare()?;
+    if voice != Voice::Json {
+        eprintln!("{}", err.dim(&effective(session, plan, &settings)));
+    }
+    let expected = to_run(&look.preview());
+    let run = session.store.begin_run()?;
+    run.write_json("request.json", &request(session, asked, plan, &settings))?;
+    let progress = Progress::new(voice, err, expected);
+    let cancel = Cancel::new();
+    on_interrupt(&cancel)?;
+    let outcome =
+        engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
+    progress.finish();
+    let outcome = outcome?;
+    if json {
+        let exit = outcome.exit_code();
+        println!(
+            "{}",
+            json!({
+                "event": "summary",
+                "exit": exit,
+                "out": settings.out,
+                "outcome": outcome,
+                "expectations": claims::json(plan, &outcome),
+                "dropped_while_planning": claims::planned_drops(plan),
+            })
+        );
+    } else {
+        let claims = claims::words(plan, &outcome, out);
+        print!("{}", summary::words(&outcome, &settings.out, &claims, out));
+    }
+    Ok(outcome.exit_code())
 }
 
 /// The settings in effect, in one line: what was chosen for the user should never be a riddle.
@@ -169,6 +183,11 @@ pub fn request(
         .iter()
         .map(|(name, value)| (name, value.to_string()))
         .collect();
+    // From any folder, so that the run can be done again.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let roots = session.outside.roots.iter();
+    let roots: BTreeMap<&String, PathBuf> =
+        roots.map(|(name, dir)| (name, absolute(dir))).collect();
     let nodes: Vec<_> = plan
         .graph
         .node_weights()
@@ -180,7 +199,8 @@ pub fn request(
         "asked": asked,
         "text": plan.sources.files().iter().map(|file| json!({ "name": file.name, "text": &*file.text })).collect::<Vec<_>>(),
         "params": params,
-        "roots": session.outside.roots,
+        "roots": roots,
+        "inputs": inputs(plan),
         "secrets": plan.secrets.keys().collect::<Vec<_>>(),
         "nodes": nodes,
         "cohorts": plan.cohorts,
@@ -190,10 +210,36 @@ pub fn request(
             "fail_fast": settings.fail_fast,
             "device": settings.device,
             "device_class": settings.device_class,
-            "out": settings.out,
+            "out": absolute(&settings.out),
             "refresh": settings.refresh,
         },
     })
+}
+
+/// Digest and path of what was listed while planning, by its name: `slides@case-07`, `weights`.
+pub type Inputs = BTreeMap<String, [String; 2]>;
+
+/// Returns everything that a plan reads from outside.
+pub fn inputs(plan: &Plan) -> Inputs {
+    let what = |listed: &Listed| [listed.digest.clone(), listed.path.clone()];
+    let mut all = Inputs::new();
+    for cohort in &plan.cohorts {
+        for item in &cohort.items {
+            for (variable, listed) in item.listed.iter().enumerate() {
+                let name = match variable {
+                    0 => format!("{}@{}", cohort.name, item.key),
+                    more => format!("{}@{} ({})", cohort.name, item.key, more + 1),
+                };
+                all.insert(name, what(listed));
+            }
+        }
+    }
+    for node in plan.graph.node_weights() {
+        if let Work::Listed(listed) = &node.work {
+            all.insert(node.name.clone(), what(listed));
+        }
+    }
+    all
 }
 
 /// Returns per node how many actions a run would do, for the length of its bar.

@@ -171,3 +171,90 @@ fn a_new_slide_is_what_was_added() {
     assert_eq!(json["actions"]["added"].as_array().unwrap().len(), 5);
     assert_eq!(json["actions"]["shared"], 10);
 }
+
+#[test]
+fn a_run_is_done_again_as_it_was_whatever_its_file_says_now() {
+    let lab = small();
+    lab.cerb("run", &["-p", "smallest=80 px2"]).exits(0);
+    let results = lab.results();
+    let edited = SMALL.replace("tissue.mask(s)", "tissue.mask(s, at: 4 mpp)");
+    std::fs::write(lab.path("lab.cerb"), edited).unwrap();
+    std::fs::remove_dir_all(lab.out()).unwrap();
+    // Results go where they went, from wherever it is said.
+    let again = said(
+        Command::new(CERB)
+            .args(["rerun", "last", "--json", "--store"])
+            .arg(lab.path("store"))
+            .current_dir(lab.path("slides"))
+            .env_remove("CERB_STORE"),
+    );
+    assert_eq!(again.exits(0).ran(), Vec::<String>::new());
+    assert!(lab.results() == results, "the bytes differ");
+    of_store(&lab, &["diff", "last~1", "last"]).exits(0);
+}
+
+#[test]
+fn a_rerun_computes_what_the_store_has_lost() {
+    let lab = small();
+    lab.cerb("run", &[]).exits(0);
+    let results = lab.results();
+    std::fs::remove_dir_all(lab.out()).unwrap();
+    std::fs::remove_dir_all(lab.path("store/blobs")).unwrap();
+    std::fs::create_dir(lab.path("store/blobs")).unwrap();
+    let again = of_store(&lab, &["rerun", "last", "--json"]).exits(0);
+    assert!(!again.ran().is_empty());
+    assert!(lab.results() == results, "the bytes differ");
+}
+
+#[test]
+fn inputs_that_are_not_what_they_were_are_named_before_anything_runs() {
+    let lab = small();
+    lab.cerb("run", &[]).exits(0);
+    let refused = |words: &[&str]| {
+        let mut said = of_store(&lab, &["rerun", "last"]).exits(2).calmly();
+        for word in words {
+            said = said.says(word);
+        }
+    };
+    tissue(&lab.slide("b.png"), (300, 400), 9);
+    tissue(&lab.slide("c.png"), (300, 400), 5);
+    refused(&[
+        "cli::inputs_changed",
+        "2 inputs are not what run",
+        "`slides@b` (b.png) has another content",
+        "`slides@c` (c.png) was not there",
+    ]);
+    std::fs::remove_file(lab.slide("b.png")).unwrap();
+    std::fs::remove_file(lab.slide("c.png")).unwrap();
+    refused(&["1 input is not", "`slides@b` (b.png) is gone"]);
+    // Nothing ran: there still is one run.
+    let all = as_json(&of_store(&lab, &["runs", "--json"]).exits(0));
+    assert_eq!(all["runs"].as_array().unwrap().len(), 1);
+
+    tissue(&lab.slide("b.png"), (300, 400), 7);
+    std::fs::rename(lab.path("slides"), lab.path("moved")).unwrap();
+    refused(&["slides` is not there", "--root data=DIR"]);
+    let root = format!("data={}", lab.path("moved").display());
+    let again = of_store(&lab, &["rerun", "last", "--root", &root, "--json"]).exits(0);
+    assert_eq!(again.ran(), Vec::<String>::new());
+}
+
+#[test]
+fn another_version_of_the_program_is_a_warning() {
+    let lab = small();
+    lab.cerb("run", &[]).exits(0);
+    let runs = std::fs::read_dir(lab.path("store/runs")).unwrap();
+    let dir = runs.map(|entry| entry.unwrap().path()).next().unwrap();
+    let text = std::fs::read_to_string(dir.join("request.json")).unwrap();
+    let mut request: Value = serde_json::from_str(&text).unwrap();
+    request["cerb"] = "0.0.1".into();
+    std::fs::write(dir.join("request.json"), request.to_string()).unwrap();
+    of_store(&lab, &["rerun", "last"])
+        .exits(0)
+        .says("warning: cerb was 0.0.1");
+    request["inputs"] = Value::Null;
+    std::fs::write(dir.join("request.json"), request.to_string()).unwrap();
+    of_store(&lab, &["rerun", "last~1"])
+        .exits(2)
+        .says("did not write down");
+}
