@@ -144,7 +144,8 @@ impl Side {
             })
             .collect();
         // Values from outside are told as parameters; the pipeline's own name may have changed.
-        let text = each("text").iter().enumerate().filter_map(|(at, file)| {
+        let written = each("text");
+        let text = written.iter().enumerate().filter_map(|(at, file)| {
             let name = word(&file["name"]);
             let name = if at == 0 {
                 stem(&name).to_owned()

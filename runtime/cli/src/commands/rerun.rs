@@ -121,8 +121,7 @@ impl Rerun {
         }
         let with = self.with(&request, place);
         let given = |(name, value): (String, session::AskedValue)| {
-            let session::AskedValue { text, from } = value;
-            (name, Given { text, from })
+            (name, Given::new(&value.text, &value.from))
         };
         let params = request.asked.params.into_iter().map(given).collect();
         let kept = Kept::new(request.text.into_iter().map(|file| (file.name, file.text)));
