@@ -125,8 +125,7 @@ pub fn carry_out(
     let progress = Progress::new(voice, err, expected);
     let cancel = Cancel::new();
     on_interrupt(&cancel)?;
-    let outcome =
-        engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
+    let outcome = engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
     progress.finish();
     let outcome = outcome?;
     if json {
