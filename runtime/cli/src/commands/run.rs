@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cerb_engine::{Cancel, DeviceChoice, Engine, Event, Preview, Settings, State};
-use cerb_lang::{Listed, Plan, Work};
+use cerb_lang::{Listed, Plan, Span, Work};
 use clap::Args;
 use serde_json::json;
 
@@ -170,6 +170,32 @@ fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
     parts.join(" · ")
 }
 
+/// Returns a call as it is written: a node's place is the name of its operator.
+fn written(plan: &Plan, at: Span) -> &str {
+    let files = plan.sources.files();
+    let text = files.iter().map(|file| &*file.text).nth(at.file.0 as usize);
+    let rest = text
+        .and_then(|text| text.get(at.start as usize..))
+        .unwrap_or_default();
+    let name = (at.end - at.start) as usize;
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for (index, sign) in rest.char_indices().skip_while(|(index, _)| *index < name) {
+        match sign {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && !quoted {
+            let end = if sign == ')' { index + 1 } else { name };
+            return &rest[..end];
+        }
+    }
+    rest.get(..name).unwrap_or_default()
+}
+
 /// Returns what was asked for, as `request.json` keeps it beside the run's events.
 pub fn request(
     session: &Session,
@@ -190,7 +216,7 @@ pub fn request(
     let nodes: Vec<_> = plan
         .graph
         .node_weights()
-        .map(|node| json!({ "name": node.name, "over": node.over, "text": plan.sources.text(node.span) }))
+        .map(|node| json!({ "name": node.name, "over": node.over, "text": written(plan, node.span) }))
         .collect();
     json!({
         "cerb": env!("CARGO_PKG_VERSION"),

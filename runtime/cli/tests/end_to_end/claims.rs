@@ -78,7 +78,7 @@ fn tests_are_told_one_by_one_and_publish_nothing() {
     lab.cerb("test", &["one slide"]).exits(0);
     lab.cerb("test", &["one slid"])
         .exits(2)
-        .says("did you mean \"one slide\"?");
+        .says("did you mean `one slide`?");
     assert!(!lab.path("results").exists() && !lab.out().exists());
 }
 

@@ -61,7 +61,7 @@ fn a_value_out_of_range_names_the_file_that_says_so() {
     lab.cerb("check", &["-P", "p.yaml"])
         .exits(2)
         .says("lang::unknown_override")
-        .says("did you mean `n`?");
+        .says("it has `n` and `word`");
     lab.cerb("check", &["-P", "nowhere.yaml"])
         .exits(2)
         .says("cannot read `nowhere.yaml`");

@@ -115,7 +115,13 @@ fn after_a_collection_of_everything_only_what_is_asked_for_is_remade() {
     let gone = cerb_engine::State::Run {
         reason: Reason::BytesGone,
     };
-    assert_eq!(state(&preview, "floor@a"), gone);
+    assert_eq!(state(&preview, "add@a"), gone);
+    assert_eq!(
+        state(&preview, "floor@a"),
+        cerb_engine::State::Follows {
+            of: vec!["add@a".to_owned()]
+        }
+    );
     let outcome = later.run(&toy);
     assert_eq!(outcome.exit_code(), 0);
     assert_eq!(later.out("sum.txt"), Some(total));

@@ -590,7 +590,7 @@ fn a_killed_program_names_the_signal() {
     let error = Lab::new(shell(": {x} {y}; kill -9 $$")).fails();
     assert_eq!(
         error,
-        "`lab.tool` was killed by SIGKILL (9), often because memory ran out; run fewer at once with `--jobs`, and said nothing"
+        "`lab.tool` was killed by SIGKILL (9), often because memory ran out, and said nothing\n  help: run fewer at once with `--jobs`"
     );
     let error = Lab::new(shell(": {x} {y}; sh -c 'kill -11 $$'; :")).fails();
     assert!(error.contains("SIGSEGV (11), it crashed"), "{error}");

@@ -266,7 +266,7 @@ fn a_refused_value_names_its_parameter() {
         ("side", Value::Quantity(4.0, Unit::Px)),
     ]);
     assert_eq!(origin, Some(Origin::Param("outside".to_owned())));
-    assert_eq!(help.as_deref(), Some("it is one of `white`, `black`"));
+    assert_eq!(help.as_deref(), Some("it is one of `white` or `black`"));
     let (origin, ..) = at(&[("sied", Value::Int(1))]);
     assert_eq!(origin, Some(Origin::Param("sied".to_owned())));
 }

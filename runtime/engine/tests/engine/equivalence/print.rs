@@ -52,7 +52,7 @@ struct Printer<'a> {
 
 const NAMES: &[&str] = &[
     "x", "toy", "mix", "count", "sum", "made", "Report", "by", "data2", "px", "all", "only", "_a",
-    "key", "value", "run", "image", "left", "right", "mpp", "B9", "none", "yes",
+    "key", "value", "run", "image", "left", "right", "mpp", "B9", "None", "yes",
 ];
 
 const TYPES: &[(Kind, &str)] = &[
