@@ -198,7 +198,8 @@ fn pages_of_errors_about_operators_show_what_is_said() {
             continue;
         };
         seen += 1;
-        let said = check(&registry, &mistake.2, "test.cerb").expect_err(&format!("{} was planned", file.display()));
+        let said = check(&registry, &mistake.2, "test.cerb")
+            .expect_err(&format!("{} was planned", file.display()));
         let lines = |text: &str| -> String {
             let lines = text.trim_end().lines();
             lines.map(|line| format!("{}\n", line.trim_end())).collect()

@@ -33,9 +33,12 @@ const TABLES: &str = "
 pub struct Index {
     path: PathBuf,
     state: Mutex<State>,
-    /// What a batch will remember, and since when it waits.
-    waiting: Mutex<(Vec<(Stat, Digest)>, Option<Instant>)>,
+    /// What a batch will remember.
+    waiting: Mutex<Waiting>,
 }
+
+/// What is to be written into the memo, and since when it waits.
+type Waiting = (Vec<(Stat, Digest)>, Option<Instant>);
 
 enum State {
     /// With the number of openings that waited for another process in vain.

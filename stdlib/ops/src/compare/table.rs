@@ -230,9 +230,7 @@ pub(super) fn differ(before: &Cells, after: &Cells) -> Table {
         found.changed += u64::from(differs);
     }
     found.columns = columns.into_values().collect();
-    found
-        .columns
-        .sort_by(|one, other| other.rows.cmp(&one.rows));
+    found.columns.sort_by_key(|one| std::cmp::Reverse(one.rows));
     found
 }
 
