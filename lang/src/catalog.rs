@@ -21,6 +21,9 @@ pub struct Signature {
     pub params: Vec<Param>,
     /// What it makes; of a listing of many, one `Map`.
     pub outputs: Vec<Port>,
+    /// Whether an only output is a record of it, as in `-> {counts: File}`.
+    #[serde(default)]
+    pub record: bool,
     /// Whether it is evaluated while planning.
     pub plan_time: bool,
     /// Raised when equal inputs may give other bytes.
@@ -34,7 +37,7 @@ impl Signature {
     #[must_use]
     pub fn gives(&self) -> String {
         match self.outputs.as_slice() {
-            [only] => only.ty.to_string(),
+            [only] if !self.record => only.ty.to_string(),
             many => {
                 let parts: Vec<String> = (many.iter())
                     .map(|port| format!("{}: {}", port.name, port.ty))

@@ -120,9 +120,12 @@ impl Planner<'_> {
                 choices: Vec::new(),
             });
         }
-        let outputs = match self.type_of(result)? {
-            Type::Record(fields) => fields,
-            ty => BTreeMap::from([(ty.to_string().to_lowercase(), ty)]),
+        let (outputs, record) = match self.type_of(result)? {
+            Type::Record(fields) => (fields, true),
+            ty => {
+                let only = (ty.to_string().to_lowercase(), ty);
+                (BTreeMap::from([only]), false)
+            }
         };
         for (output, ty) in &outputs {
             if program && !is_file(ty) {
@@ -154,6 +157,7 @@ impl Planner<'_> {
             inputs,
             params,
             outputs,
+            record,
             plan_time: false,
             revision: 1,
             determinism: "exact".to_owned(),

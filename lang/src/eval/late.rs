@@ -160,6 +160,14 @@ impl Planner<'_> {
         }
         let fields = self.catalog.fields(kind);
         if let Some(found) = fields.iter().find(|f| f.name == field.text) {
+            let items = self.known[node.index()].len();
+            if listed && items > 0 && !self.supposed.contains(&node) {
+                let of = match items {
+                    1 => a(ty),
+                    items => format!("any of {items} items"),
+                };
+                return self.unknown_fact(field, &of, "stated nowhere".to_owned());
+            }
             let over = self.graph[node].over;
             let step = Step::Field {
                 node,
@@ -223,25 +231,26 @@ impl Planner<'_> {
         };
         let lacking: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_none()).collect();
         if let Some(one) = lacking.first() {
-            let title = format!(
-                "`{}` is not known of {} of {} items",
-                field.text,
-                lacking.len(),
-                values.len()
-            );
+            let of = format!("{} of {} items", lacking.len(), values.len());
             let key = self.cohorts[cohort].items.get(*one).map(|i| i.key.clone());
             let shown = key.map_or_else(String::new, |key| format!("not of `{key}`, for one"));
-            self.mistake(
-                Diagnostic::new("lang::unknown_fact", title)
-                    .at(field.span, shown)
-                    .help("state it where they are listed, or leave those items out"),
-            );
-            return Some(Val::Poison);
+            return Some(self.unknown_fact(field, &of, shown));
         }
         let values: Vec<Value> = values.into_iter().flatten().collect();
         let ty = first.type_of();
         let step = Step::Each(Arc::from(values));
         Some(self.formula(step, ty, Some(cohort), field.span))
+    }
+
+    /// The mistake of a field that what was listed might state and does not.
+    fn unknown_fact(&mut self, field: &Name, of: &str, shown: String) -> Val {
+        let title = format!("`{}` is not known of {of}", field.text);
+        self.mistake(
+            Diagnostic::new("lang::unknown_fact", title)
+                .at(field.span, shown)
+                .help("state it where they are listed, or leave those items out"),
+        );
+        Val::Poison
     }
 
     /// What a port of a plain type is: the value in its record.

@@ -413,6 +413,7 @@ impl Planner<'_> {
             .chain(guards.iter().map(|guard| guard.condition))
             .collect();
         let outputs = made.signature.outputs.clone();
+        let record = made.signature.record;
         let node = Node {
             name: self.unique(name),
             over,
@@ -440,7 +441,15 @@ impl Planner<'_> {
             self.graph.add_edge(input.node, index, wire);
         }
         self.reads_fields(index, &formulas);
-        self.outputs_of(index, &outputs, at)
+        match self.outputs_of(index, &outputs, at) {
+            only @ (Val::Port { .. } | Val::Scalar(_)) if record => {
+                let name = outputs.into_iter().map(|port| port.name).next();
+                Val::Record(Rc::new(
+                    name.into_iter().map(|name| (name, only.clone())).collect(),
+                ))
+            }
+            given => given,
+        }
     }
 
     /// Adds a node with what is known of it.

@@ -52,6 +52,7 @@ fn signature(name: &str, inputs: &str, outputs: &str, params: Vec<Param>) -> Sig
         inputs: ports(inputs),
         params,
         outputs: ports(outputs),
+        record: false,
         plan_time: false,
         revision: 1,
         determinism: "exact".into(),

@@ -363,6 +363,18 @@ output \"{{key}}.geojson\" = cells
 }
 
 #[test]
+fn a_record_of_one_is_a_record() {
+    let text = |made: &str, of: &str| {
+        format!(
+            "{HEAD}op lab.count(slide: Slide) -> {made} {{\n  run \"wc {{slide}} > {{counts}}\"\n}}\n\
+             let n = for s in slides {{ lab.count(s) }}\noutput \"{{key}}.txt\" = n{of}\n"
+        )
+    };
+    good(&text("{counts: File}", ".counts"));
+    assert_eq!(codes(&text("{counts: File}", "")), ["lang::type_mismatch"]);
+}
+
+#[test]
 fn an_op_is_found_through_a_module() {
     let lib = files(&[(
         "lib.cerb",

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Bound, Ctx, Determinism, ListEnv, Listing, Needs, OpError, Operator, Ports,
-    schema::{Described, ParamSchema, describe, plain_type, to_json},
+    schema::{Described, ParamSchema, describe, from_json, plain_type, to_json},
 };
 
 /// An operator with its parameters, its types forgotten.
@@ -338,6 +338,7 @@ impl Registry {
                 .map(|one| one.param.clone())
                 .collect::<Vec<Param>>(),
             outputs: shape.outputs,
+            record: false,
             plan_time: shape.plan_time,
             revision: shape.revision,
             determinism: shape.determinism.word().to_owned(),
@@ -558,11 +559,24 @@ impl Catalog for View<'_> {
         let mut entries = listing.list(&self.env)?;
         drop(batch);
         entries.sort_by(|one, other| one.key.cmp(&other.key));
-        entries.into_iter().map(listed).collect()
+        let kind = entry
+            .signature
+            .outputs
+            .first()
+            .and_then(|port| port.ty.kind());
+        let fields = kind.map_or(&[][..], |kind| self.registry.fields(kind));
+        entries.into_iter().map(|one| listed(one, fields)).collect()
     }
 }
 
-fn listed(entry: crate::Entry) -> Result<Listed, Misfit> {
+/// Hands on what was listed. What its kind's fields say is a fact like what the listing says.
+fn listed(mut entry: crate::Entry, fields: &[Field]) -> Result<Listed, Misfit> {
+    for field in fields {
+        let json = entry.stored.fields.get(&field.name);
+        if let Some(value) = json.and_then(|json| from_json(json, &field.ty)) {
+            entry.facts.entry(field.name.clone()).or_insert(value);
+        }
+    }
     let handle = serde_json::to_value(&entry.stored).map_err(|error| {
         plain(
             "engine::unwritable_handle",

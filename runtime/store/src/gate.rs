@@ -190,6 +190,11 @@ pub(crate) struct Turn {
     _collecting: File,
 }
 
+/// How often the lock of a collection is tried again.
+const TRIES: u32 = 20;
+/// Time between two tries.
+const BETWEEN: std::time::Duration = std::time::Duration::from_millis(10);
+
 impl Turn {
     /// Becomes the one collection; an error when there is another, or where there are no locks.
     ///
@@ -198,7 +203,16 @@ impl Turn {
         let folder = store.root();
         let path = folder.join("locks").join(COLLECTING);
         let collecting = locks::open(&path).at("write", &path)?;
-        match locks::try_lock(&collecting) {
+        let mut taken = locks::try_lock(&collecting);
+        // A program that is being started holds what was open for a moment, until it is what it is to be.
+        for _ in 0..TRIES {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(BETWEEN);
+            taken = locks::try_lock(&collecting);
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::Collecting {

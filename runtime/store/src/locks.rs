@@ -115,10 +115,11 @@ impl Store {
                 Err(error) => error,
             };
             match error.kind() {
-                io::ErrorKind::AlreadyExists if is_held(&path).at("lock", &path)? => {
-                    return Ok(None);
-                }
-                io::ErrorKind::AlreadyExists => self.remove_lock_of_the_dead(&path)?,
+                io::ErrorKind::AlreadyExists => match holder(&path).at("lock", &path)? {
+                    Holder::Lives => return Ok(None),
+                    Holder::Dead => self.remove_lock_of_the_dead(&path)?,
+                    Holder::Gone => {}
+                },
                 // No links here, or too many to one file.
                 _ => return lock_file(path),
             }
@@ -130,7 +131,8 @@ impl Store {
         let gate_path = self.root().join("tmp").join("lock");
         let gate = open(&gate_path).at("write", &gate_path)?;
         or_none(lock(&gate)).at("lock", &gate_path)?;
-        if !is_held(path).at("lock", path)? {
+        // What is not there now may be somebody's in a moment: only what is seen to be dead goes.
+        if holder(path).at("lock", path)? == Holder::Dead {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::io("write", path, error));
@@ -142,18 +144,27 @@ impl Store {
     }
 }
 
-/// Says whether the process that made a lock lives; one that is not there is not held.
-fn is_held(path: &Path) -> io::Result<bool> {
+/// Who made a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    Lives,
+    Dead,
+    /// There is no lock any more.
+    Gone,
+}
+
+/// Says whether the process that made a lock lives.
+fn holder(path: &Path) -> io::Result<Holder> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Gone),
         Err(error) => return Err(error),
     };
     match try_lock_shared(&file) {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
+        Ok(()) => Ok(Holder::Dead),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Lives),
         // Where there are no locks nobody can be waited for.
-        Err(TryLockError::Error(error)) if no_locks_here(&error) => Ok(false),
+        Err(TryLockError::Error(error)) if no_locks_here(&error) => Ok(Holder::Dead),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

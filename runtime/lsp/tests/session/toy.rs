@@ -46,6 +46,7 @@ fn signature(name: &str, inputs: Vec<Port>, params: Vec<Param>, output: (&str, &
         inputs,
         params,
         outputs: vec![port(output.0, made)],
+        record: false,
         plan_time,
         revision: 1,
         determinism: "exact".into(),
