@@ -219,6 +219,15 @@ fn what_is_younger_than_the_age_stays_and_so_do_its_runs() {
 }
 
 #[test]
+fn a_run_that_came_to_nothing_takes_no_place() {
+    let dir = bench(&[&["a"], &["b"], &[], &[]]);
+    let store = Store::open(dir.path()).unwrap();
+    store.collect(&keep(1), |_| {}).unwrap();
+    assert_eq!(there(dir.path(), &["a", "b"]), ["b"]);
+    assert_eq!(store.runs().unwrap().len(), 3);
+}
+
+#[test]
 fn room_is_made_from_the_oldest_run_on_until_the_store_fits() {
     let dir = bench(&[&["a"], &["b"], &["c"]]);
     let store = Store::open(dir.path()).unwrap();

@@ -190,11 +190,14 @@ impl Collection {
             let changed = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
             now.saturating_sub(changed) >= keep.younger
         };
+        // A run that came to nothing takes no other's place.
+        let mut newer = 0;
         let runs: Vec<bool> = survey
             .runs
             .iter()
-            .enumerate()
-            .map(|(at, run)| {
+            .map(|run| {
+                let at = newer;
+                newer += usize::from(run.names);
                 let began = Duration::from_millis(run.id.timestamp_ms());
                 let old = now.saturating_sub(began) >= keep.younger;
                 at >= keep.runs && old && !run.live && !run.pinned

@@ -57,6 +57,8 @@ pub(crate) struct RunSeen {
     /// Whether it goes on.
     pub live: bool,
     pub pinned: bool,
+    /// Whether it names a result at all.
+    pub names: bool,
 }
 
 /// Everything in a store, and who needs it.
@@ -100,12 +102,15 @@ impl Survey {
                 bytes,
                 live: files.goes_on(),
                 pinned: pinned.runs.contains(&id),
+                names: false,
             };
             let need = match run.live || run.pinned {
                 true => Need::Held,
                 false => Need::Run(u32::try_from(at).unwrap_or(u32::MAX)),
             };
+            let mut names = false;
             files.each_key(|action, key, inputs| {
+                names = true;
                 let node = action.split_once('@').map_or(action, |(node, _)| node);
                 let named = keys.entry(*key).or_insert_with(|| Named {
                     need,
@@ -117,7 +122,7 @@ impl Survey {
                     *known = need.min(*known);
                 }
             })?;
-            survey.runs.push(run);
+            survey.runs.push(RunSeen { names, ..run });
         }
         for held in [counted, &*pinned] {
             for key in &held.keys {
