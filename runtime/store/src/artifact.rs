@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Blob, Digest, Store, StoreError, canonical};
+use crate::{Blob, Digest, Growing, Store, StoreError, canonical};
 
 /// Says how an artifact's bytes are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +138,9 @@ pub trait Artifact: Sized + Send + Sync + 'static {
     /// What expressions may read of it; [`store`](Artifact::store) puts it into the fields.
     const FIELDS: &'static [FieldSpec] = &[];
 
+    /// Whether a value can be read while it is made.
+    const GROWS: bool = false;
+
     /// Puts the value into the store and says what it is there.
     ///
     /// Equal values give equal bytes, whatever made them.
@@ -145,6 +148,14 @@ pub trait Artifact: Sized + Send + Sync + 'static {
 
     /// Reads a value back; bytes that are no such value are [`StoreError::Artifact`], never a panic.
     fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError>;
+
+    /// Opens a value that is still being made: readers wait for what is not there yet.
+    ///
+    /// It gives the same as [`open`](Artifact::open) does of the whole value; a kind that
+    /// does not grow waits for that.
+    fn open_growing(growing: &Growing) -> Result<Self, StoreError> {
+        Self::open(&growing.whole()?, growing.store())
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! blobs/ab/cdef…       bytes, 0444, named by their digest
 //! trees/ab/cdef…       canonical listings of blobs, 0444, named by their digest
 //! actions/ab/cdef…     records, 0444, named by their key: the commit point
+//! parts/ab/cdef…       what an unfinished action has made so far; gone when its record is written
 //! runs/ULID/           run.json, events.jsonl, preimages.jsonl
 //! locks/KEY            link to the `lock` of who works on an action; removed when let go
 //! roots/NAME           pins: a run or a digest that collection keeps
@@ -52,10 +53,11 @@ use crate::system;
 /// Number of the layout that this program writes.
 const LAYOUT: u32 = 1;
 /// Folders of the layout.
-pub(crate) const FOLDERS: [&str; 8] = [
+pub(crate) const FOLDERS: [&str; 9] = [
     "blobs",
     "trees",
     "actions",
+    "parts",
     "runs",
     "roots",
     "locks",

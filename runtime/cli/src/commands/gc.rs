@@ -304,6 +304,7 @@ pub fn word(what: What) -> &'static str {
         What::Blob => "value",
         What::Tree => "listing",
         What::Record => "record",
+        What::Part => "part of an unfinished action",
         What::Run => "run",
         What::Staging => "left by a killed process",
         What::Quarantined => "damaged, set aside",

@@ -2,7 +2,7 @@
 //!
 //! Kept is what a pin names, what the last runs name, what is younger than an age, and what a living
 //! process counts on (`gate.rs`). A run names the keys of its actions; their records name blobs and trees,
-//! and trees name blobs. Records are small and outlive their bytes, so that what follows still hits.
+//! and trees name blobs; parts of an unfinished action stay as long as a run names the action. Records are small and outlive their bytes, so that what follows still hits.
 //!
 //! Files go a few at a time, after the lists of all living processes were read once more: small ones at once,
 //! large ones and folders by a rename into staging, where they are deleted while nobody waits. So a
@@ -70,6 +70,8 @@ pub enum What {
     Tree,
     /// What an action gave.
     Record,
+    /// What an unfinished action has made so far.
+    Part,
     /// The folder of a run.
     Run,
     /// What a killed process left.
@@ -139,6 +141,7 @@ pub struct Collection {
     blobs: Vec<Option<Why>>,
     trees: Vec<Option<Why>>,
     records: Vec<Option<Why>>,
+    parts: Vec<Option<Why>>,
     runs: Vec<bool>,
     quarantined: Vec<bool>,
 }
@@ -224,6 +227,14 @@ impl Collection {
                     (true, false) => None,
                 })
                 .collect(),
+            parts: survey
+                .parts
+                .iter()
+                .map(|part| match part.readable {
+                    true => judge(part),
+                    false => Some(Why::Unreadable),
+                })
+                .collect(),
             quarantined: survey
                 .shelves
                 .quarantined
@@ -272,6 +283,7 @@ impl Collection {
         };
         let shelves = [
             (What::Record, "actions", &self.survey.records, &self.records),
+            (What::Part, "parts", &self.survey.parts, &self.parts),
             (What::Tree, "trees", &self.survey.trees, &self.trees),
             (What::Blob, "blobs", &self.survey.blobs, &self.blobs),
         ];
@@ -334,6 +346,7 @@ impl Collection {
             (What::Blob, &self.survey.blobs, &self.blobs),
             (What::Tree, &self.survey.trees, &self.trees),
             (What::Record, &self.survey.records, &self.records),
+            (What::Part, &self.survey.parts, &self.parts),
         ] {
             for (object, why) in objects.iter().zip(whys) {
                 add(
@@ -482,6 +495,7 @@ fn is_needed(item: &Item, store: &Store, by: &Counted) -> bool {
         }
         What::Record => name().is_some_and(|key| by.keys.contains(&key)),
         What::Run => run().is_some_and(|id| by.runs.contains(&id) || store.run_files(id).goes_on()),
-        What::Staging | What::Quarantined | What::Index => false,
+        // Whoever is at work on it counts on its blobs, and makes it again.
+        What::Part | What::Staging | What::Quarantined | What::Index => false,
     }
 }

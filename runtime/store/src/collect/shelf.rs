@@ -29,6 +29,7 @@ pub(crate) struct Shelves {
     pub blobs: Vec<Entry>,
     pub trees: Vec<Entry>,
     pub records: Vec<Entry>,
+    pub parts: Vec<Entry>,
     /// Damaged files that were set aside: name, bytes, last change.
     pub quarantined: Vec<(String, u64, i64)>,
     /// Runs with the bytes of their files, newest first.
@@ -65,6 +66,7 @@ impl Shelves {
         found.blobs = found.shelf(root, "blobs")?;
         found.trees = found.shelf(root, "trees")?;
         found.records = found.shelf(root, "actions")?;
+        found.parts = found.shelf(root, "parts")?;
         found.runs(root)?;
         found.rest(store)?;
         found.foreign.sort();

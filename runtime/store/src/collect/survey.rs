@@ -7,6 +7,7 @@ use ulid::Ulid;
 
 use crate::error::StoreError;
 use crate::gate::Counted;
+use crate::parts::PartFile;
 use crate::record::Seen;
 use crate::{Digest, Form, Record, Store};
 
@@ -66,6 +67,7 @@ pub(crate) struct Survey {
     pub blobs: Vec<Object>,
     pub trees: Vec<Object>,
     pub records: Vec<Object>,
+    pub parts: Vec<Object>,
     pub runs: Vec<RunSeen>,
     pub makers: Vec<Maker>,
     pub shelves: Shelves,
@@ -87,6 +89,7 @@ impl Survey {
             blobs: objects(std::mem::take(&mut shelves.blobs)),
             trees: objects(std::mem::take(&mut shelves.trees)),
             records: objects(std::mem::take(&mut shelves.records)),
+            parts: objects(std::mem::take(&mut shelves.parts)),
             runs: Vec::new(),
             makers: vec![Maker::default()],
             shelves,
@@ -138,6 +141,7 @@ impl Survey {
             read.extend(named.map(|digest| (*digest, Need::Held)));
         }
         survey.read_records(store, &keys, &nodes);
+        survey.read_parts(store, &keys);
         for (digest, need) in read {
             reach(&mut survey.trees, &digest, need, 0, NOBODY);
             reach(&mut survey.blobs, &digest, need, 0, NOBODY);
@@ -208,6 +212,23 @@ impl Survey {
                     self.records[at].need = Need::Held;
                 }
                 _ => self.records[at].readable = false,
+            }
+        }
+    }
+}
+
+impl Survey {
+    /// What an unfinished action has made is needed as long as the action is.
+    fn read_parts(&mut self, store: &Store, keys: &HashMap<Digest, Named>) {
+        for part in &mut self.parts {
+            let bytes = fs::read(store.place("parts", &part.entry.digest));
+            let Some(file) = bytes.ok().and_then(|bytes| PartFile::read(&bytes)) else {
+                part.readable = false;
+                continue;
+            };
+            part.need = keys.get(&file.of).map_or(Need::None, |named| named.need);
+            for blob in file.pieces.values() {
+                reach(&mut self.blobs, &blob.digest, part.need, 0, NOBODY);
             }
         }
     }
