@@ -81,6 +81,14 @@ impl NodeWork {
         hasher.finish()
     }
 
+    /// Returns the digest of operator, revision and arguments: of all that decides the bytes beside what is read.
+    pub fn by(&self) -> Digest {
+        let mut hasher = Digest::deriver("cerb operator v1");
+        hasher.update(&self.around.0);
+        hasher.update(&self.around.1);
+        hasher.finish()
+    }
+
     /// Returns all that an action is keyed by, for people and for comparing.
     pub fn whole(&self, inputs: &[u8]) -> Json {
         let mut whole = self.preimage.clone();

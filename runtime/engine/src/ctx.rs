@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use cerb_store::{Blob, Digest, Scratch, Store};
+use cerb_store::{Blob, Digest, Parts, Scratch, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::OpError;
@@ -81,6 +81,7 @@ pub struct Ctx {
     memory: u64,
     threads: usize,
     programs: Programs,
+    parts: Parts,
     say: Option<Say>,
     last_progress: Option<Instant>,
     pub(crate) fields: BTreeMap<String, serde_json::Value>,
@@ -122,6 +123,7 @@ impl Ctx {
             memory,
             threads,
             programs: Programs::default(),
+            parts: passing_parts(store),
             say,
             last_progress: None,
             fields: BTreeMap::new(),
@@ -133,6 +135,12 @@ impl Ctx {
     /// Adds what external programs are given.
     pub(crate) fn with_programs(mut self, programs: Programs) -> Ctx {
         self.programs = programs;
+        self
+    }
+
+    /// Lets parts be found again, by this run or another.
+    pub(crate) fn with_parts(mut self, parts: Parts) -> Ctx {
+        self.parts = parts;
         self
     }
 
@@ -161,6 +169,16 @@ impl Ctx {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns the parts of this action's work: what is kept there need not be made again when
+    /// the action is interrupted, and is gone once it is done.
+    ///
+    /// A part is found by operator, arguments, its name, and the digests of what it reads; so
+    /// a name comes from the arguments, never from threads or an order.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Returns a directory of this action's own; it vanishes with the action.
@@ -251,6 +269,15 @@ impl Ctx {
     pub fn field(&mut self, name: &str, value: impl Into<serde_json::Value>) {
         self.fields.insert(name.to_owned(), value.into());
     }
+}
+
+/// Returns parts that nobody will find again.
+pub(crate) fn passing_parts(store: &Store) -> Parts {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{} {count} {:?}", std::process::id(), Instant::now());
+    let digest = Digest::derive("cerb passing v1", name.as_bytes());
+    Parts::new(store, digest, digest, || {})
 }
 
 /// A small deterministic random stream (SplitMix64, Steele et al. 2014).

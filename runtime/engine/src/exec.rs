@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cerb_store::{ActionLock, Digest, RECORD_VERSION, Record, Store, StoreError};
+use cerb_store::{ActionLock, Digest, Growth, Parts, RECORD_VERSION, Record, Store, StoreError};
 
 use crate::{
     Bound, Cancel, Ctx, DeviceChoice, OpError,
@@ -45,7 +45,7 @@ pub(crate) enum Phase {
 /// What the driver and the thread of one action share.
 pub(crate) struct Handle {
     phase: AtomicU8,
-    lock: Mutex<Option<ActionLock>>,
+    locks: Mutex<Vec<ActionLock>>,
     /// Asks this action alone to stop.
     pub stop: Cancel,
 }
@@ -54,7 +54,7 @@ impl Handle {
     pub fn new() -> Handle {
         Handle {
             phase: AtomicU8::new(Phase::Locking as u8),
-            lock: Mutex::new(None),
+            locks: Mutex::default(),
             stop: Cancel::new(),
         }
     }
@@ -71,13 +71,15 @@ impl Handle {
         let given_up = self.step(Phase::Locking, Phase::Abandoned)
             || self.step(Phase::Working, Phase::Abandoned);
         if given_up {
-            self.set_lock(None);
+            self.set_locks(Vec::new());
         }
         given_up
     }
 
-    fn set_lock(&self, lock: Option<ActionLock>) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+    /// Takes the locks that were held until now away.
+    fn set_locks(&self, locks: Vec<ActionLock>) -> Vec<ActionLock> {
+        let mut held = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut held, locks)
     }
 }
 
@@ -86,7 +88,13 @@ pub(crate) struct Job {
     pub id: usize,
     /// Tells one attempt from another.
     pub attempt: u64,
-    pub key: Digest,
+    pub key: Work,
+    /// Digest of operator, revision and arguments.
+    pub by: Digest,
+    /// Whether its parts may be found again: equal work gives equal parts.
+    pub keeps_parts: bool,
+    /// How those who read along see it.
+    pub growth: Arc<Growth>,
     pub operator: Arc<dyn AnyOperator>,
     pub operator_name: String,
     pub bound: BTreeMap<String, Bound>,
@@ -100,6 +108,28 @@ pub(crate) struct Job {
     pub programs: Programs,
     /// Whether to run even if there is a record.
     pub refresh: bool,
+}
+
+/// What an action is known by while it works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Work {
+    /// All it reads is there.
+    Keyed {
+        key: Digest,
+        /// What it would be known by to those who do it while its input is made.
+        recipe: Option<Digest>,
+    },
+    /// It reads what `maker` is still making.
+    Along { recipe: Digest, maker: Digest },
+}
+
+/// The result of an action that was done before all it reads was there: its key is not known yet.
+pub(crate) struct Early {
+    /// Its record, but for the key.
+    pub record: Record,
+    pub parts: Parts,
+    /// Nobody else does this work as long as these are held.
+    pub locks: Vec<ActionLock>,
 }
 
 /// What a thread tells the driver.
@@ -119,6 +149,8 @@ pub(crate) struct Finished {
     /// Bytes it had found in the store went away before its record was written:
     /// they were also temporary bytes of something else. Doing it again helps.
     pub lost: bool,
+    /// The result is to be recorded when its key is known.
+    pub early: Option<Box<Early>>,
     pub wall_ms: u64,
     pub thread_cpu_ms: u64,
 }
@@ -129,29 +161,44 @@ pub(crate) type Message = (usize, u64, Told);
 /// Runs one attempt of an action and tells the driver how it ended.
 pub(crate) fn attempt(job: Job, driver: &Sender<Message>) {
     let (id, attempt, handle) = (job.id, job.attempt, Arc::clone(&job.handle));
+    let growth = Arc::clone(&job.growth);
     let began = Instant::now();
     let cpu = clock::thread_cpu_ms();
     let outcome = catch_unwind(AssertUnwindSafe(|| run(job, driver)));
-    let (result, hit, lost) = match outcome {
-        Ok(Ok((made, hit))) => (Ok(made), hit, false),
-        Ok(Err(Stopped::Lost(error))) => (Err(error), false, true),
-        Ok(Err(Stopped::Failed(error))) => (Err(error), false, false),
-        Err(panic) => (
-            Err(OpError::Operator(format!("panicked: {}", message(&*panic)))),
-            false,
-            false,
-        ),
+    let (result, hit, lost, early) = match outcome {
+        Ok(Ok(Done::There(made))) => (Ok(made), true, false, None),
+        Ok(Ok(Done::Made(made))) => (Ok(made), false, false, None),
+        Ok(Ok(Done::Early(early))) => {
+            let made = Made::new(early.record.outputs.clone());
+            (Ok(made), false, false, Some(early))
+        }
+        Ok(Err(Stopped::Lost(error))) => (Err(error), false, true, None),
+        Ok(Err(Stopped::Failed(error))) => (Err(error), false, false, None),
+        Err(panic) => {
+            let error = OpError::Operator(format!("panicked: {}", message(&*panic)));
+            (Err(error), false, false, None)
+        }
     };
-    handle.set_lock(None);
+    growth.end(result.as_ref().ok().map(Made::outputs));
+    handle.set_locks(Vec::new());
     let finished = Finished {
         result,
         hit,
         lost,
+        early,
         wall_ms: millis(began.elapsed()),
         thread_cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
     };
     // The driver is gone when it has given up on this attempt and ended.
     let _ = driver.send((id, attempt, Told::Finished(Box::new(finished))));
+}
+
+/// How an attempt ended well.
+enum Done {
+    /// Another process had done it.
+    There(Made),
+    Made(Made),
+    Early(Box<Early>),
 }
 
 /// Why an attempt gave no record.
@@ -166,29 +213,48 @@ impl<E: Into<OpError>> From<E> for Stopped {
     }
 }
 
-fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
-    let stopped = || job.cancel.is_cancelled() || job.handle.stop.is_cancelled();
-    let lock = loop {
-        if let Some(lock) = job.store.try_lock_action(&job.key)? {
-            break lock;
-        }
-        if stopped() {
-            return Err(OpError::Cancelled.into());
-        }
-        std::thread::sleep(LOCK_EVERY);
+/// Waits for the locks of an action.
+fn locked(job: &Job) -> Result<Vec<ActionLock>, Stopped> {
+    let (keys, patient) = match job.key {
+        Work::Keyed { key, recipe } => ([recipe, Some(key)], true),
+        // Whoever holds it does the same: nothing is gained by waiting.
+        Work::Along { recipe, .. } => ([Some(recipe), None], false),
     };
-    job.handle.set_lock(Some(lock));
+    let mut locks = Vec::new();
+    for key in keys.into_iter().flatten() {
+        loop {
+            if let Some(lock) = job.store.try_lock_action(&key)? {
+                locks.push(lock);
+                break;
+            }
+            if !patient || job.cancel.is_cancelled() || job.handle.stop.is_cancelled() {
+                return Err(OpError::Cancelled.into());
+            }
+            std::thread::sleep(LOCK_EVERY);
+        }
+    }
+    Ok(locks)
+}
+
+fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
+    job.handle.set_locks(locked(&job)?);
     if !job.handle.step(Phase::Locking, Phase::Working) {
-        job.handle.set_lock(None);
+        job.handle.set_locks(Vec::new());
         return Err(OpError::Cancelled.into());
     }
+    let (key, of) = match job.key {
+        Work::Keyed { key, .. } => (key, key),
+        Work::Along { recipe, maker } => (recipe, maker),
+    };
+    let along = matches!(job.key, Work::Along { .. });
     if !job.refresh
-        && let Some(record) = job.store.record(&job.key)?
+        && !along
+        && let Some(record) = job.store.record(&key)?
         && record.outputs.values().try_fold(true, |all, stored| {
             Ok::<_, OpError>(all && job.store.complete(stored)?)
         })?
     {
-        return Ok((Made::new(record.outputs), true));
+        return Ok(Done::There(Made::new(record.outputs)));
     }
     let _ = driver.send((job.id, job.attempt, Told::Started));
 
@@ -206,6 +272,10 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
         Some(say),
     )
     .with_programs(job.programs);
+    if job.keeps_parts {
+        let growth = Arc::clone(&job.growth);
+        ctx = ctx.with_parts(Parts::new(&job.store, job.by, of, move || growth.tell()));
+    }
     let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
     let mut outputs = job.operator.run(&job.bound, &mut ctx)?;
     for stored in outputs.values_mut() {
@@ -224,7 +294,7 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
     }
     let record = Record {
         version: RECORD_VERSION,
-        key: job.key,
+        key,
         operator: job.operator_name.clone(),
         outputs,
         host: job.store.host().to_owned(),
@@ -239,11 +309,22 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<(Made, bool), Stopped> {
     if !job.handle.step(Phase::Working, Phase::Committing) {
         return Err(OpError::Cancelled.into());
     }
+    let parts = ctx.parts().clone();
+    if along {
+        let locks = job.handle.set_locks(Vec::new());
+        return Ok(Done::Early(Box::new(Early {
+            record,
+            parts,
+            locks,
+        })));
+    }
     job.store.commit(&record).map_err(|error| match error {
         StoreError::Missing { .. } => Stopped::Lost(error.into()),
         _ => Stopped::Failed(error.into()),
     })?;
-    Ok((Made::new(record.outputs), false))
+    // What cannot be deleted stays; collection finds it later.
+    let _ = parts.clear(record.outputs.values());
+    Ok(Done::Made(Made::new(record.outputs)))
 }
 
 /// Returns what a panic said.

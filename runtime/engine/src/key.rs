@@ -26,6 +26,11 @@ impl Made {
             .find_map(|(name, stored)| (name == port).then_some(stored))
     }
 
+    /// Returns what stands at each port, by its name.
+    pub fn outputs(&self) -> BTreeMap<String, Stored> {
+        self.0.iter().cloned().collect()
+    }
+
     /// Returns what stands at every port.
     pub fn values(&self) -> impl Iterator<Item = &Stored> {
         self.0.iter().map(|(_, stored)| stored)

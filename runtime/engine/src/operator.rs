@@ -19,6 +19,9 @@ pub trait Operator: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
     const REVISION: u32;
     /// Whether equal inputs give equal bytes everywhere, on one kind of device, or not at all.
     const DETERMINISM: Determinism = Determinism::Exact;
+    /// Output ports whose values others may read while they are made: it keeps the
+    /// [parts](Ctx::parts) of them that a reader waits for.
+    const GROWS: &'static [&'static str] = &[];
     /// The artifacts it reads, made with [`ports!`](crate::ports).
     type In: Ports;
     /// The artifacts it makes, made with [`ports!`](crate::ports).
@@ -68,8 +71,10 @@ impl Determinism {
 pub struct Needs {
     /// Cores; more than the run has means all of them.
     pub cpus: usize,
-    /// Bytes of memory at its peak; 0 when it is small change.
+    /// Bytes of memory at its peak, however many cores it is given; 0 when it is small change.
     pub memory: u64,
+    /// Bytes of memory for each core it is given, beside that.
+    pub per_core: u64,
     /// Whether it uses the GPU when there is one.
     pub gpu: bool,
 }
@@ -81,6 +86,7 @@ impl Needs {
         Needs {
             cpus: 1,
             memory: 0,
+            per_core: 0,
             gpu: false,
         }
     }
@@ -91,6 +97,7 @@ impl Needs {
         Needs {
             cpus: usize::MAX,
             memory: 0,
+            per_core: 0,
             gpu: false,
         }
     }
@@ -102,6 +109,46 @@ impl Needs {
             memory: bytes,
             ..self
         }
+    }
+
+    /// States the bytes of memory that each core takes beside it: an action is given no more cores
+    /// than there is memory for.
+    #[must_use]
+    pub fn per_core(self, bytes: u64) -> Needs {
+        Needs {
+            per_core: bytes,
+            ..self
+        }
+    }
+
+    /// Keeps the cores to so many at most.
+    #[must_use]
+    pub fn at_most(self, cpus: usize) -> Needs {
+        Needs {
+            cpus: self.cpus.min(cpus.max(1)),
+            ..self
+        }
+    }
+
+    /// Returns the bytes of memory that so many cores take.
+    #[must_use]
+    pub fn memory_of(self, cpus: usize) -> u64 {
+        self.memory
+            .saturating_add(self.per_core.saturating_mul(cpus as u64))
+    }
+
+    /// Returns the cores to be given of `jobs`, so that their memory is no more than `memory` bytes;
+    /// one at least.
+    #[must_use]
+    pub fn cores_within(self, jobs: usize, memory: u64) -> usize {
+        let cpus = self.cpus.clamp(1, jobs.max(1));
+        let room = memory
+            .saturating_sub(self.memory)
+            .checked_div(self.per_core);
+        let room = room.map_or(usize::MAX, |room| {
+            usize::try_from(room).unwrap_or(usize::MAX)
+        });
+        cpus.min(room.max(1))
     }
 
     /// States that a GPU is used when there is one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{Port, Type};
-use cerb_store::{Artifact, Plain, Store, StoreError, Stored};
+use cerb_store::{Artifact, Growing, Plain, Store, StoreError, Stored};
 
 use crate::{OpError, schema::plain_type};
 
@@ -17,12 +17,16 @@ pub enum Bound {
     One(Stored),
     /// Artifacts by item key, gathered from a cohort.
     Keyed(BTreeMap<String, Stored>),
+    /// An artifact that is still being made.
+    Growing(Growing),
 }
 
 /// A set of named ports, implemented by [`ports!`](crate::ports).
 pub trait Ports: Sized + Send + 'static {
     /// Returns the ports in the order they were written.
     fn ports() -> Vec<Port>;
+    /// Returns the ports that may be read while what stands there is made.
+    fn growing() -> Vec<&'static str>;
     /// Opens what stands at each port.
     fn open(bound: &BTreeMap<String, Bound>, store: &Store) -> Result<Self, OpError>;
     /// Stores what the ports hold; an optional port that is empty is left out.
@@ -33,6 +37,8 @@ pub trait Ports: Sized + Send + 'static {
 ///
 /// `Shape` only keeps the cases apart for the compiler, which finds it.
 pub trait PortValue<Shape>: Sized {
+    /// Whether it may be read while it is made.
+    const GROWS: bool = false;
     /// Returns the type as the language writes it.
     fn port_type() -> Type;
     /// Opens what is bound to the port `name`.
@@ -67,12 +73,14 @@ fn open_one<T: Artifact>(name: &str, stored: &Stored, store: &Store) -> Result<T
 }
 
 impl<T: Artifact> PortValue<One> for T {
+    const GROWS: bool = T::GROWS;
     fn port_type() -> Type {
         Type::Kind(T::KIND.to_owned())
     }
     fn open(name: &str, bound: Option<&Bound>, store: &Store) -> Result<Self, OpError> {
         match bound {
             Some(Bound::One(stored)) => open_one(name, stored, store),
+            Some(Bound::Growing(growing)) => Ok(T::open_growing(growing)?),
             Some(Bound::Keyed(_)) => Err(OpError::Operator(format!(
                 "port `{name}` reads one artifact, not a cohort"
             ))),
@@ -133,7 +141,7 @@ impl<T: Artifact> PortValue<Many> for Keyed<T> {
                 .iter()
                 .map(|(key, stored)| Ok((key.clone(), open_one(name, stored, store)?)))
                 .collect(),
-            Some(Bound::One(_)) => Err(OpError::Operator(format!(
+            Some(Bound::One(_) | Bound::Growing(_)) => Err(OpError::Operator(format!(
                 "port `{name}` gathers a cohort, not one artifact"
             ))),
             None => Err(OpError::Operator(format!(
@@ -188,6 +196,12 @@ macro_rules! ports {
                     ty: <$ty as $crate::PortValue<_>>::port_type(),
                     doc: $crate::private::doc(&[$($doc),*]),
                 } ),*]
+            }
+            fn growing() -> ::std::vec::Vec<&'static str> {
+                let all: &[(&'static str, bool)] = &[$(
+                    (::core::stringify!($field), <$ty as $crate::PortValue<_>>::GROWS)
+                ),*];
+                all.iter().filter(|(_, grows)| *grows).map(|(name, _)| *name).collect()
             }
             fn open(
                 bound: &::std::collections::BTreeMap<::std::string::String, $crate::Bound>,

@@ -23,6 +23,14 @@ pub(crate) trait AnyOperator: Send + Sync {
     fn args(&self) -> Result<Json, String>;
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit>;
     fn needs(&self) -> Needs;
+    /// Input ports that may be read while what stands there is made.
+    fn along(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+    /// Output ports that may be read while they are made.
+    fn grows(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// What else decides its bytes, when it is an external program.
     fn program(&self) -> Option<Json> {
         None
@@ -43,6 +51,12 @@ impl<O: Operator> AnyOperator for O {
     }
     fn needs(&self) -> Needs {
         Operator::needs(self)
+    }
+    fn along(&self) -> Vec<&'static str> {
+        O::In::growing()
+    }
+    fn grows(&self) -> &'static [&'static str] {
+        O::GROWS
     }
     fn run(
         &self,

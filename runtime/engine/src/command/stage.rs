@@ -103,6 +103,7 @@ impl Stage {
         let place = self.dir.join("in").join(port);
         let path = match bound {
             Bound::One(stored) => self.link(port, stored, &place, store)?,
+            Bound::Growing(growing) => self.link(port, &growing.whole()?, &place, store)?,
             Bound::Keyed(all) => {
                 fs::create_dir_all(&place)?;
                 for (key, stored) in all {

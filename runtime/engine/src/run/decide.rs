@@ -164,7 +164,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Returns what an action reads.
-    fn bound(&self, id: usize) -> BTreeMap<String, Bound> {
+    pub(super) fn bound(&self, id: usize) -> BTreeMap<String, Bound> {
         let values = self.values();
         let belongs = |cohort, item| values.kept(cohort, item) == Some(true);
         key::bind(&self.actions.all[id], |origin| self.stored(origin), belongs)
@@ -338,6 +338,11 @@ impl<'a> Driver<'a> {
 
     /// Makes an action ready, once the bytes it reads are there.
     pub(super) fn line_up(&mut self, id: usize) {
+        if let Some(early) = self.slots[id].early.take()
+            && self.settle(id, *early)
+        {
+            return;
+        }
         match self.remake_inputs(id) {
             Ok(0) => {}
             Ok(_) => return,
@@ -348,13 +353,14 @@ impl<'a> Driver<'a> {
             return;
         };
         let budget = self.settings.memory;
-        if budget > 0 && work.needs.memory > budget {
+        let least = work.needs.memory_of(1);
+        if budget > 0 && least > budget {
             let error = OpError::Resources(format!(
                 "`{}` asks for {} of memory and the run has {}; give it more with `--memory {}`",
                 work.operator_name,
-                bytes(work.needs.memory),
+                bytes(least),
                 bytes(budget),
-                bytes(work.needs.memory).replace(' ', ""),
+                bytes(least).replace(' ', ""),
             ));
             return self.fail(id, &error, error.class());
         }

@@ -1,6 +1,7 @@
 //! Running: a driver on the caller's thread, one thread per action at work, tokens for cores and memory.
 
 mod decide;
+mod early;
 mod end;
 mod result;
 mod work;
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cerb_store::{Digest, Run, Store};
+use cerb_store::{Digest, Growth, Run, Store};
 use serde_json::json;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     call::NodeWork,
     clock::Stopwatch,
     event::Ended,
-    exec::{Handle, Message},
+    exec::{Early, Handle, Message},
     key::Made,
     outcome::{Failure, Note},
     preview::{Outlook, Reason, State},
@@ -84,6 +85,10 @@ struct Slot {
     remakes: u32,
     /// What it reads, while it is ready or at work.
     bound: BTreeMap<String, Bound>,
+    /// What it made before all it reads was there.
+    early: Option<Box<Early>>,
+    /// The last attempt of another that it read along with.
+    along: u64,
 }
 
 struct Working {
@@ -95,6 +100,12 @@ struct Working {
     deadline: Option<Instant>,
     /// Set once its time was up: when to stop waiting for its thread.
     given_up: Option<Instant>,
+    /// How those who read along see it.
+    growth: Arc<Growth>,
+    /// Whether the operator works, and does not wait for another process.
+    begun: bool,
+    /// Whether it reads what is still being made.
+    early: bool,
 }
 
 /// What an action holds while it works.
@@ -236,6 +247,8 @@ impl Slot {
             attempts: 0,
             remakes: 0,
             bound: BTreeMap::new(),
+            early: None,
+            along: 0,
         }
     }
 }

@@ -26,6 +26,7 @@ impl Driver<'_> {
             self.count(id);
         }
         for (id, state, wall_ms, cpu_ms) in all {
+            self.whole_now(id);
             let (node, item) = self.named(id);
             self.emit(Event::ActionFinished {
                 id,

@@ -1,11 +1,13 @@
 //! At work: tokens, threads, clocks, and how an attempt ends.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use cerb_store::Growth;
 
 use super::{Driver, GRACE, Grant, LOOK, ON_CPU, OVERTAKES, REMAKES, Stage, Working};
 use crate::{
-    DeviceChoice, Event, OpError, clock::Stopwatch, ctx::Programs, ctx::Said, event::Ended, exec,
-    exec::Finished, exec::Handle, exec::Job, exec::Message, exec::Told,
+    Bound, DeviceChoice, Event, OpError, clock::Stopwatch, ctx::Programs, ctx::Said, event::Ended,
+    exec, exec::Finished, exec::Handle, exec::Job, exec::Message, exec::Told,
 };
 
 impl Driver<'_> {
@@ -15,6 +17,7 @@ impl Driver<'_> {
             self.ready.remove(&entry);
             self.start(entry.2);
         }
+        self.read_along();
     }
 
     /// Returns the first ready action that fits, unless an earlier one has been overtaken too often.
@@ -52,9 +55,14 @@ impl Driver<'_> {
         };
         let cuda = self.settings.device == DeviceChoice::Cuda;
         let wants_gpu = work.needs.gpu || self.actions.plan.graph[node].attrs.gpu > 0;
+        let budget = match self.settings.memory {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
+        let cpus = work.needs.cores_within(self.settings.jobs, budget);
         Grant {
-            cpus: work.needs.cpus.clamp(1, self.settings.jobs.max(1)),
-            memory: work.needs.memory,
+            cpus,
+            memory: work.needs.memory_of(cpus),
             gpus: usize::from(cuda && wants_gpu),
         }
     }
@@ -67,9 +75,34 @@ impl Driver<'_> {
     }
 
     pub(super) fn start(&mut self, id: usize) {
-        let grant = self.grant(id);
+        let (Some(key), grant) = (self.slots[id].key, self.grant(id)) else {
+            return;
+        };
+        let recipe = self.recipe(id);
+        let bound = self.slots[id].bound.clone();
+        let handle = Arc::new(Handle::new());
+        self.launch(
+            id,
+            exec::Work::Keyed { key, recipe },
+            bound,
+            grant,
+            grant.cpus,
+            handle,
+        );
+    }
+
+    /// Sets an action to work with what it was granted.
+    pub(super) fn launch(
+        &mut self,
+        id: usize,
+        key: exec::Work,
+        bound: BTreeMap<String, Bound>,
+        grant: Grant,
+        threads: usize,
+        handle: Arc<Handle>,
+    ) {
         let node = self.actions.all[id].node;
-        let (Some(work), Some(key)) = (self.work(id).cloned(), self.slots[id].key) else {
+        let Some(work) = self.work(id).cloned() else {
             return;
         };
         self.free.cpus -= grant.cpus;
@@ -77,27 +110,31 @@ impl Driver<'_> {
         self.free.gpus -= grant.gpus;
         self.attempts += 1;
         let jobs = self.settings.jobs.max(1);
-        let memory = match (work.needs.memory, self.settings.memory) {
+        let memory = match (grant.memory, self.settings.memory) {
             (0, 0) => u64::MAX,
             (0, budget) => budget / jobs as u64,
             (needed, _) => needed,
         };
         let device = work.determinism == crate::Determinism::Device;
-        let handle = Arc::new(Handle::new());
+        let early = matches!(key, exec::Work::Along { .. });
+        let growth = Arc::new(Growth::default());
         let job = Job {
             id,
             attempt: self.attempts,
             key,
+            by: work.by(),
+            keeps_parts: work.determinism != crate::Determinism::None,
+            growth: Arc::clone(&growth),
             operator: Arc::clone(&work.operator),
             operator_name: work.operator_name.clone(),
-            bound: self.slots[id].bound.clone(),
+            bound,
             store: self.store.clone(),
             cancel: self.cancel.clone(),
             handle: Arc::clone(&handle),
             device: self.settings.device,
             device_class: device.then(|| self.settings.device_class.clone()),
             memory,
-            threads: grant.cpus,
+            threads,
             programs: Programs {
                 secrets: self.settings.secrets.clone(),
                 container: self.settings.container.clone(),
@@ -122,6 +159,9 @@ impl Driver<'_> {
             grant,
             deadline: None,
             given_up: None,
+            growth,
+            begun: false,
+            early,
         };
         self.working.insert(id, working);
         if let Err(error) = thread {
@@ -130,6 +170,7 @@ impl Driver<'_> {
                 result: Err(error),
                 hit: false,
                 lost: false,
+                early: None,
                 wall_ms: 0,
                 thread_cpu_ms: 0,
             };
@@ -151,8 +192,12 @@ impl Driver<'_> {
             Told::Started => {
                 let index = self.actions.all[id].node;
                 let attrs = &self.actions.plan.graph[index].attrs;
-                if let (Some(timeout), Some(working)) = (attrs.timeout, self.working.get_mut(&id)) {
-                    working.deadline = Instant::now().checked_add(timeout);
+                if let Some(working) = self.working.get_mut(&id) {
+                    working.begun = true;
+                    // Who reads along also waits; its time begins when nothing is waited for.
+                    let timeout = attrs.timeout.filter(|_| !working.early);
+                    working.deadline =
+                        timeout.and_then(|timeout| Instant::now().checked_add(timeout));
                 }
                 let first = self
                     .notes
@@ -202,6 +247,7 @@ impl Driver<'_> {
                     result: Err(OpError::Cancelled),
                     hit: false,
                     lost: false,
+                    early: None,
                     wall_ms,
                     thread_cpu_ms: 0,
                 },
@@ -217,6 +263,10 @@ impl Driver<'_> {
         self.free.cpus += working.grant.cpus;
         self.free.memory += working.grant.memory;
         self.free.gpus += working.grant.gpus;
+        working.growth.end(None);
+        if working.early {
+            return self.ended_early(id, finished);
+        }
         let cpu_ms = if working.alone && self.working.is_empty() {
             working.watch.cpu_ms()
         } else {

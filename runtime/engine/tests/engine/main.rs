@@ -7,6 +7,7 @@ mod commands;
 mod conditions;
 mod equivalence;
 mod failures;
+mod growing;
 mod random;
 mod registry;
 mod running;

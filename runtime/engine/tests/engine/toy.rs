@@ -240,6 +240,7 @@ impl Operator for Heavy {
         Needs {
             cpus: self.cores,
             memory: self.bytes,
+            per_core: 0,
             gpu: false,
         }
     }
