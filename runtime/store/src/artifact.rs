@@ -81,6 +81,15 @@ impl Stored {
         }
     }
 
+    /// Gives what is called the bytes of an artifact: its digest and size.
+    #[must_use]
+    pub fn as_blob(&self) -> Blob {
+        Blob {
+            digest: self.digest,
+            size: self.size,
+        }
+    }
+
     /// Gives the path of a source, and nothing for what lies in the store.
     #[must_use]
     pub fn source_path(&self) -> Option<&Path> {

@@ -4,16 +4,26 @@
 //! `tile × tile × channels` square, their bytes sorted by significance (which makes
 //! them a third smaller) and compressed by zstd with its checksum. A tile of zeros
 //! is absent. No raster of the slide is ever held: readers see windows.
+//!
+//! A writer may keep each tile as a part, so that interrupted work goes on where it was, and
+//! so that a reader sees windows of maps that are still being made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cerb_store::{Artifact, Blob, Digest, FieldSpec, Store, StoreError, Stored, Tree};
+use cerb_store::{
+    Artifact, Blob, Digest, FieldSpec, Growing, Grown, Parts, Pieces, Store, StoreError, Stored,
+    Tree,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Grid, Rect, SlideFrame};
 
 const META: &str = "meta.json";
+/// The part that readers of growing maps wait for first: the header, and which tiles are to come.
+const BEGUN: &str = "begun";
+/// The list of tiles in it.
+const TO_COME: &str = "tiles.json";
 /// Decoded tiles kept by a reader: 64 MiB hold a row of 4096-px windows at 144-px tiles.
 const CACHE_BYTES: usize = 64 << 20;
 /// Most values of one tile: 2^28 are 1 GiB.
@@ -92,20 +102,70 @@ pub struct MapsWriter {
     store: Store,
     header: MapsHeader,
     entries: Mutex<BTreeMap<String, Blob>>,
+    parts: Option<Parts>,
+    /// Tiles that were made before, by work that was interrupted.
+    made: BTreeSet<(u32, u32)>,
 }
 
 impl MapsWriter {
-    /// Stores one tile: `values` is row-major `[tile, tile, channels]`.
+    /// Keeps each tile as a part, and takes over those that were made before; `places` are the rows
+    /// and columns of all tiles that are to come.
     ///
     /// # Errors
-    /// When the head, place or length does not fit the header, or storing fails.
+    /// When storing fails.
+    pub fn with_parts(mut self, parts: &Parts, places: &[(u32, u32)]) -> Result<Self, StoreError> {
+        let header = serde_json::to_vec(&self.header).map_err(bad)?;
+        let to_come = serde_json::to_vec(places).map_err(bad)?;
+        let begun = Pieces::from([
+            (META.to_owned(), self.store.put_bytes(&header)?),
+            (TO_COME.to_owned(), self.store.put_bytes(&to_come)?),
+        ]);
+        parts.keep(BEGUN, &[], begun)?;
+        for &(row, col) in places {
+            if let Some(pieces) = parts.get(&part(row, col), &[])? {
+                lock(&self.entries).extend(pieces);
+                self.made.insert((row, col));
+            }
+        }
+        self.parts = Some(parts.clone());
+        Ok(self)
+    }
+
+    /// Says whether a tile was made before, so that it need not be made again.
+    pub fn is_made(&self, row: u32, col: u32) -> bool {
+        self.made.contains(&(row, col))
+    }
+
+    /// Stores one tile of each head: the values are row-major `[tile, tile, channels]`.
+    ///
+    /// # Errors
+    /// When a head, the place or a length does not fit the header, or storing fails.
     pub fn put_tile(
+        &self,
+        row: u32,
+        col: u32,
+        heads: &BTreeMap<String, Vec<f32>>,
+    ) -> Result<(), StoreError> {
+        let mut pieces = Pieces::new();
+        for (head, values) in heads {
+            if let Some(blob) = self.store_tile(head, row, col, values)? {
+                pieces.insert(format!("{head}/{row:05}_{col:05}"), blob);
+            }
+        }
+        lock(&self.entries).extend(pieces.clone());
+        match &self.parts {
+            Some(parts) => parts.keep(&part(row, col), &[], pieces),
+            None => Ok(()),
+        }
+    }
+
+    fn store_tile(
         &self,
         head: &str,
         row: u32,
         col: u32,
         values: &[f32],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Blob>, StoreError> {
         let channels = self.header.channels(head)?;
         let expected = (self.header.tile as usize).pow(2) * channels;
         if values.len() != expected {
@@ -120,11 +180,9 @@ impl MapsWriter {
             )));
         }
         if values.iter().all(|v| v.to_bits() == 0) {
-            return Ok(());
+            return Ok(None);
         }
-        let blob = self.store.put_bytes(&encode(values).map_err(bad)?)?;
-        lock(&self.entries).insert(format!("{head}/{row:05}_{col:05}"), blob);
-        Ok(())
+        Ok(Some(self.store.put_bytes(&encode(values).map_err(bad)?)?))
     }
 
     /// Ends writing and returns the maps, ready to be read.
@@ -152,11 +210,64 @@ pub struct Maps {
 
 struct Inner {
     store: Store,
-    digest: Digest,
     header: MapsHeader,
+    source: Source,
+    cache: Mutex<Cache>,
+}
+
+/// Where tiles are found.
+enum Source {
+    Whole(Whole),
+    /// They are still being made.
+    Growing {
+        growing: Growing,
+        /// Tiles that are to come; the others are zero.
+        to_come: BTreeSet<(u32, u32)>,
+        seen: Mutex<Seen>,
+    },
+}
+
+/// Maps that are all there.
+#[derive(Clone)]
+struct Whole {
+    digest: Digest,
     size: u64,
     tiles: BTreeMap<String, BTreeMap<(u32, u32), Digest>>,
-    cache: Mutex<Cache>,
+}
+
+/// What a reader has seen of maps that are being made.
+#[derive(Default)]
+struct Seen {
+    whole: Option<Whole>,
+    tiles: BTreeMap<(u32, u32), Pieces>,
+}
+
+impl Whole {
+    fn of(digest: Digest, tree: &Tree, header: &MapsHeader) -> Result<Self, StoreError> {
+        let mut tiles: BTreeMap<String, BTreeMap<(u32, u32), Digest>> = BTreeMap::new();
+        for (name, blob) in tree.entries.iter().filter(|(name, _)| *name != META) {
+            let (head, row, col) =
+                place(name).ok_or_else(|| bad(format!("it holds `{name}`, which is no tile")))?;
+            header.channels(head)?;
+            if row >= header.rows() || col >= header.cols() {
+                return Err(bad(format!("its tile `{name}` lies outside the slide")));
+            }
+            tiles
+                .entry(head.to_owned())
+                .or_default()
+                .insert((row, col), blob.digest);
+        }
+        let size = tree.entries.values().map(|blob| blob.size).sum();
+        Ok(Self {
+            digest,
+            size,
+            tiles,
+        })
+    }
+
+    fn tile(&self, head: &str, at: (u32, u32)) -> Option<Digest> {
+        self.tiles.get(head)?.get(&at).copied()
+    }
 }
 
 impl Maps {
@@ -170,6 +281,8 @@ impl Maps {
             store: store.clone(),
             header,
             entries: Mutex::default(),
+            parts: None,
+            made: BTreeSet::new(),
         })
     }
 
@@ -178,20 +291,129 @@ impl Maps {
         &self.inner.header
     }
 
-    /// Returns the number of stored tiles of all heads.
-    pub fn stored_tiles(&self) -> usize {
-        self.inner.tiles.values().map(BTreeMap::len).sum()
+    /// Returns the number of stored tiles of all heads, once they are all made.
+    ///
+    /// # Errors
+    /// When what makes them fails.
+    pub fn stored_tiles(&self) -> Result<usize, StoreError> {
+        Ok(self.whole()?.tiles.values().map(BTreeMap::len).sum())
+    }
+
+    /// Returns what there is, once all is made.
+    fn whole(&self) -> Result<Whole, StoreError> {
+        match &self.inner.source {
+            Source::Whole(whole) => Ok(whole.clone()),
+            Source::Growing { growing, seen, .. } => {
+                let stored = growing.whole()?;
+                self.become_whole(&stored, &mut lock(seen))
+            }
+        }
+    }
+
+    fn become_whole(&self, stored: &Stored, seen: &mut Seen) -> Result<Whole, StoreError> {
+        let Inner { store, header, .. } = &*self.inner;
+        let whole = Whole::of(stored.digest, &store.tree(&stored.digest)?, header)?;
+        Ok(seen.whole.insert(whole).clone())
+    }
+
+    /// Returns the tile of a head at a row and column, once it is made; nothing when it is all zeros.
+    fn tile_at(&self, head: &str, at: (u32, u32)) -> Result<Option<Digest>, StoreError> {
+        let (growing, to_come, seen) = match &self.inner.source {
+            Source::Whole(whole) => return Ok(whole.tile(head, at)),
+            Source::Growing {
+                growing,
+                to_come,
+                seen,
+            } => (growing, to_come, seen),
+        };
+        if !to_come.contains(&at) {
+            return Ok(None);
+        }
+        let name = format!("{head}/{:05}_{:05}", at.0, at.1);
+        let of = |pieces: &Pieces| pieces.get(&name).map(|blob| blob.digest);
+        {
+            let seen = lock(seen);
+            if let Some(whole) = &seen.whole {
+                return Ok(whole.tile(head, at));
+            }
+            if let Some(pieces) = seen.tiles.get(&at) {
+                return Ok(of(pieces));
+            }
+        }
+        match growing.wait(&part(at.0, at.1))? {
+            Grown::Part(pieces) => {
+                let found = of(&pieces);
+                lock(seen).tiles.insert(at, pieces);
+                Ok(found)
+            }
+            Grown::Whole(stored) => {
+                let whole = self.become_whole(&stored, &mut lock(seen))?;
+                Ok(whole.tile(head, at))
+            }
+        }
+    }
+
+    /// Lists rows and columns of the tiles that share a pixel with the half-open box.
+    fn places(
+        &self,
+        x0: i64,
+        y0: i64,
+        x1: i64,
+        y1: i64,
+    ) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let header = &self.inner.header;
+        let side = i64::from(header.tile);
+        let span = |from: i64, to: i64, count: u32| {
+            let last = (to + side - 1).div_euclid(side).clamp(0, count.into()) as u32;
+            from.div_euclid(side).clamp(0, count.into()) as u32..last
+        };
+        let (rows, cols) = (span(y0, y1, header.rows()), span(x0, x1, header.cols()));
+        rows.flat_map(move |row| cols.clone().map(move |col| (row, col)))
     }
 
     /// Says whether a head has nothing but zeros in the half-open box.
-    pub fn is_blank(&self, head: &str, x0: i64, y0: i64, x1: i64, y1: i64) -> bool {
-        let side = i64::from(self.inner.header.tile);
-        self.inner.tiles.get(head).is_none_or(|tiles| {
-            !tiles.keys().any(|&(row, col)| {
-                let (tx, ty) = (i64::from(col) * side, i64::from(row) * side);
-                tx < x1 && x0 < tx + side && ty < y1 && y0 < ty + side
-            })
-        })
+    ///
+    /// # Errors
+    /// When what makes the maps fails.
+    pub fn is_blank(
+        &self,
+        head: &str,
+        x0: i64,
+        y0: i64,
+        x1: i64,
+        y1: i64,
+    ) -> Result<bool, StoreError> {
+        for at in self.places(x0, y0, x1, y1) {
+            if self.tile_at(head, at)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the digest of all that a head has in the half-open box, and of what its tiles share.
+    ///
+    /// # Errors
+    /// When what makes the maps fails.
+    pub fn fingerprint(
+        &self,
+        head: &str,
+        x0: i64,
+        y0: i64,
+        x1: i64,
+        y1: i64,
+    ) -> Result<Digest, StoreError> {
+        let mut all = Digest::deriver("cerb maps window v1");
+        all.update(&serde_json::to_vec(&self.inner.header).map_err(bad)?);
+        all.update(head.as_bytes());
+        for at in self.places(x0, y0, x1, y1) {
+            if let Some(digest) = self.tile_at(head, at)? {
+                all.update(&at.0.to_le_bytes());
+                all.update(&at.1.to_le_bytes());
+                all.update(digest.as_bytes());
+            }
+        }
+        Ok(all.finish())
     }
 
     /// Reads a window of a head; zeros outside the slide and where no tile is stored.
@@ -226,25 +448,12 @@ impl Maps {
         };
         let side = i64::from(header.tile);
         let (right, bottom) = (x + width as i64, y + height as i64);
-        let span = |from: i64, to: i64, count: u32| {
-            let last = (to + side - 1).div_euclid(side).clamp(0, count.into()) as u32;
-            from.div_euclid(side).clamp(0, count.into()) as u32..last
-        };
-        let Some(tiles) = self.inner.tiles.get(head) else {
-            return Ok(window);
-        };
-        for row in span(y, bottom, header.rows()) {
-            for col in span(x, right, header.cols()) {
-                if let Some(digest) = tiles.get(&(row, col)) {
-                    let tile = self.tile(digest, channels)?;
-                    let origin = (i64::from(col) * side, i64::from(row) * side);
-                    window.paste(
-                        &tile,
-                        origin,
-                        header.tile as usize,
-                        (header.width, header.height),
-                    );
-                }
+        for (row, col) in self.places(x, y, right, bottom) {
+            if let Some(digest) = self.tile_at(head, (row, col))? {
+                let tile = self.tile(&digest, channels)?;
+                let origin = (i64::from(col) * side, i64::from(row) * side);
+                let slide = (header.width, header.height);
+                window.paste(&tile, origin, header.tile as usize, slide);
             }
         }
         Ok(window)
@@ -313,44 +522,41 @@ impl Maps {
     }
 
     fn from_tree(store: &Store, digest: Digest, tree: &Tree) -> Result<Self, StoreError> {
-        let meta = tree
-            .entries
-            .get(META)
-            .ok_or_else(|| bad("it has no `meta.json`"))?;
-        let header: MapsHeader =
-            serde_json::from_slice(&store.read_blob(&meta.digest)?).map_err(bad)?;
-        header.check()?;
-        let mut tiles: BTreeMap<String, BTreeMap<(u32, u32), Digest>> = BTreeMap::new();
-        for (name, blob) in tree.entries.iter().filter(|(name, _)| *name != META) {
-            let (head, row, col) =
-                place(name).ok_or_else(|| bad(format!("it holds `{name}`, which is no tile")))?;
-            header.channels(head)?;
-            if row >= header.rows() || col >= header.cols() {
-                return Err(bad(format!("its tile `{name}` lies outside the slide")));
-            }
-            tiles
-                .entry(head.to_owned())
-                .or_default()
-                .insert((row, col), blob.digest);
-        }
-        let size = tree.entries.values().map(|blob| blob.size).sum();
+        let header = read_header(store, &tree.entries)?;
+        let whole = Whole::of(digest, tree, &header)?;
+        Ok(Self::from(store, header, Source::Whole(whole)))
+    }
+
+    fn from(store: &Store, header: MapsHeader, source: Source) -> Self {
         let cache = Mutex::new(Cache {
             bytes: 0,
             limit: CACHE_BYTES,
             clock: 0,
             tiles: BTreeMap::new(),
         });
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 store: store.clone(),
-                digest,
                 header,
-                size,
-                tiles,
+                source,
                 cache,
             }),
-        })
+        }
     }
+}
+
+fn read_header(store: &Store, pieces: &BTreeMap<String, Blob>) -> Result<MapsHeader, StoreError> {
+    let meta = pieces.get(META);
+    let meta = meta.ok_or_else(|| bad(format!("it has no `{META}`")))?;
+    let header: MapsHeader =
+        serde_json::from_slice(&store.read_blob(&meta.digest)?).map_err(bad)?;
+    header.check()?;
+    Ok(header)
+}
+
+/// Names the part that holds a tile of each head.
+fn part(row: u32, col: u32) -> String {
+    format!("tile {row:05}_{col:05}")
 }
 
 fn place(name: &str) -> Option<(&str, u32, u32)> {
@@ -367,11 +573,14 @@ impl Artifact for Maps {
         "Tiles that hold anything and are stored.",
     )];
 
+    const GROWS: bool = true;
+
     fn store(self, _: &Store) -> Result<Stored, StoreError> {
-        let fields = BTreeMap::from([("tiles".into(), self.stored_tiles().into())]);
+        let whole = self.whole()?;
+        let fields = BTreeMap::from([("tiles".into(), self.stored_tiles()?.into())]);
         let blob = Blob {
-            digest: self.inner.digest,
-            size: self.inner.size,
+            digest: whole.digest,
+            size: whole.size,
         };
         Ok(Stored::tree(Self::KIND, blob, fields))
     }
@@ -379,6 +588,24 @@ impl Artifact for Maps {
     fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError> {
         stored.expect_kind(Self::KIND)?;
         Self::from_tree(store, stored.digest, &store.tree(&stored.digest)?)
+    }
+
+    fn open_growing(growing: &Growing) -> Result<Self, StoreError> {
+        let store = growing.store();
+        let pieces = match growing.wait(BEGUN)? {
+            Grown::Part(pieces) => pieces,
+            Grown::Whole(stored) => return Self::open(&stored, store),
+        };
+        let header = read_header(store, &pieces)?;
+        let to_come = pieces.get(TO_COME);
+        let to_come = to_come.ok_or_else(|| bad(format!("it has no `{TO_COME}`")))?;
+        let to_come = serde_json::from_slice(&store.read_blob(&to_come.digest)?).map_err(bad)?;
+        let source = Source::Growing {
+            growing: growing.clone(),
+            to_come,
+            seen: Mutex::default(),
+        };
+        Ok(Self::from(store, header, source))
     }
 }
 
@@ -592,7 +819,8 @@ mod tests {
                     )
                 };
                 let tile: Vec<f32> = (0..512).map(pixel).collect();
-                writer.put_tile("Nuclei-INST", row, col, &tile).unwrap();
+                let heads = BTreeMap::from([("Nuclei-INST".to_owned(), tile)]);
+                writer.put_tile(row, col, &heads).unwrap();
             }
         }
         writer.finish().unwrap()
@@ -643,10 +871,10 @@ mod tests {
         let (_dir, store) = store();
         let maps = written(&store);
         assert!(
-            maps.is_blank("Nuclei-INST", 16, 0, 32, 37)
-                && !maps.is_blank("Nuclei-INST", 15, 0, 32, 37)
+            maps.is_blank("Nuclei-INST", 16, 0, 32, 37).unwrap()
+                && !maps.is_blank("Nuclei-INST", 15, 0, 32, 37).unwrap()
         );
-        assert!(maps.is_blank("Nuclei-TYPE", 0, 0, 50, 37));
+        assert!(maps.is_blank("Nuclei-TYPE", 0, 0, 50, 37).unwrap());
     }
 
     #[test]
@@ -686,14 +914,86 @@ mod tests {
             std::thread::scope(|scope| {
                 for i in order {
                     let (writer, tile) = (&writer, tile(i));
-                    scope.spawn(move || {
-                        writer.put_tile("Nuclei-TYPE", i % 3, i % 4, &tile).unwrap()
-                    });
+                    let heads = BTreeMap::from([("Nuclei-TYPE".to_owned(), tile)]);
+                    scope.spawn(move || writer.put_tile(i % 3, i % 4, &heads).unwrap());
                 }
             });
             writer.finish().unwrap().store(&store).unwrap().digest
         };
         assert_eq!(write((0..12).collect()), write((0..12).rev().collect()));
+    }
+
+    #[test]
+    fn growing_maps_are_read_as_whole_ones_are() {
+        use cerb_store::Growth;
+        let (_dir, store) = store();
+        let (by, of) = (Digest::of(b"infer 1"), Digest::of(b"action"));
+        let growth = Arc::new(Growth::default());
+        let teller = Arc::clone(&growth);
+        let parts = Parts::new(&store, by, of, move || teller.tell());
+        let reading = Parts::new(&store, by, of, || {});
+        let growing = Growing::new(&store, Arc::clone(&growth), "maps", reading, || false);
+        let places = [(0, 0), (0, 3), (1, 1), (2, 2)];
+        let tile = |at: (u32, u32)| {
+            let values = (0..256).map(|v| (v * (at.0 + 2 * at.1)) as f32).collect();
+            BTreeMap::from([("Nuclei-TYPE".to_owned(), values)])
+        };
+        let (read, printed) = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let maps = Maps::open_growing(&growing).unwrap();
+                let first = maps.window("Nuclei-TYPE", 0, 0, 30, 10).unwrap();
+                let print = maps.fingerprint("Nuclei-TYPE", 0, 0, 50, 37).unwrap();
+                assert!(maps.is_blank("Nuclei-INST", 0, 0, 50, 37).unwrap());
+                let whole = maps.window("Nuclei-TYPE", 0, 0, 50, 37).unwrap();
+                assert_eq!(maps.stored_tiles().unwrap(), 3, "one tile is all zeros");
+                ((first, whole), print)
+            });
+            let writer = Maps::writer(&store, header()).unwrap();
+            let writer = writer.with_parts(&parts, &places).unwrap();
+            for at in places {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                writer.put_tile(at.0, at.1, &tile(at)).unwrap();
+            }
+            let stored = writer.finish().unwrap().store(&store).unwrap();
+            parts.clear([&stored]).unwrap();
+            growth.end(Some(BTreeMap::from([("maps".to_owned(), stored)])));
+            reader.join().unwrap()
+        });
+        let writer = Maps::writer(&store, header()).unwrap();
+        for at in places {
+            writer.put_tile(at.0, at.1, &tile(at)).unwrap();
+        }
+        let maps = writer.finish().unwrap();
+        assert_eq!(read.0, maps.window("Nuclei-TYPE", 0, 0, 30, 10).unwrap());
+        assert_eq!(read.1, maps.window("Nuclei-TYPE", 0, 0, 50, 37).unwrap());
+        assert_eq!(
+            printed,
+            maps.fingerprint("Nuclei-TYPE", 0, 0, 50, 37).unwrap()
+        );
+    }
+
+    #[test]
+    fn interrupted_writing_takes_over_what_was_made() {
+        let (_dir, store) = store();
+        let parts = || Parts::new(&store, Digest::of(b"infer 1"), Digest::of(b"action"), || {});
+        let places = [(0, 0), (1, 1)];
+        let tile = |v: f32| BTreeMap::from([("Nuclei-TYPE".to_owned(), vec![v; 256])]);
+        let begin = || {
+            let writer = Maps::writer(&store, header()).unwrap();
+            writer.with_parts(&parts(), &places).unwrap()
+        };
+        let writer = begin();
+        assert!(!writer.is_made(0, 0));
+        writer.put_tile(0, 0, &tile(1.0)).unwrap();
+        drop(writer);
+        let writer = begin();
+        assert!(writer.is_made(0, 0) && !writer.is_made(1, 1));
+        writer.put_tile(1, 1, &tile(2.0)).unwrap();
+        let resumed = writer.finish().unwrap().store(&store).unwrap();
+        let writer = Maps::writer(&store, header()).unwrap();
+        writer.put_tile(0, 0, &tile(1.0)).unwrap();
+        writer.put_tile(1, 1, &tile(2.0)).unwrap();
+        assert_eq!(writer.finish().unwrap().store(&store).unwrap(), resumed);
     }
 
     #[test]

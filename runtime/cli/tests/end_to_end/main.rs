@@ -15,5 +15,6 @@ mod interrupted;
 mod lab;
 mod network;
 mod reference;
+mod resume;
 mod session;
 mod store;

@@ -1,6 +1,6 @@
 //! `cerberus.infer`: the network over the windows of a slide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cerb_engine::{
     Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value,
@@ -92,6 +92,7 @@ impl Operator for Infer {
     const NAME: &'static str = "cerberus.infer";
     const REVISION: u32 = 1;
     const DETERMINISM: Determinism = Determinism::Device;
+    const GROWS: &'static [&'static str] = &["maps"];
     type In = In;
     type Out = Out;
 
@@ -126,9 +127,11 @@ impl Operator for Infer {
 
     fn needs(&self) -> Needs {
         // The weights, and half a gigabyte for each window that is being looked at.
-        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-        let windows = cores.min(MOST_WINDOWS) as u64;
-        Needs::all_cores().memory((1 + windows) << 29).gpu()
+        Needs::all_cores()
+            .at_most(MOST_WINDOWS)
+            .memory(1 << 29)
+            .per_core(1 << 29)
+            .gpu()
     }
 
     fn run(&self, In { model, slide, grid }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -158,6 +161,16 @@ impl Operator for Infer {
                 slide: frame(&slide)?,
             },
         )?;
+        let cells = by_tile(&grid, per_tile);
+        let mut tile = Tile::new(header.output, per_tile);
+        let places: BTreeSet<(u32, u32)> = cells.iter().map(|&cell| tile.place_of(cell)).collect();
+        let places: Vec<(u32, u32)> = places.into_iter().collect();
+        let maps = maps.with_parts(ctx.parts(), &places)?;
+        let is_made = |cell: &Cell| {
+            let (row, col) = tile.place_of(*cell);
+            maps.is_made(row, col)
+        };
+        let cells: Vec<Cell> = cells.into_iter().filter(|cell| !is_made(cell)).collect();
         let names: Vec<String> = heads.iter().map(|head| head.name()).collect();
         let work = Work {
             network,
@@ -168,11 +181,9 @@ impl Operator for Infer {
         };
         // One device answers one question at a time; cores look at a window each.
         let threads = match device {
-            cerb_model::DeviceChoice::Cpu => ctx.threads().min(MOST_WINDOWS),
+            cerb_model::DeviceChoice::Cpu => ctx.threads(),
             cerb_model::DeviceChoice::Cuda => 1,
         };
-        let cells = by_tile(&grid, per_tile);
-        let mut tile = Tile::new(header.output, per_tile);
         each_by(
             threads,
             ctx,
@@ -376,8 +387,9 @@ impl Tile {
     /// Stores what there is and starts anew.
     fn store(&mut self, maps: &MapsWriter) -> Result<(), OpError> {
         let (row, col) = self.place;
-        for (name, values) in std::mem::take(&mut self.heads) {
-            maps.put_tile(&name, row, col, &values)?;
+        let heads = std::mem::take(&mut self.heads);
+        if !heads.is_empty() {
+            maps.put_tile(row, col, &heads)?;
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! `instances.nuclei`: nuclei as objects, from a network's maps or a stain's.
 
+use std::collections::BTreeMap;
+
 use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, Origin, Value, ports};
 use cerb_image::units::{Pixels, SquarePixels};
 use cerb_image::{ClassName, Instance, Instances, InstancesHeader, Maps, Square, info, nuclei};
+use cerb_store::{Artifact, Pieces, Stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +13,8 @@ use crate::reading::each;
 
 const SHAPES: &str = "Nuclei-INST";
 const TYPES: &str = "Nuclei-TYPE";
+/// What a part of the work holds: the nuclei of one square.
+const PART: &str = "nuclei";
 
 /// Names of the published nuclear classes, which are those of CoNIC
 /// (Graham et al., Medical Image Analysis 92, 2024), in its order, and colours of ours.
@@ -126,7 +131,7 @@ impl Operator for Nuclei {
     fn needs(&self) -> Needs {
         // Per tile in flight: both channels, the window, labels and queue, about 60 bytes a pixel.
         let side = u64::from(self.tile.0 + 2 * self.margin.0);
-        Needs::all_cores().memory(60 * side * side)
+        Needs::all_cores().per_core(60 * side * side)
     }
 
     fn run(&self, In { maps }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -139,16 +144,36 @@ impl Operator for Nuclei {
             scale: header.scale,
             slide: header.slide.clone(),
         };
-        let mut found = Instances::writer(ctx.store(), header)?;
-        let squares: Vec<Square> = maps
-            .squares(self.tile.0, self.margin.0)
-            .into_iter()
-            .filter(|square| {
-                let [x0, y0, x1, y1] = square.core.map(i64::from);
-                !maps.is_blank(SHAPES, x0, y0, x1, y1)
-            })
-            .collect();
-        let work = |square: &Square| self.split(&maps, square, typed);
+        let mut found = Instances::writer(ctx.store(), header.clone())?;
+        let squares = maps.squares(self.tile.0, self.margin.0);
+        let (parts, store) = (ctx.parts().clone(), ctx.store().clone());
+        let work = |square: &Square| {
+            let [x0, y0, x1, y1] = square.core.map(i64::from);
+            if maps.is_blank(SHAPES, x0, y0, x1, y1)? {
+                return Ok(Vec::new());
+            }
+            let [x0, y0, x1, y1] = square.outer.map(i64::from);
+            let mut reads = vec![maps.fingerprint(SHAPES, x0, y0, x1, y1)?];
+            if typed {
+                reads.push(maps.fingerprint(TYPES, x0, y0, x1, y1)?);
+            }
+            let name = format!("square {:?} of {:?}", square.core, square.outer);
+            if let Some(pieces) = parts.get(&name, &reads)?
+                && let Some(blob) = pieces.get(PART)
+            {
+                let table = Stored::blob(Instances::KIND, *blob, BTreeMap::new());
+                let nuclei = Instances::open(&table, &store)?;
+                return Ok(nuclei.iter()?.collect::<Result<Vec<_>, _>>()?);
+            }
+            let nuclei = self.split(&maps, square, typed)?;
+            let mut table = Instances::writer(&store, header.clone())?;
+            for nucleus in &nuclei {
+                table.push(nucleus)?;
+            }
+            let blob = table.finish()?.store(&store)?.as_blob();
+            parts.keep(&name, &reads, Pieces::from([(PART.to_owned(), blob)]))?;
+            Ok(nuclei)
+        };
         each(ctx, &squares, "tile", work, |_, nuclei| {
             nuclei
                 .iter()
@@ -221,7 +246,6 @@ mod tests {
     use crate::testing::store;
     use cerb_image::{MapsHeader, SlideFrame};
     use cerb_store::{Digest, Store};
-    use std::collections::BTreeMap;
 
     const WIDTH: u32 = 700;
     const HEIGHT: u32 = 500;
@@ -283,10 +307,11 @@ mod tests {
                         });
                     }
                 }
-                writer.put_tile(SHAPES, row, col, &shapes).unwrap();
+                let mut heads = BTreeMap::from([(SHAPES.to_owned(), shapes)]);
                 if typed {
-                    writer.put_tile(TYPES, row, col, &types).unwrap();
+                    heads.insert(TYPES.to_owned(), types);
                 }
+                writer.put_tile(row, col, &heads).unwrap();
             }
         }
         writer.finish().unwrap()

@@ -81,7 +81,7 @@ impl Operator for Focus {
     }
 
     fn needs(&self) -> Needs {
-        Needs::all_cores().memory(256 << 20)
+        Needs::all_cores().memory(64 << 20).per_core(64 << 20)
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {

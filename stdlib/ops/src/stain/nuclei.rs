@@ -69,6 +69,7 @@ ports! {
 impl Operator for Nuclei {
     const NAME: &'static str = "stain.nuclei";
     const REVISION: u32 = 1;
+    const GROWS: &'static [&'static str] = &["maps"];
     type In = In;
     type Out = Out;
 
@@ -115,7 +116,12 @@ impl Operator for Nuclei {
     }
 
     fn needs(&self) -> Needs {
-        Needs::all_cores().memory(1 << 30)
+        // What is read of the slide at once, and each tile's planes: about 100
+        // bytes a pixel.
+        let side = u64::from(self.tile.0 + 2 * REACH);
+        Needs::all_cores()
+            .memory(1 << 28)
+            .per_core(100 * side * side)
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -137,15 +143,21 @@ impl Operator for Nuclei {
             heads,
             slide: frame(&slide)?,
         };
-        let maps = Maps::writer(ctx.store(), header)?;
         let under = Under::new(mask.as_ref(), scale);
         let tiles: Vec<Part> = parts(width, height, tile)
             .into_iter()
             .filter(|&part| under.any(part))
             .collect();
+        let place = |part: &Part| (part.y / tile, part.x / tile);
+        let places: Vec<(u32, u32)> = tiles.iter().map(place).collect();
+        let maps = Maps::writer(ctx.store(), header)?.with_parts(ctx.parts(), &places)?;
         let work = |part: &Part| {
+            let (row, col) = place(part);
+            if maps.is_made(row, col) {
+                return Ok(());
+            }
             let values = tile_values(&slide, mpp, *part, tile, &under, &normal)?;
-            Ok(maps.put_tile(HEAD, part.y / tile, part.x / tile, &values)?)
+            Ok(maps.put_tile(row, col, &BTreeMap::from([(HEAD.to_owned(), values)]))?)
         };
         each(ctx, &tiles, "tile", work, |_, ()| Ok(()))?;
         Ok(Out {
@@ -264,7 +276,7 @@ mod tests {
         let slide = painted_slide(dir.path(), &store, 0.5, (600, 500), |x, y| {
             [244 - ((x * 7 + y * 13) % 5) as u8; 3]
         });
-        assert_eq!(run(256, slide, &store).stored_tiles(), 0);
+        assert_eq!(run(256, slide, &store).stored_tiles().unwrap(), 0);
     }
 
     #[test]

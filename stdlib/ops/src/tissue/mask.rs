@@ -90,7 +90,7 @@ impl Operator for Tissue {
     }
 
     fn needs(&self) -> Needs {
-        Needs::all_cores().memory(512 << 20)
+        Needs::all_cores().memory(128 << 20).per_core(128 << 20)
     }
 
     fn run(&self, In { slide }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
