@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use cerb_store::{Digest, Method, RECORD_VERSION, Record, Store, StoreError, Stored, Tree};
+use cerb_store::{
+    Digest, Method, Parts, Pieces, RECORD_VERSION, Record, Store, StoreError, Stored, Tree,
+};
 
 const CHILD: &str = "CERB_TEST_CHILD";
 const DIR: &str = "CERB_TEST_DIR";
@@ -46,7 +48,15 @@ fn work(dir: &Path) -> Result<(), StoreError> {
     let record = match store.record(&key)? {
         Some(record) => record,
         None => {
-            let a = store.put_bytes(b"bytes")?;
+            let parts = Parts::new(&store, Digest::of(b"worker"), key, || {});
+            let a = match parts.get("a", &[])? {
+                Some(pieces) => pieces["a"],
+                None => {
+                    let a = store.put_bytes(b"bytes")?;
+                    parts.keep("a", &[], Pieces::from([("a".into(), a)]))?;
+                    a
+                }
+            };
             let mut writer = store.writer()?;
             writer
                 .write_all(&[7; 100_000])
@@ -71,6 +81,7 @@ fn work(dir: &Path) -> Result<(), StoreError> {
             ]);
             let record = record(&store, "work", outputs);
             store.commit(&record)?;
+            parts.clear(record.outputs.values())?;
             record
         }
     };
@@ -341,11 +352,14 @@ fn assert_whole(dir: &Path, clean: &BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 /// Every step, and every time it is passed: `blob.created#1`, `blob.created#2`, …
-const POINTS: [&str; 14] = [
+const POINTS: [&str; 17] = [
     "blob.created",
     "blob.written",
     "blob.sealed",
     "blob.installed",
+    "part.created",
+    "part.written",
+    "part.installed",
     "tree.created",
     "tree.written",
     "tree.sealed",
