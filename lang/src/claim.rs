@@ -47,6 +47,8 @@ pub(crate) fn judged(
             Value::Bool(true) => Verdict::Holds,
             _ => Verdict::Fails(sides(formulas, claim, read)),
         }),
+        // Files are compared by those who can read them.
+        Claim::Golden(_) => Err(Verdict::NotYet),
         Claim::Near {
             left,
             right,

@@ -39,7 +39,8 @@ pub use index::{
 };
 pub use outline::{Outline, OutlineParam, outline};
 pub use plan::{
-    Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Guard, Item, Node, Output, Piece, Place,
+    Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Golden, Guard, Held, Item, Node, Output,
+    Piece, Place,
     Plan, PlanOptions, Reads, Run, Test, Wire, Work,
 };
 pub use schema::schema;

@@ -197,7 +197,7 @@ pub struct Expect {
 }
 
 /// A claim about results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// The formula, a Bool, is true.
     Holds(FormulaId),
@@ -210,6 +210,75 @@ pub enum Claim {
         /// How near: a share of `right` (Pct), or an amount in the same unit.
         within: FormulaId,
     },
+    /// What was made agrees with what was kept of it.
+    Golden(Golden),
+}
+
+impl Claim {
+    /// Returns the formulas it reads itself.
+    #[must_use]
+    pub fn formulas(&self) -> Vec<FormulaId> {
+        match self {
+            Claim::Holds(claim) => vec![*claim],
+            Claim::Near {
+                left,
+                right,
+                within,
+            } => vec![*left, *right, *within],
+            Claim::Golden(golden) => {
+                let of = match &golden.of {
+                    Held::Artifact { .. } => &[][..],
+                    Held::Values { columns, .. } => columns,
+                };
+                let of = of.iter().map(|(_, id)| *id);
+                of.chain(golden.within).collect()
+            }
+        }
+    }
+}
+
+/// `… ~ golden(root, "path") within …`: something made, and the file that it was kept in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Golden {
+    /// What was made.
+    pub of: Held,
+    /// The root it is kept below.
+    pub root: String,
+    /// Path below the root; holds `{key}` when an artifact of each item is kept.
+    pub path: String,
+    /// How near: a share (Pct), or an amount; by the kind of the artifact when it is not said.
+    pub within: Option<FormulaId>,
+}
+
+/// What is held against a golden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// An artifact, or one of each item.
+    Artifact {
+        /// What makes it.
+        node: NodeIndex,
+        /// Its output port.
+        port: String,
+        /// The cohort it goes over.
+        over: Option<usize>,
+    },
+    /// Plain values: one row of a table, or a row of each item.
+    Values {
+        /// What each column is called, and what stands in it.
+        columns: Vec<(String, FormulaId)>,
+        /// The cohort it goes over.
+        over: Option<usize>,
+    },
+}
+
+impl Held {
+    /// Returns the cohort it goes over.
+    #[must_use]
+    pub fn over(&self) -> Option<usize> {
+        match self {
+            Held::Artifact { over, .. } | Held::Values { over, .. } => *over,
+        }
+    }
 }
 
 /// A `test` block.

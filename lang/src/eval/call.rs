@@ -45,8 +45,8 @@ impl Planner<'_> {
                 if let Some((word, how)) = how {
                     return self.reduce_call(word, *how, call, at, scope, name);
                 }
-                if callee == "golden" {
-                    self.not_built("`golden(…)` is", at, None);
+                if callee == super::golden::WORD {
+                    self.misplaced_golden(at);
                     return Val::Poison;
                 }
                 self.unknown_operator(&callee, at, scope);

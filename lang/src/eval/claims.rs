@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::golden;
 use super::Planner;
 use super::late::bounds;
 use super::number;
@@ -28,6 +29,9 @@ impl Planner<'_> {
             _ => None,
         };
         let made = match (about, within) {
+            (Some((_, sides)), _) if let Some(golden) = golden::called(&sides.1) => {
+                self.golden(&sides.0, golden, within, scope)
+            }
             (Some((_, sides)), Some(within)) => self.near(sides, within, scope),
             (Some((at, sides)), None) => {
                 self.eval(&sides.0, scope, "expect");
@@ -120,12 +124,6 @@ impl Planner<'_> {
 
     /// `left ~ right within bound`.
     fn near(&mut self, sides: &(Expr, Expr), within: &Expr, scope: &Rc<Scope>) -> Option<Claim> {
-        let golden =
-            |side: &&Expr| matches!(&side.kind, ExprKind::Call(call) if call.callee() == "golden");
-        if let Some(golden) = [&sides.0, &sides.1].into_iter().find(golden) {
-            self.eval(golden, scope, "expect");
-            return None;
-        }
         let (left, left_ty) = self.measured(&sides.0, scope)?;
         let (right, right_ty) = self.measured(&sides.1, scope)?;
         let alike = number::alike(&left_ty, &right_ty);
@@ -157,7 +155,7 @@ impl Planner<'_> {
     }
 
     /// A number or a quantity, one of it.
-    fn measured(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Option<(FormulaId, Type)> {
+    pub(super) fn measured(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Option<(FormulaId, Type)> {
         let value = self.eval(expr, scope, "expect");
         match &value {
             Val::Poison => None,

@@ -13,7 +13,9 @@ use super::scope::Scope;
 use super::value::{Val, a};
 use crate::syntax::ast::{Expr, Item, Text};
 use crate::words::listed;
-use crate::{Claim, Diagnostic, Diagnostics, Formula, FormulaId, Output, Plan, Step, Type, Work};
+use crate::{
+    Claim, Diagnostic, Diagnostics, Formula, FormulaId, Held, Output, Plan, Step, Type, Work,
+};
 
 /// The kinds that are files: what an `output` writes and a program makes.
 const FILES: [&str; 2] = ["File", "Report"];
@@ -133,27 +135,7 @@ impl Planner<'_> {
     /// Checks a path below the results; says whether it holds `{key}`.
     fn output_path(&mut self, path: &Text) -> Option<bool> {
         let text = path.text.as_str();
-        let bare = text.replace("{key}", "key");
-        let drive = text.as_bytes().get(1) == Some(&b':');
-        let why = if text.is_empty() || text.ends_with('/') {
-            Some("it names no file")
-        } else if text.starts_with(['/', '~']) || drive {
-            Some("it lies below the results, so it starts with a name")
-        } else if bare
-            .split('/')
-            .any(|part| part.is_empty() || part == "." || part == "..")
-        {
-            Some("it has no `.`, `..` or empty parts")
-        } else if bare.contains('\\') {
-            Some("folders are divided by `/`")
-        } else if bare.contains(['{', '}']) {
-            Some("only `{key}` is filled in")
-        } else if bare.chars().any(char::is_control) {
-            Some("it holds a control character")
-        } else {
-            None
-        };
-        if let Some(why) = why {
+        if let Some(why) = path_fault(text, "the results") {
             self.mistake(
                 Diagnostic::new(
                     "lang::bad_output_path",
@@ -211,19 +193,21 @@ impl Planner<'_> {
             formulas: vec![false; self.formulas.len()],
             cohorts: vec![false; self.cohorts.len()],
         };
-        let claims = self.expects.iter().flat_map(|expect| match expect.claim {
-            Claim::Holds(a) => vec![a],
-            Claim::Near {
-                left,
-                right,
-                within,
-            } => vec![left, right, within],
-        });
+        let claims = self.expects.iter();
+        let claims = claims.flat_map(|expect| expect.claim.formulas());
         let mut queue: Vec<Need> = (self.outputs.iter().map(|o| Need::Node(o.node)))
             .chain(claims.map(Need::Formula))
             .collect();
         // An output over a cohort is listed by it, even when what it names is made once.
         queue.extend(self.outputs.iter().filter_map(|o| o.over).map(Need::Cohort));
+        for expect in &self.expects {
+            if let Claim::Golden(golden) = &expect.claim {
+                queue.extend(golden.of.over().map(Need::Cohort));
+                if let Held::Artifact { node, .. } = golden.of {
+                    queue.push(Need::Node(node));
+                }
+            }
+        }
         while let Some(need) = queue.pop() {
             let seen = match need {
                 Need::Node(node) => &mut needed.nodes[node.index()],
@@ -329,19 +313,31 @@ impl Planner<'_> {
         for cohort in &mut kept {
             cohort.filter = cohort.filter.map(of);
         }
-        for expect in &mut self.expects {
-            expect.claim = match expect.claim {
-                Claim::Holds(a) => Claim::Holds(of(a)),
+        let mut expects = std::mem::take(&mut self.expects);
+        for expect in &mut expects {
+            match &mut expect.claim {
+                Claim::Holds(a) => *a = of(*a),
                 Claim::Near {
                     left,
                     right,
                     within,
-                } => Claim::Near {
-                    left: of(left),
-                    right: of(right),
-                    within: of(within),
-                },
-            };
+                } => (*left, *right, *within) = (of(*left), of(*right), of(*within)),
+                Claim::Golden(golden) => {
+                    golden.within = golden.within.map(of);
+                    let cohort = golden.of.over().map(|c| self.cohort_of(c));
+                    let cohort = cohort.and_then(|c| cohorts[c]);
+                    match &mut golden.of {
+                        Held::Artifact { node, over, .. } => {
+                            *node = place[node.index()].unwrap_or(*node);
+                            *over = cohort;
+                        }
+                        Held::Values { columns, over } => {
+                            columns.iter_mut().for_each(|(_, id)| *id = of(*id));
+                            *over = cohort;
+                        }
+                    }
+                }
+            }
         }
         let mut graph = DiGraph::with_capacity(next, self.graph.edge_count());
         for index in self.graph.node_indices() {
@@ -391,7 +387,7 @@ impl Planner<'_> {
             cohorts: kept,
             formulas,
             outputs,
-            expects: self.expects,
+            expects,
             tests: self.tests,
             secrets: self.secrets,
             params: self.params,
@@ -406,6 +402,31 @@ impl Planner<'_> {
 fn pipeline_name(path: &str) -> String {
     let file = path.rsplit(['/', '\\']).next().unwrap_or(path);
     file.strip_suffix(".cerb").unwrap_or(file).to_owned()
+}
+
+/// What is wrong with a path below some place; `{key}` may stand in it.
+pub(super) fn path_fault(text: &str, below: &str) -> Option<String> {
+    let bare = text.replace("{key}", "key");
+    let drive = text.as_bytes().get(1) == Some(&b':');
+    let why = if text.is_empty() || text.ends_with('/') {
+        "it names no file"
+    } else if text.starts_with(['/', '~']) || drive {
+        return Some(format!("it lies below {below}, so it starts with a name"));
+    } else if bare
+        .split('/')
+        .any(|part| part.is_empty() || part == "." || part == "..")
+    {
+        "it has no `.`, `..` or empty parts"
+    } else if bare.contains('\\') {
+        "folders are divided by `/`"
+    } else if bare.contains(['{', '}']) {
+        "only `{key}` is filled in"
+    } else if bare.chars().any(char::is_control) {
+        "it holds a control character"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 /// What a node made in an `output` is called: after the file.

@@ -11,6 +11,7 @@ mod expr;
 mod facts;
 mod file;
 mod finish;
+mod golden;
 mod late;
 mod modules;
 mod notes;
@@ -205,27 +206,6 @@ impl Planner<'_> {
     /// Whether so few mistakes were made that looking for the word that was meant is worth it.
     fn few(&self) -> bool {
         self.mistakes.len() < 10 * crate::MOST
-    }
-
-    /// Notes that a construct is not built; the same construct again only adds a label.
-    fn not_built(&mut self, what: &str, at: Span, help: Option<&str>) {
-        let title = format!("{what} not built yet");
-        let same = |d: &&mut Diagnostic| {
-            d.code == "lang::not_built"
-                && d.title == title
-                && d.labels
-                    .first()
-                    .is_some_and(|(span, _)| span.file == at.file)
-        };
-        if let Some(before) = self.mistakes.iter_mut().find(same) {
-            if !before.labels.iter().any(|(span, _)| *span == at) {
-                before.labels.push((at, String::new()));
-            }
-            return;
-        }
-        let mut found = Diagnostic::new("lang::not_built", title).at(at, "");
-        found.help = help.map(str::to_owned);
-        self.mistake(found);
     }
 
     /// The line a span starts on, counted from one.

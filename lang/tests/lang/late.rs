@@ -253,7 +253,7 @@ fn only_is_the_one_item() {
         "{text}output \"one.geojson\" = only(wsi).geojson\nexpect only(wsi.nuclei).count == 91\n"
     ));
     assert!(matches!(plan.graph[plan.outputs[0].node].work, Work::Only));
-    let claim = plan.expects[0].claim;
+    let claim = plan.expects[0].claim.clone();
     let Claim::Holds(claim) = claim else { panic!() };
     assert!(matches!(
         plan.formulas[claim.0 as usize].step,

@@ -7,6 +7,7 @@ mod catalog;
 mod convert;
 mod formatting;
 mod found;
+mod goldens;
 mod index;
 mod late;
 mod messages;
