@@ -40,8 +40,7 @@ pub use index::{
 pub use outline::{Outline, OutlineParam, outline};
 pub use plan::{
     Attrs, Claim, Cohort, Command, Dropped, Expect, Given, Golden, Guard, Held, Item, Node, Output,
-    Piece, Place,
-    Plan, PlanOptions, Reads, Run, Test, Wire, Work,
+    Piece, Place, Plan, PlanOptions, Reads, Run, Test, Wire, Work,
 };
 pub use schema::schema;
 pub use span::{FileId, SourceFile, SourceMap, Span};

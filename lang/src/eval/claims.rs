@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::golden;
 use super::Planner;
+use super::golden;
 use super::late::bounds;
 use super::number;
 use super::scope::Scope;

@@ -13,7 +13,8 @@ use crate::{Claim, Diagnostic, FormulaId, Golden, Held, Span, Type, Unit, Value}
 pub(super) const WORD: &str = "golden";
 
 const CODE: &str = "lang::bad_golden";
-const HOW: &str = "it stands right of a `~`: `expect wsi.geojson ~ golden(refs, \"{key}.geojson\")`";
+const HOW: &str =
+    "it stands right of a `~`: `expect wsi.geojson ~ golden(refs, \"{key}.geojson\")`";
 
 /// The call of `golden`, when an expression is one.
 pub(super) fn called(expr: &Expr) -> Option<&Call> {
@@ -49,7 +50,10 @@ impl Planner<'_> {
         };
         let each = matches!(of, Held::Artifact { over: Some(_), .. });
         if each != path.contains("{key}") {
-            let title = format!("`{path}` is no path of {}", if each { "many" } else { "one" });
+            let title = format!(
+                "`{path}` is no path of {}",
+                if each { "many" } else { "one" }
+            );
             let found = Diagnostic::new(CODE, title);
             self.mistake(match each {
                 true => found

@@ -64,8 +64,10 @@ fn numbers_are_columns_of_a_table() {
         ("value".to_owned(), Some(0))
     );
     assert_eq!(
-        of("let all = { slides: count(slides), nuclei: sum(wsi.nuclei.count) }\n\
-            expect all ~ golden(refs, \"n.csv\") within 2"),
+        of(
+            "let all = { slides: count(slides), nuclei: sum(wsi.nuclei.count) }\n\
+            expect all ~ golden(refs, \"n.csv\") within 2"
+        ),
         ("nuclei,slides".to_owned(), None)
     );
 }

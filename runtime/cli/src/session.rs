@@ -158,6 +158,7 @@ impl Session {
             device: self.device,
             device_class: self.device_class.clone(),
             out: self.default_out(),
+            roots: self.outside.roots.clone(),
             refresh: Vec::new(),
             secrets: self.outside.secrets.clone(),
             container: None,

@@ -6,17 +6,13 @@ use std::{
 };
 
 use cerb_lang::{
-    FormulaId, Guard, Listed, Misfit, Plan, Reads, Step, Type, Value, Work, counterpart,
+    Claim, FormulaId, Guard, Held, Listed, Misfit, Plan, Reads, Step, Type, Value, Work,
+    counterpart,
     petgraph::{Direction, algo::toposort, graph::NodeIndex, visit::EdgeRef},
 };
 use cerb_store::Stored;
 
-use crate::{
-    EngineError, Registry,
-    call::NodeWork,
-    schema::to_json,
-    values::{Reading, claimed},
-};
+use crate::{EngineError, Registry, call::NodeWork, schema::to_json, values::Reading};
 
 /// Where an artifact comes from.
 #[derive(Debug, Clone)]
@@ -125,6 +121,14 @@ pub(crate) struct Wanted {
     pub origin: Origin,
 }
 
+/// One artifact that a claim holds against a golden.
+pub(crate) struct Kept {
+    /// The claim, by its place in the plan.
+    pub claim: usize,
+    pub item: Option<usize>,
+    pub origin: Origin,
+}
+
 /// Every action of a plan, producers before consumers.
 pub(crate) struct Actions<'p> {
     pub plan: &'p Plan,
@@ -132,11 +136,12 @@ pub(crate) struct Actions<'p> {
     pub works: Vec<Option<Arc<NodeWork>>>,
     pub all: Vec<Action>,
     pub wanted: Vec<Wanted>,
+    pub kept: Vec<Kept>,
     /// Longest way from each node to an end of the graph, for priorities.
     pub remaining: Vec<usize>,
     /// What each formula reads.
     pub readings: Vec<Reading>,
-    registry: &'p Registry,
+    pub registry: &'p Registry,
     device_class: &'p str,
     by_node: HashMap<(NodeIndex, Option<usize>), usize>,
     sources: HashMap<(NodeIndex, Option<usize>), Arc<Stored>>,
@@ -165,6 +170,7 @@ impl<'p> Actions<'p> {
             works: plan.graph.node_indices().map(|_| None).collect(),
             all: Vec::new(),
             wanted: Vec::new(),
+            kept: Vec::new(),
             remaining: vec![0; plan.graph.node_count()],
             readings: Reading::all(plan),
             registry,
@@ -195,7 +201,29 @@ impl<'p> Actions<'p> {
                 });
             }
         }
+        for (claim, expect) in plan.expects.iter().enumerate() {
+            let Claim::Golden(golden) = &expect.claim else {
+                continue;
+            };
+            let Held::Artifact { node, port, over } = &golden.of else {
+                continue;
+            };
+            for item in actions.items(*over)? {
+                let origin = actions.origin(*node, port, over.zip(item))?;
+                actions.kept.push(Kept {
+                    claim,
+                    item,
+                    origin,
+                });
+            }
+        }
         Ok(actions)
+    }
+
+    /// Returns the actions whose bytes outputs and goldens need.
+    pub fn needed_whole(&self) -> impl Iterator<Item = usize> + '_ {
+        let wanted = self.wanted.iter().filter_map(|one| one.origin.action());
+        wanted.chain(self.kept.iter().filter_map(|one| one.origin.action()))
     }
 
     /// Returns the items of a cohort, or the one absent item of what goes over nothing.
@@ -363,14 +391,29 @@ impl<'p> Actions<'p> {
     /// Returns the actions that claims and the filters of outputs need records of.
     pub fn asked(&self) -> BTreeSet<usize> {
         let mut asked = BTreeSet::new();
-        for id in self.plan.expects.iter().flat_map(claimed) {
-            self.read(id, None, &mut asked);
+        let mut filtered: BTreeSet<usize> = self
+            .plan
+            .outputs
+            .iter()
+            .filter_map(|one| one.over)
+            .collect();
+        for expect in &self.plan.expects {
+            let over = match &expect.claim {
+                Claim::Golden(golden) => golden.of.over(),
+                _ => None,
+            };
+            filtered.extend(over);
+            let items = over.and_then(|over| self.plan.cohorts.get(over));
+            for id in expect.claim.formulas() {
+                self.read(id, None, &mut asked);
+                for item in 0..items.map_or(0, |cohort| cohort.items.len()) {
+                    self.read(id, over.map(|over| (over, item)), &mut asked);
+                }
+            }
         }
-        for output in &self.plan.outputs {
-            let cohort = output.over.and_then(|over| self.plan.cohorts.get(over));
-            if let (Some(over), Some(cohort)) = (output.over, cohort)
-                && let Some(filter) = cohort.filter
-            {
+        for over in filtered {
+            let cohort = self.plan.cohorts.get(over);
+            if let Some((cohort, filter)) = cohort.and_then(|one| Some((one, one.filter?))) {
                 for item in 0..cohort.items.len() {
                     self.read(filter, Some((over, item)), &mut asked);
                 }

@@ -1,13 +1,17 @@
 //! The engine as the command line uses it: preview, run, why.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use cerb_lang::Plan;
 use cerb_store::{Run, Store};
 
 use crate::{
-    Cancel, DeviceChoice, EngineError, Event, Explanation, Outcome, Preview, Registry,
-    actions::Actions, clock::Stopwatch, preview::Outlook, publish, publish::Target, run, why,
+    Cancel, Compared, DeviceChoice, EngineError, Event, Explanation, OpError, Outcome, Preview,
+    Registry, actions::Actions, clock::Stopwatch, preview::Outlook, publish, publish::Target, run,
+    why,
 };
 
 /// What a run may use, and where its results go.
@@ -25,6 +29,8 @@ pub struct Settings {
     pub device_class: String,
     /// The folder results are published to.
     pub out: PathBuf,
+    /// The folder each root of the pipeline is bound to, where goldens lie.
+    pub roots: BTreeMap<String, PathBuf>,
     /// Nodes that run even if their results are there.
     pub refresh: Vec<String>,
     /// The file that holds each secret, by the secret's name.
@@ -124,6 +130,19 @@ impl<'a> Engine<'a> {
             cancel,
             &watch,
         )
+    }
+
+    /// Writes what was made as a golden, to a path where nothing is.
+    ///
+    /// # Errors
+    /// When nothing was made, or the place cannot be written.
+    pub fn keep(&self, compared: &Compared, to: &Path) -> Result<(), OpError> {
+        let Some(made) = &compared.made else {
+            let reason = format!("nothing was made that `{}` could hold", compared.path);
+            return Err(OpError::Input(reason));
+        };
+        let how = self.registry.golden_of(&made.kind, &compared.path);
+        how.keep(made, to, self.store)
     }
 
     /// Explains why a node (`nuclei`, `wsi.nuclei`, `nuclei@KEY`) runs or does not.

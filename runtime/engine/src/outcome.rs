@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use cerb_lang::Verdict;
 use serde::Serialize;
 
+use crate::golden::Compared;
+
 /// How many actions of one node ended how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
@@ -104,6 +106,8 @@ pub struct Outcome {
     pub dropped: Vec<Left>,
     /// What came of each expectation, by its place in [`Plan::expects`](cerb_lang::Plan::expects).
     pub verdicts: Vec<(usize, Verdict)>,
+    /// What was held against goldens, claim by claim.
+    pub goldens: Vec<Compared>,
     /// Outputs that are not there and should be.
     pub missing: Vec<String>,
     /// Whether the run was stopped from outside.

@@ -218,10 +218,8 @@ impl Outlook {
         for id in asked {
             outlook.seen[id].demand = Demand::Digests;
         }
-        for wanted in &actions.wanted {
-            if let Origin::Made { action, .. } = wanted.origin {
-                outlook.seen[action].demand = Demand::Bytes;
-            }
+        for action in actions.needed_whole() {
+            outlook.seen[action].demand = Demand::Bytes;
         }
         while outlook.spread_remade(actions, store)? | outlook.spread_demand(actions) {}
         outlook.settle(actions);
@@ -581,10 +579,8 @@ pub(crate) fn complete(made: &Made, store: &Store) -> Result<bool, EngineError> 
 /// Marks what the outputs and claims need, through however many nodes.
 fn needed(actions: &Actions, asked: &BTreeSet<usize>) -> Vec<bool> {
     let mut needed = vec![false; actions.all.len()];
-    for wanted in &actions.wanted {
-        if let Origin::Made { action, .. } = wanted.origin {
-            needed[action] = true;
-        }
+    for action in actions.needed_whole() {
+        needed[action] = true;
     }
     for &action in asked {
         needed[action] = true;

@@ -6,14 +6,15 @@ use std::{
 };
 
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Value,
+    Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Value, Verdict,
 };
 use cerb_store::{Artifact, Store, Stored};
 use serde::de::{DeserializeOwned, value::MapDeserializer};
 use serde_json::Value as Json;
 
 use crate::{
-    Bound, Ctx, Determinism, ListEnv, Listing, Needs, OpError, Operator, Ports,
+    Bound, Ctx, Determinism, Golden, KeepRows, ListEnv, Listing, Needs, OpError, Operator, Ports,
+    Rows, golden,
     schema::{Described, ParamSchema, describe, from_json, plain_type, to_json},
 };
 
@@ -121,6 +122,8 @@ pub struct RegistryError {
 pub struct Registry {
     entries: BTreeMap<String, Registered>,
     kinds: BTreeMap<&'static str, Vec<Field>>,
+    goldens: BTreeMap<&'static str, &'static dyn Golden>,
+    rows: Option<KeepRows>,
     errors: Vec<RegistryError>,
 }
 
@@ -225,6 +228,37 @@ impl Registry {
         self
     }
 
+    /// Says how artifacts of a kind are compared with goldens; else it is by their bytes.
+    #[must_use]
+    pub fn golden(mut self, kind: &'static str, how: &'static dyn Golden) -> Registry {
+        self.goldens.insert(kind, how);
+        self
+    }
+
+    /// Says how plain values become an artifact that can be kept as a golden.
+    #[must_use]
+    pub fn rows(mut self, keep: KeepRows) -> Registry {
+        self.rows = Some(keep);
+        self
+    }
+
+    /// Returns how artifacts of a kind are compared with the golden of a name.
+    pub(crate) fn golden_of(&self, kind: &str, path: &str) -> &'static dyn Golden {
+        match self.goldens.get(kind) {
+            _ if golden::is_digest(path) => &golden::DigestAlone,
+            Some(how) => *how,
+            None => &golden::Bytes,
+        }
+    }
+
+    /// Makes an artifact of plain values.
+    pub(crate) fn keep_rows(&self, rows: &Rows, store: &Store) -> Result<Stored, Verdict> {
+        match self.rows {
+            Some(keep) => keep(rows, store).map_err(|error| Verdict::Lost(error.to_string())),
+            None => Err(Verdict::Lost("nothing keeps plain values here".to_owned())),
+        }
+    }
+
     /// Adds everything another registry holds; families give one each.
     #[must_use]
     pub fn and(mut self, other: Registry) -> Registry {
@@ -243,6 +277,8 @@ impl Registry {
             }
         }
         self.kinds.extend(other.kinds);
+        self.goldens.extend(other.goldens);
+        self.rows = self.rows.or(other.rows);
         self.errors.extend(other.errors);
         self
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cerb_lang::{
-    Answer, Claim, Expect, FormulaId, Memo, Plan, Results, Step, Value, Verdict, evaluate, judge,
+    Answer, Expect, FormulaId, Memo, Plan, Results, Step, Value, Verdict, evaluate, judge,
     petgraph::graph::NodeIndex,
 };
 use cerb_store::Stored;
@@ -219,23 +219,11 @@ impl Values<'_> {
     /// Says what came of a claim.
     pub fn judge(&self, expect: &Expect) -> Verdict {
         let mut scope = Reading::default();
-        for id in claimed(expect) {
+        for id in expect.claim.formulas() {
             scope.add(self.actions.readings.get(id.0 as usize));
         }
         let view = View::new(*self, &scope);
         judge(self.actions.plan, expect, &view, &mut Memo::new())
-    }
-}
-
-/// Returns the formulas of a claim.
-pub(crate) fn claimed(expect: &Expect) -> Vec<FormulaId> {
-    match expect.claim {
-        Claim::Holds(claim) => vec![claim],
-        Claim::Near {
-            left,
-            right,
-            within,
-        } => vec![left, right, within],
     }
 }
 

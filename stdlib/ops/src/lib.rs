@@ -45,6 +45,7 @@ pub fn registry() -> Result<Registry, Vec<RegistryError>> {
         .and(instances::family())
         .and(export::family())
         .and(report::family())
+        .and(compare::registered())
         .checked()
 }
 

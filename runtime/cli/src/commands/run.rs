@@ -89,6 +89,7 @@ impl Run {
             fail_fast: self.fail_fast,
             out: self.out.clone().unwrap_or(preview.out),
             refresh: self.refresh.clone(),
+            roots: preview.roots,
             secrets: preview.secrets,
             container: preview.container,
             device: preview.device,

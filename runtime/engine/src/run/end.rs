@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, collections::BTreeSet};
 
-use cerb_lang::{FormulaId, Span, Verdict};
+use cerb_lang::{Claim, FormulaId, Span, Verdict};
 
 use super::{Driver, Stage};
 use crate::{
     EngineError, Event, Outcome,
     clock::Stopwatch,
     event::Ended,
+    golden,
+    golden::Compared,
     outcome::{Counts, Left, Note, Status},
     publish,
     publish::{Manifest, Target},
@@ -20,7 +22,7 @@ impl Driver<'_> {
         for at in std::mem::take(&mut self.postponed) {
             self.offer(at);
         }
-        let verdicts = self.judge();
+        let (verdicts, goldens) = self.judge();
         self.flush_log();
         let mut nodes: BTreeMap<String, Counts> = BTreeMap::new();
         for (id, slot) in self.slots.iter().enumerate() {
@@ -63,6 +65,7 @@ impl Driver<'_> {
             published: std::mem::take(&mut self.published),
             dropped: self.left(),
             verdicts,
+            goldens,
             missing,
             cancelled: self.cancel.is_cancelled() && unfinished,
             over_budget,
@@ -94,11 +97,19 @@ impl Driver<'_> {
     }
 
     /// Holds what must hold against what was made, and tells it.
-    fn judge(&mut self) -> Vec<(usize, Verdict)> {
+    fn judge(&mut self) -> (Vec<(usize, Verdict)>, Vec<Compared>) {
         let plan = self.actions.plan;
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut goldens) = (Vec::new(), Vec::new());
         for (at, expect) in plan.expects.iter().enumerate() {
-            let verdict = self.values().judge(expect);
+            let verdict = match &expect.claim {
+                Claim::Golden(kept) => {
+                    let compared = self.compare(at, kept);
+                    let verdict = golden::verdict(&compared);
+                    goldens.extend(compared);
+                    verdict
+                }
+                _ => self.values().judge(expect),
+            };
             let (word, found) = match &verdict {
                 Verdict::Holds => ("holds", None),
                 Verdict::Fails(found) => ("fails", Some(found.clone())),
@@ -113,7 +124,7 @@ impl Driver<'_> {
             });
             verdicts.push((at, verdict));
         }
-        verdicts
+        (verdicts, goldens)
     }
 
     /// Returns what conditions left out, by item.

@@ -3,6 +3,7 @@
 mod decide;
 mod early;
 mod end;
+mod golden;
 mod result;
 mod work;
 
@@ -176,6 +177,10 @@ pub(crate) fn run(
         if let Origin::Made { action, .. } = target.origin {
             by_action.entry(action).or_default().push(at);
         }
+    }
+    // Their bytes are needed to the end, though they are put nowhere.
+    for action in actions.needed_whole() {
+        by_action.entry(action).or_default();
     }
     let jobs = settings.jobs.max(1);
     let memory = if settings.memory == 0 {

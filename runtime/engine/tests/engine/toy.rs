@@ -647,6 +647,7 @@ impl Bench {
             device: DeviceChoice::Cpu,
             device_class: "toy".to_owned(),
             out: dir.path().join("out"),
+            roots: BTreeMap::new(),
             refresh: Vec::new(),
             secrets: BTreeMap::new(),
             container: None,

@@ -62,8 +62,45 @@ fn ring(points: &Value) -> Option<LineString> {
     Some(LineString::new(points?))
 }
 
+/// Two outlines that are the same object: their places in both sets, and how well they agree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pair {
+    pub before: usize,
+    pub after: usize,
+    pub iou: f64,
+}
+
 /// Compares two sets of outlines.
 pub(super) fn differ(before: &[MultiPolygon], after: &[MultiPolygon]) -> Outlines {
+    summed(before, after, &pairs(before, after))
+}
+
+/// Sums up what pairs say of two sets of outlines.
+pub(super) fn summed(before: &[MultiPolygon], after: &[MultiPolygon], pairs: &[Pair]) -> Outlines {
+    let (matched, sum) = (pairs.len(), pairs.iter().map(|pair| pair.iou).sum::<f64>());
+    let same = |pair: &&Pair| before[pair.before] == after[pair.after];
+    let all = (before.len() + after.len()) as f64 / 2.0;
+    Outlines {
+        count: [before.len() as u64, after.len() as u64],
+        matched: matched as u64,
+        identical: pairs.iter().filter(same).count() as u64,
+        mean_iou: (matched > 0).then(|| sum / matched as f64),
+        pq: (all > 0.0).then(|| sum / all),
+    }
+}
+
+impl Outlines {
+    /// Twice the pairs by the objects of both, 0 to 1: the F1 at an IoU of one half.
+    pub(super) fn f1(&self) -> f64 {
+        match self.count {
+            [0, 0] => 1.0,
+            [before, after] => 2.0 * self.matched as f64 / (before + after) as f64,
+        }
+    }
+}
+
+/// Finds the objects that are the same in both.
+pub(super) fn pairs(before: &[MultiPolygon], after: &[MultiPolygon]) -> Vec<Pair> {
     // By their left edge, so that what can overlap lies close together.
     let boxes = |all: &[MultiPolygon]| {
         let mut boxes: Vec<(Rect, usize)> = all
@@ -79,7 +116,7 @@ pub(super) fn differ(before: &[MultiPolygon], after: &[MultiPolygon]) -> Outline
         .iter()
         .map(|(area, _)| area.width())
         .fold(0.0, f64::max);
-    let (mut matched, mut identical, mut sum) = (0u64, 0u64, 0.0);
+    let mut pairs = Vec::new();
     let mut taken = vec![false; after.len()];
     for (area, at) in &left {
         let from = right.partition_point(|(other, _)| other.min().x < area.min().x - widest);
@@ -100,19 +137,14 @@ pub(super) fn differ(before: &[MultiPolygon], after: &[MultiPolygon]) -> Outline
         }
         if let Some((iou, other)) = best {
             taken[other] = true;
-            matched += 1;
-            identical += u64::from(before[*at] == after[other]);
-            sum += iou;
+            pairs.push(Pair {
+                before: *at,
+                after: other,
+                iou,
+            });
         }
     }
-    let all = (before.len() + after.len()) as f64 / 2.0;
-    Outlines {
-        count: [before.len() as u64, after.len() as u64],
-        matched,
-        identical,
-        mean_iou: (matched > 0).then(|| sum / matched as f64),
-        pq: (all > 0.0).then(|| sum / all),
-    }
+    pairs
 }
 
 /// Intersection over union of two outlines, 0 to 1.

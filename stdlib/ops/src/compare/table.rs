@@ -50,8 +50,9 @@ pub(super) struct Cells {
     rows: Vec<Vec<Cell>>,
 }
 
+/// What stands in a cell.
 #[derive(Clone, Debug, PartialEq)]
-enum Cell {
+pub(super) enum Cell {
     Nothing,
     Number(f64),
     Text(String),
@@ -59,7 +60,7 @@ enum Cell {
 
 impl Cell {
     /// The same value, whatever its bits: not-a-number is itself here.
-    fn same(&self, other: &Cell) -> bool {
+    pub(super) fn same(&self, other: &Cell) -> bool {
         match (self, other) {
             (Cell::Number(one), Cell::Number(other)) => {
                 one == other || one.is_nan() && other.is_nan()
@@ -68,7 +69,7 @@ impl Cell {
         }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Cell::Nothing => String::new(),
             Cell::Number(number) => number.to_string(),
@@ -176,8 +177,28 @@ pub(super) fn separated(text: &str, comma: char) -> Cells {
     }
 }
 
+/// A cell that differs: the first of its table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct First {
+    /// What names its row.
+    pub row: String,
+    pub column: String,
+    pub before: Cell,
+    pub after: Cell,
+}
+
 /// Compares two tables.
 pub(super) fn differ(before: &Cells, after: &Cells) -> Table {
+    compare(before, after, Cell::same).0
+}
+
+/// Compares two tables whose cells are the same by `same`, and finds the first that is not.
+pub(super) fn compare(
+    before: &Cells,
+    after: &Cells,
+    same: impl Fn(&Cell, &Cell) -> bool,
+) -> (Table, Option<First>) {
+    let mut first = None;
     let key = key(before, after);
     let (left, right) = (before.by(key.as_deref()), after.by(key.as_deref()));
     let shared: Vec<(&String, usize, usize)> = before
@@ -202,8 +223,8 @@ pub(super) fn differ(before: &Cells, after: &Cells) -> Table {
         ..Table::default()
     };
     let mut columns: BTreeMap<&String, Column> = BTreeMap::new();
-    for (name, one) in &left {
-        let Some(other) = right.get(name) else {
+    for (row, one) in &left {
+        let Some(other) = right.get(row) else {
             continue;
         };
         let mut differs = false;
@@ -212,10 +233,16 @@ pub(super) fn differ(before: &Cells, after: &Cells) -> Table {
                 one.get(*a).unwrap_or(&Cell::Nothing),
                 other.get(*b).unwrap_or(&Cell::Nothing),
             );
-            if a.same(b) {
+            if same(a, b) {
                 continue;
             }
             differs = true;
+            first.get_or_insert_with(|| First {
+                row: row.clone(),
+                column: (*name).clone(),
+                before: a.clone(),
+                after: b.clone(),
+            });
             let column = columns.entry(name).or_insert_with(|| Column {
                 name: (*name).clone(),
                 rows: 0,
@@ -231,7 +258,15 @@ pub(super) fn differ(before: &Cells, after: &Cells) -> Table {
     }
     found.columns = columns.into_values().collect();
     found.columns.sort_by_key(|one| std::cmp::Reverse(one.rows));
-    found
+    (found, first)
+}
+
+/// Names a row of the first that is not in the second.
+pub(super) fn row_alone(one: &Cells, other: &Cells, key: Option<&str>) -> Option<String> {
+    let other = other.by(key);
+    one.by(key)
+        .into_keys()
+        .find(|name| !other.contains_key(name))
 }
 
 impl Cells {

@@ -33,6 +33,12 @@ impl Outline {
         }))
     }
 
+    /// Makes the outline of points that are pixels of the processing resolution, in those.
+    pub(crate) fn in_pixels(points: impl Iterator<Item = [i32; 2]>) -> Option<Self> {
+        let steps = STEPS as i64;
+        Self::from_points(points.map(|point| point.map(|v| i64::from(v) * steps)))
+    }
+
     /// Snapped points in, valid ring out.
     fn from_points(points: impl Iterator<Item = [i64; 2]>) -> Option<Self> {
         let points = without_repeats(points);
