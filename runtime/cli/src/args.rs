@@ -58,7 +58,8 @@ Exit codes:
   1    nothing complete, or more failures than @tolerate allows
   2    the pipeline or the command line is wrong
   3    some items failed, within what @tolerate allows; an expectation does not hold;
-       `fmt --check` or `docs --check` would change a file
+       a golden would be rewritten (`bless --dry-run`); `fmt --check` or `docs --check`
+       would change a file
   4    `plan --exit-code`: something would run
   130  interrupted
   70   a bug in cerb";
@@ -85,6 +86,8 @@ pub enum Command {
     Check(commands::check::Check),
     /// Run the tests of a pipeline and judge what they expect
     Test(commands::test::Test),
+    /// Keep what a pipeline makes now as its goldens, and why
+    Bless(commands::bless::Bless),
     /// Say in words why a node runs again, or why it does not
     Why(commands::why::Why),
     /// List the operators, or show one operator or command
@@ -123,6 +126,7 @@ impl Command {
             Command::Plan(plan) => plan.json,
             Command::Check(check) => check.json || check.format != commands::check::Format::Human,
             Command::Test(test) => test.json,
+            Command::Bless(bless) => bless.json,
             Command::Why(why) => why.json,
             Command::Help(help) => help.json,
             Command::Diff(diff) => diff.json,

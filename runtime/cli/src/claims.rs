@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cerb_engine::{Outcome, Verdict};
-use cerb_lang::{Cohort, Diagnostic, Diagnostics, Plan};
+use cerb_lang::{Claim, Cohort, Diagnostic, Diagnostics, Expect, Plan};
 use serde_json::{Value, json};
 
 use crate::terminal::{self, Paint, count};
@@ -36,51 +36,101 @@ pub fn count_of(outcome: &Outcome) -> String {
     }
 }
 
+/// An expectation, with where it is written and what came of it.
+pub struct Claimed<'a> {
+    /// The expectation.
+    pub expect: &'a Expect,
+    /// What came of it.
+    pub verdict: &'a Verdict,
+    /// The file it is written in.
+    pub file: &'a str,
+    /// Its line there.
+    pub line: usize,
+    /// Whether it compares with a golden that is not there, and could be.
+    pub unkept: bool,
+}
+
+/// Returns every expectation with what came of it.
+pub fn all<'a>(plan: &'a Plan, outcome: &'a Outcome) -> Vec<Claimed<'a>> {
+    let all = outcome.verdicts.iter().filter_map(|(at, verdict)| {
+        let expect = plan.expects.get(*at)?;
+        let mut goldens = outcome.goldens.iter().filter(|one| one.claim == *at);
+        Some(Claimed {
+            expect,
+            verdict,
+            file: plan
+                .sources
+                .file(expect.span.file)
+                .map_or("", |file| &file.name),
+            line: plan.sources.line_column(expect.span).0,
+            unkept: goldens.any(|one| one.made.is_some() && one.digest.is_none()),
+        })
+    });
+    all.collect()
+}
+
 /// Returns the expectations that do not hold, each shown where it is written.
 pub fn broken(plan: &Plan, outcome: &Outcome) -> Diagnostics {
+    let file = plan.sources.files().iter().next();
+    let bless = file.map_or_else(String::new, |file| {
+        format!("`cerb bless {} --because \"…\"`", file.name)
+    });
     let mut found = Vec::new();
-    for (at, verdict) in &outcome.verdicts {
-        let Some(expect) = plan.expects.get(*at) else {
-            continue;
-        };
-        let (title, label) = match verdict {
+    for claimed in all(plan, outcome) {
+        let golden = matches!(claimed.expect.claim, Claim::Golden(_));
+        let (code, title, label) = match claimed.verdict {
             Verdict::Holds => continue,
-            Verdict::Fails(label) => ("an expectation does not hold", label.as_str()),
-            Verdict::Lost(why) => ("an expectation cannot be judged", why.as_str()),
+            Verdict::Fails(label) if golden => (
+                "golden::drift",
+                "a result differs from its golden",
+                label.as_str(),
+            ),
+            Verdict::Lost(why) if golden && claimed.unkept => {
+                ("golden::missing", "a golden is not there", why.as_str())
+            }
+            Verdict::Fails(label) => (FAILED, "an expectation does not hold", label.as_str()),
+            Verdict::Lost(why) => (FAILED, "an expectation cannot be judged", why.as_str()),
             Verdict::NotYet => (
+                FAILED,
                 "an expectation cannot be judged",
                 "the run ended before it was known",
             ),
         };
-        let mut one = Diagnostic::new("engine::expectation_failed", title).at(expect.span, label);
-        if let Some(otherwise) = &expect.otherwise {
-            one = one.help(otherwise.clone());
+        let mut one = Diagnostic::new(code, title).at(claimed.expect.span, label);
+        let mut help: Vec<String> = claimed.expect.otherwise.iter().cloned().collect();
+        match code {
+            "golden::drift" => help.push(format!("if that is intended, {bless}")),
+            "golden::missing" => help.push(format!("keep what was made: {bless}")),
+            _ => {}
+        }
+        if !help.is_empty() {
+            one = one.help(help.join("\n"));
         }
         found.push(one);
     }
     Diagnostics::new(plan.sources.clone(), found)
 }
 
+/// Code of an expectation that does not hold.
+const FAILED: &str = "engine::expectation_failed";
+
 /// Returns every expectation with what came of it.
 pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
-    let all = outcome.verdicts.iter().filter_map(|(at, verdict)| {
-        let expect = plan.expects.get(*at)?;
-        let (line, _) = plan.sources.line_column(expect.span);
-        let file = plan.sources.file(expect.span.file);
-        let (word, found) = match verdict {
+    let all = all(plan, outcome).into_iter().map(|claimed| {
+        let (word, found) = match claimed.verdict {
             Verdict::Holds => ("holds", None),
             Verdict::Fails(found) => ("fails", Some(found.clone())),
             Verdict::Lost(why) => ("lost", Some(why.clone())),
             Verdict::NotYet => ("lost", None),
         };
-        Some(json!({
-            "text": expect.text,
-            "file": file.map(|file| file.name.clone()),
-            "line": line,
+        json!({
+            "text": claimed.expect.text,
+            "file": claimed.file,
+            "line": claimed.line,
             "verdict": word,
             "found": found,
-            "otherwise": expect.otherwise,
-        }))
+            "otherwise": claimed.expect.otherwise,
+        })
     });
     all.collect()
 }

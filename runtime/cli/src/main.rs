@@ -1,6 +1,7 @@
 //! The `cerb` binary: arguments, environment, terminal, exit code.
 
 mod args;
+mod ci;
 mod claims;
 mod commands;
 mod config;
@@ -8,6 +9,7 @@ mod difference;
 mod drawing;
 mod failure;
 mod given;
+mod goldens;
 mod history;
 mod machine;
 mod process;
@@ -53,6 +55,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Plan(plan) => plan.execute(color),
         Command::Check(check) => check.execute(color),
         Command::Test(test) => test.execute(color),
+        Command::Bless(bless) => bless.execute(color),
         Command::Why(why) => why.execute(color),
         Command::Rerun(rerun) => rerun.execute(color),
         Command::Diff(diff) => diff.execute(color),

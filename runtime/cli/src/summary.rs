@@ -203,6 +203,7 @@ mod tests {
             published: BTreeMap::from([("case/nuclei.geojson".to_owned(), ran > 0)]),
             dropped: Vec::new(),
             verdicts: Vec::new(),
+            goldens: Vec::new(),
             missing: Vec::new(),
             cancelled: false,
             over_budget: false,

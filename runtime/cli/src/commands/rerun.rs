@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::run::{Inputs, carry_out, inputs};
 use crate::args::{Device, When, With, pair};
+use crate::ci::Reports;
 use crate::failure::Failure;
 use crate::history;
 use crate::machine;
@@ -148,7 +149,15 @@ impl Rerun {
             ..before
         };
         let asked = Asked::of(&session, &with, None);
-        carry_out(&session, &plan, &asked, settings, self.json, color)
+        carry_out(
+            &session,
+            &plan,
+            &asked,
+            settings,
+            &Reports::default(),
+            self.json,
+            color,
+        )
     }
 
     /// The command line that the run would be asked for with: its roots, unless others are given.

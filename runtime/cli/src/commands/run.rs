@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::args::{PipelineArgs, When};
+use crate::ci::{Reports, Suite};
 use crate::claims;
 use crate::failure::{Failure, exit};
 use crate::given;
@@ -30,7 +31,8 @@ Examples:
   cerb run pipelines/quickstart.cerb
   cerb run tcga.cerb --root data=/mnt/slides -p n=3
   cerb run tcga.cerb --jobs 8 --memory 16GiB --out /scratch/tcga
-  cerb run tcga.cerb --json > events.jsonl     one event per line, then a summary")]
+  cerb run tcga.cerb --json > events.jsonl     one event per line, then a summary
+  cerb run tcga.cerb --junit expectations.xml --summary \"$GITHUB_STEP_SUMMARY\"")]
 pub struct Run {
     /// Which pipeline, with what
     #[command(flatten)]
@@ -56,6 +58,10 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", value_parser = machine::parse_bytes, help_heading = "Machine")]
     pub memory: Option<u64>,
 
+    /// For those who watch it
+    #[command(flatten)]
+    pub reports: Reports,
+
     /// Write events as JSON lines, and a summary as the last one
     #[arg(long, help_heading = "Output")]
     pub json: bool,
@@ -74,11 +80,24 @@ impl Run {
     pub fn execute(self, color: When) -> Result<u8, Failure> {
         let voice = Voice::choose(self.json);
         let with = &self.pipeline.with;
-        let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
-        let plan = progress::spinning(voice, "looking at the inputs", || session.plan())?;
+        let name = self.pipeline.pipeline.display().to_string();
+        let session = Session::open(&self.pipeline.pipeline, with, Keep::Results);
+        let session = self.reports.or_failed(COMMAND, &name, session)?;
+        let plan = progress::spinning(voice, "looking at the inputs", || session.plan());
+        let plan = self
+            .reports
+            .or_failed(COMMAND, &name, plan.map_err(Failure::from))?;
         let asked = Asked::of(&session, with, None);
         let settings = self.settings(&session);
-        carry_out(&session, &plan, &asked, settings, self.json, color)
+        carry_out(
+            &session,
+            &plan,
+            &asked,
+            settings,
+            &self.reports,
+            self.json,
+            color,
+        )
     }
 
     fn settings(&self, session: &Session) -> Settings {
@@ -104,6 +123,7 @@ pub fn carry_out(
     plan: &Plan,
     asked: &Asked,
     settings: Settings,
+    reports: &Reports,
     json: bool,
     color: When,
 ) -> Result<u8, Failure> {
@@ -146,8 +166,12 @@ pub fn carry_out(
         let claims = claims::words(plan, &outcome, out);
         print!("{}", summary::words(&outcome, &settings.out, &claims, out));
     }
+    reports.write(COMMAND, &[Suite::of(&plan.name, plan, &outcome)])?;
     Ok(outcome.exit_code())
 }
+
+/// How reports name this command.
+const COMMAND: &str = "cerb run";
 
 /// The settings in effect, in one line: what was chosen for the user should never be a riddle.
 fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {

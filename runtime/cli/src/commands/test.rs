@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::args::{PipelineArgs, When};
+use crate::ci::{Reports, Suite};
 use crate::claims;
 use crate::commands::run::{on_interrupt, request, to_run};
 use crate::failure::{Failure, exit};
@@ -28,6 +29,7 @@ Examples:
   cerb test tcga.cerb                     every test
   cerb test tcga.cerb \"one small slide\"   one of them
   cerb test tcga.cerb --json
+  cerb test tcga.cerb --junit tests.xml --summary \"$GITHUB_STEP_SUMMARY\"
 
 Exits with 3 when an expectation does not hold, with 1 when something it reads could not be made.")]
 pub struct Test {
@@ -39,17 +41,36 @@ pub struct Test {
     #[arg(value_name = "TEST")]
     pub names: Vec<String>,
 
+    /// For those who watch it
+    #[command(flatten)]
+    pub reports: Reports,
+
     /// Write JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
+/// How reports name this command.
+const COMMAND: &str = "cerb test";
+
 impl Test {
     /// Runs the tests, one line for each.
     pub fn execute(self, color: When) -> Result<u8, Failure> {
+        let name = self.pipeline.pipeline.display().to_string();
+        let mut suites = Vec::new();
+        let ended = self.judge(color, &mut suites);
+        let code = self.reports.or_failed(COMMAND, &name, ended)?;
+        self.reports.write(COMMAND, &suites)?;
+        Ok(code)
+    }
+
+    fn judge(&self, color: When, suites: &mut Vec<Suite>) -> Result<u8, Failure> {
         let with = &self.pipeline.with;
         let session = Session::open(&self.pipeline.pipeline, with, Keep::Results)?;
-        let names = chosen(&session, &self.names)?;
+        let names: Vec<Option<String>> = chosen(&session, &self.names)?
+            .into_iter()
+            .map(Some)
+            .collect();
         let plans = plans(&session, &names)?;
         let out = TempDir::new().map_err(|error| Failure::surroundings(plain(&error), None))?;
         let settings = Settings {
@@ -60,6 +81,7 @@ impl Test {
         on_interrupt(&cancel)?;
         let (paint, mut ends, mut told) = (Paint::stdout(color), Vec::new(), Vec::new());
         for (name, plan) in &plans {
+            let name = name.as_deref().unwrap_or_default();
             given::secrets_are_bound(plan, &session.outside.secrets)?;
             let engine = Engine::new(&session.registry, &session.store, settings.clone());
             let expected = to_run(&engine.preview(plan)?);
@@ -68,6 +90,7 @@ impl Test {
             run.write_json("request.json", &request(&session, &asked, plan, &settings))?;
             let outcome = watched(&engine, plan, &run, &cancel, color, expected)?;
             ends.push(end(&outcome));
+            suites.push(Suite::of(name, plan, &outcome));
             if self.json {
                 told.push(as_json(name, plan, &outcome));
             } else {
@@ -130,12 +153,15 @@ fn chosen(session: &Session, wanted: &[String]) -> Result<Vec<String>, Failure> 
     Ok(known.chain(unknown).cloned().collect())
 }
 
-/// Plans every test before the first runs.
-fn plans(session: &Session, names: &[String]) -> Result<Vec<(String, Plan)>, Failure> {
+/// Plans every test before the first runs; no name is the pipeline itself.
+pub fn plans(
+    session: &Session,
+    names: &[Option<String>],
+) -> Result<Vec<(Option<String>, Plan)>, Failure> {
     let mut plans = Vec::new();
     let mut wrong: Option<Diagnostics> = None;
     for name in names {
-        match (session.plan_of(Some(name)), &mut wrong) {
+        match (session.plan_of(name.as_deref()), &mut wrong) {
             (Ok(plan), _) => plans.push((name.clone(), plan)),
             (Err(more), None) => wrong = Some(more),
             (Err(more), Some(wrong)) => {
@@ -157,7 +183,7 @@ fn plans(session: &Session, names: &[String]) -> Result<Vec<(String, Plan)>, Fai
 }
 
 /// Runs one plan, with bars on a terminal and in silence elsewhere.
-fn watched(
+pub fn watched(
     engine: &Engine<'_>,
     plan: &Plan,
     run: &cerb_store::Run,

@@ -42,6 +42,12 @@ fn the_pages_of_the_language_do_what_they_show() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_page_about_regression_checks_does_what_it_shows() {
+    let wrong = replay(&workspace().join("docs/ci.md"), folder().path());
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 /// A page whose mistake stands in a `cerb` block shows the message in an `error` block. What has to be
 /// there first, and the command, stand in a `sh` block; without one it is `cerb check test.cerb`.
 ///

@@ -10,6 +10,7 @@ mod command_line;
 mod first_run;
 mod fmt;
 mod given;
+mod goldens;
 mod history;
 mod interrupted;
 mod lab;
