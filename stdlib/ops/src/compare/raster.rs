@@ -149,7 +149,7 @@ impl Head {
         };
         for square in kept.squares(SIDE, 0) {
             let [x0, y0, x1, y1] = square.outer.map(i64::from);
-            if kept.is_blank(head, x0, y0, x1, y1) && new.is_blank(head, x0, y0, x1, y1) {
+            if kept.is_blank(head, x0, y0, x1, y1)? && new.is_blank(head, x0, y0, x1, y1)? {
                 continue;
             }
             let (one, other) = (
@@ -261,7 +261,8 @@ mod tests {
             .map(|i| if i % 2 == 0 { 0.5 } else { 0.499 })
             .collect();
         values[42] += change;
-        writer.put_tile("type", 0, 1, &values).unwrap();
+        let values = BTreeMap::from([("type".to_owned(), values)]);
+        writer.put_tile(0, 1, &values).unwrap();
         writer.finish().unwrap().store(store).unwrap()
     }
 
