@@ -9,7 +9,7 @@ use cerb_lang::Plan;
 use cerb_store::{Run, Store};
 
 use crate::{
-    Cancel, Compared, DeviceChoice, EngineError, Event, Explanation, OpError, Outcome, Preview,
+    Cancel, Compared, DeviceChoice, EngineError, Explanation, Moment, OpError, Outcome, Preview,
     Registry, actions::Actions, clock::Stopwatch, preview::Outlook, publish, publish::Target, run,
     why,
 };
@@ -103,7 +103,7 @@ impl<'a> Engine<'a> {
         &self,
         plan: &Plan,
         run: &Run,
-        events: &(dyn Fn(&Event) + Sync),
+        events: &(dyn Fn(&Moment) + Sync),
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
         self.run_as_seen(self.look(plan)?, run, events, cancel)
@@ -114,7 +114,7 @@ impl<'a> Engine<'a> {
         &self,
         look: Look,
         run: &Run,
-        events: &(dyn Fn(&Event) + Sync),
+        events: &(dyn Fn(&Moment) + Sync),
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
         let watch = Stopwatch::start();

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Used;
+
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,7 +20,21 @@ pub enum Ended {
     Dropped,
 }
 
-/// Something that happened in a run; one line of `events.jsonl`.
+/// One line of the stream: what happened, and when.
+///
+/// It is written flat: `{"at_ms": 12, "event": "note", …}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Milliseconds since the run began, never less than in the line before; 0 in
+    /// all lines of runs that did not keep it.
+    #[serde(default)]
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -48,6 +64,9 @@ pub enum Event {
         node: String,
         /// Its item.
         item: Option<String>,
+        /// The attempt, counted from one.
+        #[serde(default = "first")]
+        attempt: u32,
     },
     /// An action is so far; at most ten a second for each.
     Progress {
@@ -70,11 +89,18 @@ pub enum Event {
         item: Option<String>,
         /// How it ended.
         state: Ended,
-        /// Milliseconds by the clock.
+        /// Attempts made; none when its result was there, or came from an equal action.
+        #[serde(default)]
+        attempts: u32,
+        /// Milliseconds by the clock, of the last attempt.
         wall_ms: u64,
         /// Milliseconds of processor time: of the whole process while the action
         /// was alone, else of its own thread.
         cpu_ms: u64,
+        /// What kind of failure it was: `input`, `operator`, `resources`, `program`,
+        /// `infrastructure` or `timeout`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        class: Option<String>,
         /// Why it failed, was skipped or was dropped.
         error: Option<String>,
     },
@@ -124,5 +150,13 @@ pub enum Event {
         dropped: usize,
         /// Milliseconds by the clock.
         wall_ms: u64,
+        /// What it used of memory and disk.
+        #[serde(default)]
+        used: Used,
     },
+}
+
+/// The attempt that lines of older runs are about.
+fn first() -> u32 {
+    1
 }

@@ -31,6 +31,7 @@ mod registry;
 mod run;
 mod schema;
 mod temp;
+mod used;
 mod values;
 mod why;
 
@@ -39,15 +40,16 @@ pub use compare::{Difference, differences};
 pub use ctx::{Cancel, Ctx, DeviceChoice, Rng};
 pub use engine::{Engine, Look, Settings};
 pub use error::EngineError;
-pub use event::{Ended, Event};
+pub use event::{Ended, Event, Moment};
 pub use golden::{Compared, Golden, KeepRows, Rows, Tolerance};
 pub use listing::{Entry, ListEnv, Listing, RootRef};
 pub use operator::{Determinism, Needs, OpError, Operator};
 pub use outcome::{Counts, Failure, Left, Note, Outcome, Status};
 pub use ports::{Bound, Keyed, PortValue, Ports};
 pub use preview::{Planned, Preview, Reason, State};
-pub use publish::{Manifest, PublishedFile};
+pub use publish::{Manifest, PublishedFile, RUN_PAGE};
 pub use registry::{Registry, RegistryError, View};
+pub use used::Used;
 pub use why::Explanation;
 
 /// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cerb_lang::Verdict;
 use serde::Serialize;
 
+use crate::Used;
 use crate::golden::Compared;
 
 /// How many actions of one node ended how.
@@ -118,6 +119,8 @@ pub struct Outcome {
     pub wall_ms: u64,
     /// Milliseconds of processor time of the whole process.
     pub cpu_ms: u64,
+    /// Memory and disk.
+    pub used: Used,
 }
 
 impl Outcome {

@@ -17,6 +17,8 @@ use crate::{
 
 /// Name of the manifest among the results.
 const MANIFEST: &str = "manifest.json";
+/// Name of the run's own page among the results, which the command line writes.
+pub const RUN_PAGE: &str = "run.html";
 
 /// One output of one item, with its path filled in.
 pub(crate) struct Target {
@@ -122,10 +124,11 @@ fn fill(pattern: &str, key: Option<&str>) -> Result<String, EngineError> {
     if path.contains(['\\', '\0']) || path.chars().any(char::is_control) {
         return refuse("holds a backslash or a control character; rename the item");
     }
-    if path == MANIFEST {
-        return refuse("is where the manifest goes; choose another name");
+    match path.split('/').next() {
+        Some(MANIFEST) => refuse("is where the manifest goes; choose another name"),
+        Some(RUN_PAGE) => refuse("is where the run's own page goes; choose another name"),
+        _ => Ok(path),
     }
-    Ok(path)
 }
 
 /// Returns a hidden name that no other run uses, of this process or another.
@@ -215,5 +218,8 @@ mod tests {
         }
         assert!(fill("/x", None).is_err());
         assert!(fill("manifest.json", None).is_err());
+        assert!(fill("run.html", None).is_err());
+        assert!(fill("{key}/page", Some("run.html")).is_err());
+        assert!(fill("a/run.html", None).is_ok());
     }
 }

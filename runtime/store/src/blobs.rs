@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use crate::error::{At, StoreError};
 use crate::gate::Held;
@@ -366,6 +367,7 @@ impl Staged<'_> {
             match system::rename_new(&self.path, &place) {
                 Ok(()) => {
                     self.done = true;
+                    store.inner.stored.fetch_add(size, Ordering::Relaxed);
                     failpoint::reach(class.name(), "installed").at("write", store.root())?;
                     store.know(digest);
                     return Ok(());

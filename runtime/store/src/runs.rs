@@ -69,8 +69,14 @@ impl Run {
             source,
         })?;
         bytes.push(b'\n');
+        self.write(name, &bytes)
+    }
+
+    /// Writes a file into the run's folder, replacing it whole or not at all.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.files.path(name)?;
         let staged = self.store.staged();
-        let written = fs::write(&staged, &bytes).and_then(|()| fs::rename(&staged, &path));
+        let written = fs::write(&staged, bytes).and_then(|()| fs::rename(&staged, &path));
         if written.is_err() {
             let _ = fs::remove_file(&staged);
         }

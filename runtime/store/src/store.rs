@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     pub index: Index,
     staging: PathBuf,
     next: AtomicU64,
+    /// Bytes put into blobs and trees since it was opened.
+    pub stored: AtomicU64,
     /// Blobs and trees that this process wrote or checked.
     known: Mutex<HashSet<Digest>>,
     set_aside: Mutex<Vec<SetAside>>,
@@ -205,6 +207,7 @@ impl Store {
             host: system::host_name(),
             staging,
             next: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             known: Mutex::default(),
             set_aside: Mutex::default(),
             group: Arc::new(Group::new(folder)),
@@ -240,6 +243,31 @@ impl Store {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.inner.host
+    }
+
+    /// Gives the bytes that this process has put in since it opened the store; what was there
+    /// already is not counted.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.inner.stored.load(Ordering::Relaxed)
+    }
+
+    /// Gives the bytes that lie in this process's staging and scratch space now.
+    #[must_use]
+    pub fn staged_bytes(&self) -> u64 {
+        let mut folders = vec![self.inner.staging.clone()];
+        let mut bytes = 0;
+        // What goes away meanwhile is not counted.
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                    Ok(meta) if entry.file_name() != "lock" => bytes += meta.len(),
+                    _ => {}
+                }
+            }
+        }
+        bytes
     }
 
     /// Waits until everything written so far is on the disk.

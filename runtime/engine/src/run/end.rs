@@ -7,7 +7,6 @@ use cerb_lang::{Claim, FormulaId, Span, Verdict};
 use super::{Driver, Stage};
 use crate::{
     EngineError, Event, Outcome,
-    clock::Stopwatch,
     event::Ended,
     golden,
     golden::Compared,
@@ -18,7 +17,7 @@ use crate::{
 
 impl Driver<'_> {
     /// Counts, writes the manifest and the run's own files.
-    pub(super) fn end(mut self, watch: &Stopwatch) -> Result<Outcome, EngineError> {
+    pub(super) fn end(mut self) -> Result<Outcome, EngineError> {
         for at in std::mem::take(&mut self.postponed) {
             self.offer(at);
         }
@@ -69,8 +68,9 @@ impl Driver<'_> {
             missing,
             cancelled: self.cancel.is_cancelled() && unfinished,
             over_budget,
-            wall_ms: watch.wall_ms(),
-            cpu_ms: watch.cpu_ms(),
+            wall_ms: self.watch.wall_ms(),
+            cpu_ms: self.watch.cpu_ms(),
+            used: self.gauge.end(self.store),
         };
         let total = outcome.total();
         self.emit(Event::RunFinished {
@@ -81,6 +81,7 @@ impl Driver<'_> {
             skipped: total.skipped,
             dropped: total.dropped,
             wall_ms: outcome.wall_ms,
+            used: outcome.used,
         });
         if let Some(text) = self.log_fault.take() {
             outcome.notes.push(Note {

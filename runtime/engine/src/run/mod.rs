@@ -20,7 +20,7 @@ use cerb_store::{Digest, Growth, Run, Store};
 use serde_json::json;
 
 use crate::{
-    Bound, Cancel, DeviceChoice, EngineError, Event, Outcome, Settings,
+    Bound, Cancel, DeviceChoice, EngineError, Event, Moment, Outcome, Settings,
     actions::{Actions, Origin},
     call::NodeWork,
     clock::Stopwatch,
@@ -31,6 +31,7 @@ use crate::{
     preview::{Outlook, Reason, State},
     publish::{PublishedFile, Target},
     temp::Live,
+    used::Gauge,
     values::{Cause, Known, Memos, Standing, Values},
 };
 
@@ -83,6 +84,8 @@ struct Slot {
     key: Option<Digest>,
     need_bytes: bool,
     attempts: u32,
+    /// What the last attempt took: milliseconds by the clock and of the processor.
+    took: (u64, u64),
     remakes: u32,
     /// What it reads, while it is ready or at work.
     bound: BTreeMap<String, Bound>,
@@ -126,7 +129,7 @@ struct Driver<'a> {
     store: &'a Store,
     settings: &'a Settings,
     run: &'a Run,
-    events: &'a (dyn Fn(&Event) + Sync),
+    events: &'a (dyn Fn(&Moment) + Sync),
     cancel: &'a Cancel,
     slots: Vec<Slot>,
     todo: VecDeque<usize>,
@@ -153,6 +156,9 @@ struct Driver<'a> {
     log_fault: Option<String>,
     /// Nodes whose part of the pre-images is written.
     logged: BTreeSet<usize>,
+    /// Since when times are counted.
+    watch: &'a Stopwatch,
+    gauge: Gauge,
 }
 
 /// Runs every action that outputs need and publishes the outputs.
@@ -167,7 +173,7 @@ pub(crate) fn run(
     store: &Store,
     settings: &Settings,
     run: &Run,
-    events: &(dyn Fn(&Event) + Sync),
+    events: &(dyn Fn(&Moment) + Sync),
     cancel: &Cancel,
     watch: &Stopwatch,
 ) -> Result<Outcome, EngineError> {
@@ -228,10 +234,12 @@ pub(crate) fn run(
         postponed: Vec::new(),
         log_fault: None,
         logged: BTreeSet::new(),
+        watch,
+        gauge: Gauge::start(store),
     };
     driver.begin()?;
     driver.drive();
-    driver.end(watch)
+    driver.end()
 }
 
 impl Slot {
@@ -250,6 +258,7 @@ impl Slot {
             key: None,
             need_bytes: false,
             attempts: 0,
+            took: (0, 0),
             remakes: 0,
             bound: BTreeMap::new(),
             early: None,
@@ -376,6 +385,7 @@ impl Driver<'_> {
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
             self.watch_clocks();
+            self.gauge.look(self.store);
         }
     }
 
@@ -413,9 +423,13 @@ impl Driver<'_> {
     }
 
     fn emit(&mut self, event: Event) {
-        (self.events)(&event);
+        let moment = Moment {
+            at_ms: self.watch.wall_ms(),
+            event,
+        };
+        (self.events)(&moment);
         if self.log_fault.is_none()
-            && let Err(error) = self.run.append_event(&event)
+            && let Err(error) = self.run.append_event(&moment)
         {
             self.log_fault = Some(format!("the run's log is not complete: {error}"));
         }

@@ -33,8 +33,10 @@ impl Driver<'_> {
                 node,
                 item,
                 state,
+                attempts: self.slots[id].attempts,
                 wall_ms,
                 cpu_ms,
+                class: None,
                 error: None,
             });
             self.have(id);
@@ -136,8 +138,10 @@ impl Driver<'_> {
             node,
             item,
             state: Ended::Dropped,
+            attempts: 0,
             wall_ms: 0,
             cpu_ms: 0,
+            class: None,
             error: Some(came),
         });
         self.shed(id);
@@ -168,6 +172,9 @@ impl Driver<'_> {
                     node: target.node.clone(),
                     item: target.item.clone(),
                 };
+                if !unchanged {
+                    self.gauge.published += bytes;
+                }
                 self.files.insert(target.path.clone(), file);
                 self.published.insert(target.path.clone(), !unchanged);
                 self.emit(Event::Published {
@@ -210,6 +217,7 @@ impl Driver<'_> {
                 let (node, item) = self.named(id);
                 self.slots[id].stage = Stage::Failed;
                 let error = Some(failure.error.clone());
+                let class = Some(failure.class.to_owned());
                 self.failures.push(Failure {
                     node: node.clone(),
                     item: item.clone(),
@@ -220,8 +228,10 @@ impl Driver<'_> {
                     node,
                     item,
                     state: Ended::Failed,
+                    attempts: 0,
                     wall_ms: 0,
                     cpu_ms: 0,
+                    class,
                     error,
                 });
                 self.release(id);
@@ -246,13 +256,16 @@ impl Driver<'_> {
                 bug: matches!(error, OpError::Operator(_)),
             });
             let error = Some(error.to_string());
+            let (wall_ms, cpu_ms) = self.slots[id].took;
             self.emit(Event::ActionFinished {
                 id,
                 node,
                 item,
                 state: Ended::Failed,
-                wall_ms: 0,
-                cpu_ms: 0,
+                attempts: self.slots[id].attempts,
+                wall_ms,
+                cpu_ms,
+                class: Some(class.to_owned()),
                 error,
             });
             self.release(id);
@@ -278,8 +291,10 @@ impl Driver<'_> {
                 node,
                 item,
                 state: Ended::Skipped,
+                attempts: self.slots[id].attempts,
                 wall_ms: 0,
                 cpu_ms: 0,
+                class: None,
                 error,
             });
             self.release(id);

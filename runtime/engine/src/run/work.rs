@@ -206,7 +206,13 @@ impl Driver<'_> {
                 if attrs.gpu > 0 && self.settings.device == DeviceChoice::Cpu && first {
                     self.note(id, ON_CPU.to_owned());
                 }
-                self.emit(Event::ActionStarted { id, node, item });
+                let attempt = self.slots[id].attempts;
+                self.emit(Event::ActionStarted {
+                    id,
+                    node,
+                    item,
+                    attempt,
+                });
             }
             Told::Said(Said::Progress { done, total, unit }) => self.emit(Event::Progress {
                 id,
@@ -272,6 +278,7 @@ impl Driver<'_> {
         } else {
             finished.thread_cpu_ms
         };
+        self.slots[id].took = (finished.wall_ms, cpu_ms);
         let timed_out = working.given_up.is_some();
         // Bytes it shares with a temporary went away under it: looked at here,
         // where temporaries are dropped, so nothing can come between.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cerb_engine::{Cancel, Event, Outcome, State};
+use cerb_engine::{Cancel, Event, Moment, Outcome, State};
 use cerb_lang::{
     Attrs, Cohort, Command, Facts, FileId, Item, Listed, Node, Output, Param, Piece, Port, Reads,
     Run, Span, Type, Unit, Value, Wire, Work, petgraph::graph::NodeIndex,
@@ -776,8 +776,8 @@ fn a_cancelled_run_ends_its_programs() {
     let run = lab.bench.store.begin_run().unwrap();
     let began = Instant::now();
     let outcome = std::thread::scope(|scope| {
-        let events = |event: &Event| {
-            if matches!(event, Event::ActionStarted { .. }) {
+        let events = |moment: &Moment| {
+            if matches!(&moment.event, Event::ActionStarted { .. }) {
                 let cancel = cancel.clone();
                 scope.spawn(move || {
                     std::thread::sleep(Duration::from_millis(200));

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cerb_engine::{Cancel, Ended, EngineError, Event, Status};
+use cerb_engine::{Cancel, Ended, EngineError, Event, Moment, Status};
 use cerb_lang::Value;
 
 use crate::toy::{Bench, From, Toy};
@@ -221,8 +221,9 @@ fn a_cancelled_run_stops_what_works_and_keeps_what_is_done() {
             std::thread::sleep(Duration::from_millis(100));
             cancel.cancel();
         });
-        let events = |event: &Event| {
-            if matches!(event, Event::ActionStarted { item: Some(item), .. } if item == "b") {
+        let events = |moment: &Moment| {
+            if matches!(&moment.event, Event::ActionStarted { item: Some(item), .. } if item == "b")
+            {
                 slow.store(true, Ordering::SeqCst);
             }
         };
@@ -347,10 +348,10 @@ fn results_that_are_being_changed_are_not_called_complete() {
     let each = changed.cohort("s", &[("a", 7.0), ("b", 8.0), ("c", 9.0), ("d", 10.0)]);
     let add = changed.call("add", "toy.add", &[], &[("x", From::Each(each))]);
     changed.output("{key}.txt", add);
-    let look = |event: &Event| {
+    let look = |moment: &Moment| {
         if let Event::Published {
             unchanged: false, ..
-        } = event
+        } = &moment.event
         {
             let text = bench.out("manifest.json").unwrap();
             seen.lock()

@@ -6,6 +6,7 @@ mod collection;
 mod commands;
 mod conditions;
 mod equivalence;
+mod events;
 mod failures;
 mod growing;
 mod random;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cerb_engine::{Cancel, Ended, Event};
+use cerb_engine::{Cancel, Ended, Event, Moment};
 use cerb_lang::Value;
 use cerb_store::Store;
 
@@ -103,6 +103,40 @@ fn events_are_one_stream_and_the_log_holds_the_same() {
         .filter(|event| matches!(event, Event::Progress { total: 10, .. }))
         .count();
     assert!((2..=6).contains(&progress), "{progress}");
+}
+
+#[test]
+fn every_line_says_when_and_the_last_what_was_used() {
+    let bench = Bench::new();
+    let outcome = bench.run(&heavy(&bench, 3, 1, 1));
+    let files = bench.store.open_run(&outcome.run).unwrap();
+    let moments: Vec<Moment> = files.events().unwrap();
+    assert!(moments.is_sorted_by_key(|moment| moment.at_ms));
+    let last = moments.last().unwrap();
+    // A toy works for ten milliseconds.
+    assert!(last.at_ms >= 10, "{last:?}");
+    let Event::RunFinished { used, .. } = last.event else {
+        panic!("{last:?}");
+    };
+    assert_eq!(used, outcome.used);
+    assert!(used.memory > Some(1 << 20), "{used:?}");
+
+    let mut toy = bench.toy();
+    let each = toy.cohort("s", &[("a", 1000.0)]);
+    let add = toy.call("add", "toy.add", &[], &[("x", From::Each(each))]);
+    toy.output("{key}.txt", add);
+    let used = bench.run(&toy).used;
+    assert!(
+        used.stored > Some(0) && used.published == used.stored,
+        "{used:?}"
+    );
+    let again = bench.run(&toy).used;
+    assert_eq!((again.stored, again.published), (Some(0), Some(0)));
+    for moment in &moments {
+        let line = serde_json::to_value(moment).unwrap();
+        assert!(line["at_ms"].is_u64() && line["event"].is_string());
+        assert_eq!(serde_json::from_value::<Moment>(line).unwrap(), *moment);
+    }
 }
 
 #[test]

@@ -694,7 +694,7 @@ impl Bench {
         let outcome = self.engine().run(
             &toy.plan,
             &run,
-            &|event| events.lock().unwrap().push(event.clone()),
+            &|moment| events.lock().unwrap().push(moment.event.clone()),
             cancel,
         )?;
         Ok((outcome, events.into_inner().unwrap()))
