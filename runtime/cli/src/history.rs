@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cerb_engine::{Moment, Used};
 use cerb_store::{RunFiles, Store};
 use serde::Deserialize;
 use serde_json::Value;
@@ -165,6 +166,13 @@ impl Past {
         Some(terminal::duration(Duration::from_millis(wall)))
     }
 
+    /// Returns what it used of memory and disk, as far as it wrote that down.
+    pub fn used(&self) -> Used {
+        let used = self.outcome.as_ref().map(|outcome| outcome["used"].clone());
+        used.and_then(|used| serde_json::from_value(used).ok())
+            .unwrap_or_default()
+    }
+
     /// Says how long ago it began.
     pub fn age(&self) -> String {
         let now = SystemTime::now()
@@ -196,6 +204,13 @@ pub fn changed(
         .map(|name| (name, [before.get(name), after.get(name)]))
         .filter(|(_, [from, to])| from != to)
         .map(|(name, both)| (name.clone(), both.map(Option::<&String>::cloned)))
+        .collect()
+}
+
+/// Returns the events of a run; those that another version of the program wrote, as far as they are known.
+pub fn moments(events: &[Value]) -> Vec<Moment> {
+    let all = events.iter();
+    all.filter_map(|event| serde_json::from_value(event.clone()).ok())
         .collect()
 }
 

@@ -48,6 +48,18 @@ pub fn default_memory() -> u64 {
     memory().0 / 4 * 3
 }
 
+/// Says who decided a memory budget, given who asked for it, if anybody.
+pub fn memory_by(budget: u64, asked: Option<&str>) -> String {
+    let (allowed, who) = memory();
+    match asked {
+        None => format!("75 % of {who}"),
+        Some(asked) if budget > allowed => {
+            format!("{asked}, more than {who} has: {}", show_bytes(allowed))
+        }
+        Some(asked) => asked.to_owned(),
+    }
+}
+
 fn total_memory(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
@@ -193,6 +205,14 @@ mod tests {
         assert_eq!(show_bytes(17), "17 B");
         assert_eq!(show_bytes(3 << 29), "1.5 GiB");
         assert_eq!(show_bytes(4 << 30), "4 GiB");
+    }
+
+    #[test]
+    fn it_is_told_who_decided_the_memory() {
+        assert!(memory_by(1, None).starts_with("75 % of "));
+        assert_eq!(memory_by(1, Some("asked for")), "asked for");
+        let more = memory_by(u64::MAX, Some("asked for"));
+        assert!(more.starts_with("asked for, more than "), "{more}");
     }
 
     #[test]

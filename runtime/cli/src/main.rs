@@ -12,13 +12,17 @@ mod given;
 mod goldens;
 mod history;
 mod machine;
+mod page;
 mod process;
 mod progress;
 mod reference;
 mod reports;
 mod session;
+mod story;
+mod stream;
 mod summary;
 mod terminal;
+mod work;
 
 use std::process::ExitCode;
 

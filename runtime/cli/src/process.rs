@@ -22,6 +22,24 @@ pub fn set_up() {
     }
 }
 
+/// Lets the calling thread see an error, and not the end of the process, when it writes a pipe whose
+/// reader has gone away.
+#[cfg(unix)]
+pub fn outlive_readers() {
+    let mut pipe = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the calls write and read the one set, which lives here, and change which signals this
+    // thread takes; a blocked SIGPIPE waits in the thread until that ends, and goes with it.
+    unsafe {
+        libc::sigemptyset(pipe.as_mut_ptr());
+        libc::sigaddset(pipe.as_mut_ptr(), libc::SIGPIPE);
+        libc::pthread_sigmask(libc::SIG_BLOCK, pipe.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Does nothing where a closed pipe is an error anyway.
+#[cfg(not(unix))]
+pub fn outlive_readers() {}
+
 /// Does nothing where none of this is needed.
 #[cfg(not(target_os = "linux"))]
 pub fn set_up() {}

@@ -6,15 +6,18 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use cerb_engine::{Ended, Event};
+use cerb_engine::{Ended, Event, Moment};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{self, Paint};
+use crate::work::{Busiest, Work};
 
 /// Least time between two lines about the same action.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// A bar is this many steps long, so that parts of an action move it.
 const STEPS: u64 = 1000;
+/// Least time between two looks at which stage is the busiest.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How a run speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +48,12 @@ pub struct Progress {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    work: Work,
+    /// Time of the last event.
+    at_ms: u64,
+    /// The line below the bars that names the busiest stage, and when it was written.
+    footer: Option<(ProgressBar, Instant)>,
     bars: Option<MultiProgress>,
     /// How many actions of each node are expected to run.
     expected: BTreeMap<String, usize>,
@@ -125,27 +132,35 @@ impl Progress {
             voice,
             paint,
             state: Mutex::new(State {
+                work: Work::default(),
+                at_ms: 0,
+                footer: None,
                 bars,
                 expected,
-                ..State::default()
+                stages: BTreeMap::new(),
+                running: BTreeMap::new(),
+                finished: 0,
+                to_do: 0,
             }),
         }
     }
 
     /// Takes one event.
-    pub fn take(&self, event: &Event) {
-        if self.voice == Voice::Json {
-            print_line(event);
-            return;
-        }
+    pub fn take(&self, moment: &Moment) {
         let mut state = match self.state.lock() {
             Ok(state) => state,
             // A display that broke half way is no reason to stop the run.
             Err(poisoned) => poisoned.into_inner(),
         };
-        match event {
+        state.work.take(moment);
+        state.at_ms = moment.at_ms;
+        if self.voice == Voice::Json {
+            print_line(moment);
+            return;
+        }
+        match &moment.event {
             Event::RunStarted { runs, follows, .. } => state.to_do = runs + follows,
-            Event::ActionStarted { id, node, item } => {
+            Event::ActionStarted { id, node, item, .. } => {
                 self.started(&mut state, *id, node, item.as_deref())
             }
             Event::Progress {
@@ -179,6 +194,13 @@ impl Progress {
             | Event::Judged { .. }
             | Event::RunFinished { .. } => {}
         }
+        name_busiest(&mut state);
+    }
+
+    /// Returns the stage that took the largest share of the work so far.
+    pub fn busiest(&self) -> Option<Busiest> {
+        let state = self.state.lock().ok()?;
+        state.work.busiest(state.at_ms)
     }
 
     /// Removes the bars.
@@ -207,11 +229,17 @@ impl Progress {
         );
         if let Some(bars) = &state.bars {
             let expected = state.expected.get(node).copied().unwrap_or(1).max(1) as u64;
+            let footer = state.footer.as_ref();
             state
                 .stages
                 .entry(node.to_owned())
                 .or_insert_with(|| Stage {
-                    bar: bars.add(bar(node, expected, self.paint)),
+                    bar: match footer {
+                        Some((footer, _)) => {
+                            bars.insert_before(footer, bar(node, expected, self.paint))
+                        }
+                        None => bars.add(bar(node, expected, self.paint)),
+                    },
                     finished: 0,
                     began: now,
                 });
@@ -365,8 +393,33 @@ fn redraw(state: &mut State, node: &str) {
     stage.bar.set_message(message);
 }
 
-fn print_line(event: &Event) {
-    if let Ok(text) = serde_json::to_string(event) {
+/// Names the busiest stage below the bars, while several work.
+fn name_busiest(state: &mut State) {
+    let Some(bars) = state.bars.as_ref().filter(|_| state.stages.len() > 1) else {
+        return;
+    };
+    let now = Instant::now();
+    if state
+        .footer
+        .as_ref()
+        .is_some_and(|(_, last)| now.duration_since(*last) < LOOK_EVERY)
+    {
+        return;
+    }
+    if let Some(busiest) = state.work.busiest(state.at_ms) {
+        let (footer, last) = state.footer.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden());
+            let style = ProgressStyle::with_template("  {msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            (bars.add(bar), now)
+        });
+        footer.set_message(format!("busiest: {}", busiest.words()));
+        *last = now;
+    }
+}
+
+fn print_line(moment: &Moment) {
+    if let Ok(text) = serde_json::to_string(moment) {
         let mut out = std::io::stdout().lock();
         // A reader that went away has ended the process already (SIGPIPE).
         let _ = writeln!(out, "{text}");

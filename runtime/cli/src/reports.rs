@@ -163,7 +163,7 @@ fn utf16(text: &str, byte: u32) -> (usize, usize) {
 }
 
 /// A path as a URI reference: `/` between the parts, everything else that is special escaped.
-fn uri(path: &str) -> String {
+pub fn uri(path: &str) -> String {
     let mut out = String::new();
     if path.starts_with('/') {
         out.push_str("file://");

@@ -145,6 +145,17 @@ impl Session {
         Path::new("results").join(self.name())
     }
 
+    /// Says who decided the memory that a run may use, where `asked` is what its call says.
+    pub fn memory_by(&self, asked: Option<u64>) -> String {
+        let profile = self.outside.profile.memory;
+        let who = match (asked, profile) {
+            (Some(_), _) => Some("asked for"),
+            (None, Some(_)) => Some("by the profile"),
+            (None, None) => None,
+        };
+        machine::memory_by(asked.or(profile).unwrap_or_default(), who)
+    }
+
     /// Returns the settings of a preview: what decides keys, and nothing that runs.
     pub fn preview_settings(&self) -> Settings {
         Settings {

@@ -5,17 +5,25 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use cerb_engine::{Outcome, Status};
+use cerb_engine::{Outcome, Status, Used};
 
 use crate::claims;
+use crate::machine::show_bytes;
 use crate::terminal::{self, Paint, count};
+use crate::work::Busiest;
 
 /// Paths, failures and notes listed before the rest is only counted.
 const MOST: usize = 12;
 
 /// Returns the summary of a run whose outputs are below `out`; `claims` says what came of its
 /// conditions and expectations.
-pub fn words(outcome: &Outcome, out: &Path, claims: &str, paint: Paint) -> String {
+pub fn words(
+    outcome: &Outcome,
+    busiest: Option<&Busiest>,
+    out: &Path,
+    claims: &str,
+    paint: Paint,
+) -> String {
     let mut text = String::new();
     let total = outcome.total();
     let all = total.hit + total.ran + total.failed + total.skipped;
@@ -65,7 +73,36 @@ pub fn words(outcome: &Outcome, out: &Path, claims: &str, paint: Paint) -> Strin
         outcome.run
     );
     let _ = writeln!(text, "{}", paint.dim(&line));
+    if total.ran + total.failed > 0 {
+        let busiest = busiest.map(|busiest| format!("busiest: {}", busiest.words()));
+        let all: Vec<String> = busiest.into_iter().chain(used(&outcome.used)).collect();
+        let _ = writeln!(text, "{}", paint.dim(&all.join(" · ")));
+    }
     text
+}
+
+/// Returns what was used, memory first and then the disk: `at most 812 MiB of memory`.
+pub fn used(used: &Used) -> Vec<String> {
+    let some = |bytes: Option<u64>| bytes.filter(|bytes| *bytes > 0).map(show_bytes);
+    let most = [
+        some(used.memory).map(|size| format!("{size} of memory")),
+        some(used.programs).map(|size| format!("{size} in a program")),
+        some(used.scratch).map(|size| format!("{size} of scratch")),
+    ];
+    let most: Vec<String> = most.into_iter().flatten().collect();
+    let disk = [
+        some(used.stored).map(|size| format!("{size} stored")),
+        some(used.published).map(|size| format!("{size} published")),
+    ];
+    let disk: Vec<String> = disk.into_iter().flatten().collect();
+    let mut all = Vec::new();
+    if !most.is_empty() {
+        all.push(format!("at most {}", most.join(", ")));
+    }
+    if !disk.is_empty() {
+        all.push(disk.join(", "));
+    }
+    all
 }
 
 fn published(text: &mut String, outcome: &Outcome, out: &Path, paint: Paint) {
@@ -79,7 +116,7 @@ fn published(text: &mut String, outcome: &Outcome, out: &Path, paint: Paint) {
         let size = std::fs::metadata(&place)
             .ok()
             .filter(std::fs::Metadata::is_file)
-            .map(|meta| format!("  {}", crate::machine::show_bytes(meta.len())))
+            .map(|meta| format!("  {}", show_bytes(meta.len())))
             .unwrap_or_default();
         let _ = writeln!(text, "  {mark} {}{}", place.display(), paint.dim(&size));
     }
@@ -209,12 +246,22 @@ mod tests {
             over_budget: false,
             wall_ms: 1500,
             cpu_ms: 2500,
+            used: Used {
+                memory: Some(812 << 20),
+                stored: Some(3 << 20),
+                ..Used::default()
+            },
         }
     }
 
     fn text(outcome: &Outcome) -> String {
         words(
             outcome,
+            Some(&Busiest {
+                node: "nuclei".into(),
+                share: 0.826,
+                of_ms: 130_000,
+            }),
             Path::new("results/x"),
             "",
             Paint::stdout(When::Never),
@@ -238,6 +285,12 @@ mod tests {
         assert!(text.contains("→ results/x/case/nuclei.geojson"), "{text}");
         assert!(
             text.contains("5 ran · 1.5 s (2.5 s of processor time) · run 01ABC"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(
+                "busiest: nuclei, 83 % of 2 min 10 s · at most 812 MiB of memory · 3 MiB stored\n"
+            ),
             "{text}"
         );
     }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::args::{PipelineArgs, When};
 use crate::commands::run::{on_interrupt, request, to_run};
-use crate::commands::test::{plans, watched};
+use crate::commands::test::{bars, plans, watched};
 use crate::failure::{Failure, exit};
 use crate::given;
 use crate::goldens::{Entry, Shelf};
@@ -124,8 +124,11 @@ impl Bless {
             let expected = to_run(&engine.preview(plan)?);
             let run = session.store.begin_run()?;
             let asked = Asked::of(&session, with, name.as_deref());
-            run.write_json("request.json", &request(&session, &asked, plan, &settings))?;
-            let outcome = watched(&engine, plan, &run, &cancel, color, expected)?;
+            let memory_by = session.memory_by(None);
+            let request = request(&session, &asked, plan, &settings, &memory_by);
+            run.write_json("request.json", &request)?;
+            let bars = bars(color, expected);
+            let outcome = watched(&engine, plan, &run, &cancel, bars, None)?;
             if outcome.cancelled {
                 return Ok(exit::INTERRUPTED);
             }

@@ -8,7 +8,7 @@ use cerb_store::Store;
 use clap::Args;
 use serde::Deserialize;
 
-use super::run::{Inputs, carry_out, inputs};
+use super::run::{Inputs, Telling, carry_out, inputs};
 use crate::args::{Device, When, With, pair};
 use crate::ci::Reports;
 use crate::failure::Failure;
@@ -75,6 +75,10 @@ pub struct Rerun {
     /// Write events as JSON lines, and a summary as the last one
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    /// Write the events as JSON lines into this file too; it may be a named pipe
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub events: Option<PathBuf>,
 }
 
 /// What a run wrote down of itself, as far as it is needed again.
@@ -149,15 +153,14 @@ impl Rerun {
             ..before
         };
         let asked = Asked::of(&session, &with, None);
-        carry_out(
-            &session,
-            &plan,
-            &asked,
-            settings,
-            &Reports::default(),
-            self.json,
+        let telling = Telling {
+            json: self.json,
+            events: self.events.as_deref(),
+            memory_by: session.memory_by(self.memory),
+            reports: &Reports::default(),
             color,
-        )
+        };
+        carry_out(&session, &plan, &asked, settings, &telling)
     }
 
     /// The command line that the run would be asked for with: its roots, unless others are given.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cerb_engine::{Cancel, DeviceChoice, Engine, Event, Preview, Settings, State};
+use cerb_engine::{
+    Cancel, DeviceChoice, Engine, Moment, Outcome, Preview, RUN_PAGE, Settings, State,
+};
 use cerb_lang::{Listed, Plan, Span, Work};
 use clap::Args;
 use serde_json::json;
@@ -15,8 +17,11 @@ use crate::claims;
 use crate::failure::{Failure, exit};
 use crate::given;
 use crate::machine::{self, show_bytes};
+use crate::page;
 use crate::progress::{self, Progress, Voice};
-use crate::session::{Asked, Keep, Session};
+use crate::session::{Asked, Keep, Session, plain};
+use crate::story::Story;
+use crate::stream::Stream;
 use crate::summary;
 use crate::terminal::{self, Paint, count};
 
@@ -32,7 +37,8 @@ Examples:
   cerb run tcga.cerb --root data=/mnt/slides -p n=3
   cerb run tcga.cerb --jobs 8 --memory 16GiB --out /scratch/tcga
   cerb run tcga.cerb --json > events.jsonl     one event per line, then a summary
-  cerb run tcga.cerb --junit expectations.xml --summary \"$GITHUB_STEP_SUMMARY\"")]
+  cerb run tcga.cerb --junit expectations.xml --summary \"$GITHUB_STEP_SUMMARY\"
+  cerb run tcga.cerb --events run.jsonl        the same lines beside the usual words")]
 pub struct Run {
     /// Which pipeline, with what
     #[command(flatten)]
@@ -65,6 +71,10 @@ pub struct Run {
     /// Write events as JSON lines, and a summary as the last one
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    /// Write the events as JSON lines into this file too; it may be a named pipe
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub events: Option<PathBuf>,
 }
 
 /// Reads a number of cores.
@@ -89,15 +99,14 @@ impl Run {
             .or_failed(COMMAND, &name, plan.map_err(Failure::from))?;
         let asked = Asked::of(&session, with, None);
         let settings = self.settings(&session);
-        carry_out(
-            &session,
-            &plan,
-            &asked,
-            settings,
-            &self.reports,
-            self.json,
+        let telling = Telling {
+            json: self.json,
+            events: self.events.as_deref(),
+            memory_by: session.memory_by(self.memory),
+            reports: &self.reports,
             color,
-        )
+        };
+        carry_out(&session, &plan, &asked, settings, &telling)
     }
 
     fn settings(&self, session: &Session) -> Settings {
@@ -117,18 +126,30 @@ impl Run {
     }
 }
 
+/// How a run is told.
+pub struct Telling<'a> {
+    /// Whether as JSON on standard output.
+    pub json: bool,
+    /// The file that the events go to as well.
+    pub events: Option<&'a Path>,
+    /// Who decided the memory.
+    pub memory_by: String,
+    /// What is written for those who watch.
+    pub reports: &'a Reports,
+    /// Whether in colours.
+    pub color: When,
+}
+
 /// Runs a plan, writes down what was asked for, and says what came of it.
 pub fn carry_out(
     session: &Session,
     plan: &Plan,
     asked: &Asked,
     settings: Settings,
-    reports: &Reports,
-    json: bool,
-    color: When,
+    telling: &Telling,
 ) -> Result<u8, Failure> {
-    let voice = Voice::choose(json);
-    let (out, err) = (Paint::stdout(color), Paint::stderr(color));
+    let voice = Voice::choose(telling.json);
+    let (out, err) = (Paint::stdout(telling.color), Paint::stderr(telling.color));
     given::secrets_are_bound(plan, &session.outside.secrets)?;
     for warning in &plan.warnings {
         eprint!("{}", warning.render(err.is_on(), terminal::width()));
@@ -137,19 +158,36 @@ pub fn carry_out(
     // A call that is wrong ends here, before there is a run to tell of.
     let look = engine.look(plan)?;
     engine.prepare()?;
+    let stream = telling.events.map(Stream::create).transpose()?;
     if voice != Voice::Json {
-        eprintln!("{}", err.dim(&effective(session, plan, &settings)));
+        eprintln!(
+            "{}",
+            err.dim(&effective(session, plan, &settings, &telling.memory_by))
+        );
     }
     let expected = to_run(&look.preview());
     let run = session.store.begin_run()?;
-    run.write_json("request.json", &request(session, asked, plan, &settings))?;
+    let request = request(session, asked, plan, &settings, &telling.memory_by);
+    run.write_json("request.json", &request)?;
     let progress = Progress::new(voice, err, expected);
     let cancel = Cancel::new();
     on_interrupt(&cancel)?;
-    let outcome = engine.run_as_seen(look, &run, &|event: &Event| progress.take(event), &cancel);
+    let take = |moment: &Moment| {
+        progress.take(moment);
+        if let Some(stream) = &stream {
+            stream.take(moment);
+        }
+    };
+    let outcome = engine.run_as_seen(look, &run, &take, &cancel);
     progress.finish();
+    told(stream, err);
     let outcome = outcome?;
-    if json {
+    if let Err(why) = write_page(&run, &outcome, &settings.out) {
+        let warning = err.warn("warning:");
+        eprintln!("{warning} the run's page was not written: {}", why.title());
+    }
+    let busiest = progress.busiest();
+    if telling.json {
         let exit = outcome.exit_code();
         println!(
             "{}",
@@ -158,23 +196,50 @@ pub fn carry_out(
                 "exit": exit,
                 "out": settings.out,
                 "outcome": outcome,
+                "busiest": busiest.map(|busiest| busiest.json()),
                 "expectations": claims::json(plan, &outcome),
                 "dropped_while_planning": claims::planned_drops(plan),
             })
         );
     } else {
         let claims = claims::words(plan, &outcome, out);
-        print!("{}", summary::words(&outcome, &settings.out, &claims, out));
+        let summary = summary::words(&outcome, busiest.as_ref(), &settings.out, &claims, out);
+        print!("{summary}");
     }
-    reports.write(COMMAND, &[Suite::of(&plan.name, plan, &outcome)])?;
+    telling.reports.write(COMMAND, &[Suite::of(&plan.name, plan, &outcome)])?;
     Ok(outcome.exit_code())
 }
 
 /// How reports name this command.
 const COMMAND: &str = "cerb run";
 
+/// Writes the run's own page, into its folder and beside the results; a run that did nothing
+/// leaves the page of the one that did.
+fn write_page(run: &cerb_store::Run, outcome: &Outcome, out: &Path) -> Result<(), Failure> {
+    let (total, to) = (outcome.total(), out.join(RUN_PAGE));
+    let idle = total.ran + total.failed + total.skipped == 0
+        && outcome.published.values().all(|fresh| !fresh);
+    if idle && to.is_file() {
+        return Ok(());
+    }
+    run.flush()?;
+    let story = Story::of(run.files().clone())?;
+    run.write(RUN_PAGE, page::html(&story, run.dir()).as_bytes())?;
+    let staged = out.join(format!(".{RUN_PAGE}-{}", std::process::id()));
+    std::fs::write(&staged, page::html(&story, out))
+        .and_then(|()| std::fs::rename(&staged, &to))
+        .map_err(|error| Failure::surroundings(plain(&error), None))
+}
+
+/// Ends the stream into a file; one that is not whole is a warning.
+pub fn told(stream: Option<Stream>, paint: Paint) {
+    if let Some(Err(why)) = stream.map(Stream::finish) {
+        eprintln!("{} {why}", paint.warn("warning:"));
+    }
+}
+
 /// The settings in effect, in one line: what was chosen for the user should never be a riddle.
-fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
+fn effective(session: &Session, plan: &Plan, settings: &Settings, memory_by: &str) -> String {
     let mut parts = vec![session.file.display().to_string()];
     for (name, value) in &plan.params {
         parts.push(format!("{name} = {value}"));
@@ -187,7 +252,7 @@ fn effective(session: &Session, plan: &Plan, settings: &Settings) -> String {
         DeviceChoice::Cuda => "cuda",
     };
     parts.push(format!(
-        "{device}, {}, {}",
+        "{device}, {}, {} ({memory_by})",
         count(settings.jobs as u64, "core", "cores"),
         show_bytes(settings.memory)
     ));
@@ -227,6 +292,7 @@ pub fn request(
     asked: &Asked,
     plan: &Plan,
     settings: &Settings,
+    memory_by: &str,
 ) -> serde_json::Value {
     let params: BTreeMap<&String, String> = plan
         .params
@@ -251,12 +317,14 @@ pub fn request(
         "params": params,
         "roots": roots,
         "inputs": inputs(plan),
+        "listed": listed(plan),
         "secrets": plan.secrets.keys().collect::<Vec<_>>(),
         "nodes": nodes,
         "cohorts": plan.cohorts,
         "settings": {
             "jobs": settings.jobs,
             "memory": settings.memory,
+            "memory_by": memory_by,
             "fail_fast": settings.fail_fast,
             "device": settings.device,
             "device_class": settings.device_class,
@@ -290,6 +358,17 @@ pub fn inputs(plan: &Plan) -> Inputs {
         }
     }
     all
+}
+
+/// Returns what single nodes listed while planning, such as weights, by node.
+fn listed(plan: &Plan) -> BTreeMap<&str, &Listed> {
+    let nodes = plan.graph.node_weights();
+    nodes
+        .filter_map(|node| match &node.work {
+            Work::Listed(listed) => Some((node.name.as_str(), listed)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Returns per node how many actions a run would do, for the length of its bar.

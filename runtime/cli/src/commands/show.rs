@@ -1,7 +1,7 @@
 //! `cerb show`: a run, or what lies behind a digest.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cerb_store::{Digest, Form, Record, RunFiles, Store};
@@ -12,8 +12,12 @@ use crate::args::When;
 use crate::failure::{Failure, exit};
 use crate::history::{self, Past};
 use crate::machine::show_bytes;
+use crate::page;
 use crate::session;
+use crate::story::Story;
+use crate::summary;
 use crate::terminal::{self, Paint, Table, count};
+use crate::work::Work;
 
 /// Shortest beginning of a digest that is looked for.
 const SHORTEST: usize = 4;
@@ -30,6 +34,7 @@ Examples:
   cerb show last                   times, states and outputs of the last run
   cerb show last~1                 of the one before it
   cerb show 01K9X                  a run, by the beginning of its id
+  cerb show last --html run.html   its page: stages, time line, failures, outputs
   cerb show 3f9a2b --json          a stored value: its kind, size, and what made it
   cerb show last --store DIR       in another store")]
 pub struct Show {
@@ -44,6 +49,10 @@ pub struct Show {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Write the run's page into this file
+    #[arg(long, value_name = "FILE", conflicts_with = "json", requires = "what")]
+    pub html: Option<PathBuf>,
 }
 
 impl Show {
@@ -54,6 +63,9 @@ impl Show {
         let Some(what) = self.what.as_deref() else {
             return super::runs::list(&store, None, RECENT, self.json, paint);
         };
+        if let Some(file) = &self.html {
+            return page_of(history::find(&store, what)?, file);
+        }
         if is_run(&store, what)? {
             return one_run(history::find(&store, what)?, self.json, paint);
         }
@@ -68,6 +80,21 @@ fn is_run(store: &Store, what: &str) -> Result<bool, Failure> {
             .runs()?
             .iter()
             .any(|id| id.to_string().starts_with(&wanted)))
+}
+
+/// Writes the page of a run from its files.
+fn page_of(run: RunFiles, file: &Path) -> Result<u8, Failure> {
+    let html = page::html(&Story::of(run)?, session::folder(file));
+    std::fs::write(file, html).map_err(|error| {
+        let title = format!(
+            "cannot write `{}`: {}",
+            file.display(),
+            session::plain(&error)
+        );
+        Failure::call(title, "give `--html` a file that can be written")
+    })?;
+    println!("{}", file.display());
+    Ok(exit::DONE)
 }
 
 fn one_run(run: RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
@@ -98,6 +125,15 @@ fn one_run(run: RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
     ]);
     if let Some(wall) = run.wall() {
         head.row(["took".into(), wall]);
+    }
+    let moments = history::moments(&events);
+    let end = moments.last().map_or(0, |moment| moment.at_ms);
+    if let Some(busiest) = Work::of(&moments).busiest(end) {
+        head.row(["busiest".into(), busiest.words()]);
+    }
+    let used = summary::used(&run.used());
+    if !used.is_empty() {
+        head.row(["used".into(), used.join("; ")]);
     }
     for (name, value) in &run.params {
         head.row(["param".into(), format!("{name} = {value}")]);

@@ -1,9 +1,10 @@
 //! `cerb test`: runs the tests of a pipeline and judges what they expect.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use cerb_engine::{Cancel, Engine, Event, Outcome, Settings};
+use cerb_engine::{Cancel, Engine, Moment, Outcome, Settings};
 use cerb_lang::{Diagnostics, Plan};
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,11 +13,12 @@ use tempfile::TempDir;
 use crate::args::{PipelineArgs, When};
 use crate::ci::{Reports, Suite};
 use crate::claims;
-use crate::commands::run::{on_interrupt, request, to_run};
+use crate::commands::run::{on_interrupt, request, to_run, told};
 use crate::failure::{Failure, exit};
 use crate::given;
 use crate::progress::{Progress, Voice};
 use crate::session::{Asked, Keep, Session, plain};
+use crate::stream::Stream;
 use crate::terminal::{self, Paint, count};
 
 /// Run the tests of a pipeline and judge what they expect
@@ -48,6 +50,10 @@ pub struct Test {
     /// Write JSON
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    /// Write the events of all tests as JSON lines into this file; it may be a named pipe
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub events: Option<PathBuf>,
 }
 
 /// How reports name this command.
@@ -77,9 +83,10 @@ impl Test {
             out: out.path().to_path_buf(),
             ..session.preview_settings()
         };
+        let stream = self.events.as_deref().map(Stream::create).transpose()?;
         let cancel = Cancel::new();
         on_interrupt(&cancel)?;
-        let (paint, mut ends, mut told) = (Paint::stdout(color), Vec::new(), Vec::new());
+        let (paint, mut ends, mut tests) = (Paint::stdout(color), Vec::new(), Vec::new());
         for (name, plan) in &plans {
             let name = name.as_deref().unwrap_or_default();
             given::secrets_are_bound(plan, &session.outside.secrets)?;
@@ -87,12 +94,15 @@ impl Test {
             let expected = to_run(&engine.preview(plan)?);
             let run = session.store.begin_run()?;
             let asked = Asked::of(&session, with, Some(name));
-            run.write_json("request.json", &request(&session, &asked, plan, &settings))?;
-            let outcome = watched(&engine, plan, &run, &cancel, color, expected)?;
+            let memory_by = session.memory_by(None);
+            let request = request(&session, &asked, plan, &settings, &memory_by);
+            run.write_json("request.json", &request)?;
+            let bars = bars(color, expected);
+            let outcome = watched(&engine, plan, &run, &cancel, bars, stream.as_ref())?;
             ends.push(end(&outcome));
             suites.push(Suite::of(name, plan, &outcome));
             if self.json {
-                told.push(as_json(name, plan, &outcome));
+                tests.push(as_json(name, plan, &outcome));
             } else {
                 print!("{}", words(name, plan, &outcome, paint));
             }
@@ -100,6 +110,7 @@ impl Test {
                 break;
             }
         }
+        told(stream, Paint::stderr(color));
         let code = ends
             .iter()
             .copied()
@@ -107,7 +118,7 @@ impl Test {
             .unwrap_or(exit::DONE);
         let passed = ends.iter().filter(|code| **code == exit::DONE).count();
         if self.json {
-            super::print_json(&json!({ "exit": code, "tests": told }))?;
+            super::print_json(&json!({ "exit": code, "tests": tests }))?;
         } else if plans.len() > 1 {
             println!(
                 "{passed} of {} pass",
@@ -188,16 +199,28 @@ pub fn watched(
     plan: &Plan,
     run: &cerb_store::Run,
     cancel: &Cancel,
-    color: When,
-    expected: BTreeMap<String, usize>,
+    bars: Option<Progress>,
+    stream: Option<&Stream>,
 ) -> Result<Outcome, Failure> {
-    if Voice::choose(false) != Voice::Bars {
-        return Ok(engine.run(plan, run, &|_: &Event| {}, cancel)?);
+    let take = |moment: &Moment| {
+        if let Some(bars) = &bars {
+            bars.take(moment);
+        }
+        if let Some(stream) = stream {
+            stream.take(moment);
+        }
+    };
+    let outcome = engine.run(plan, run, &take, cancel);
+    if let Some(bars) = &bars {
+        bars.finish();
     }
-    let progress = Progress::new(Voice::Bars, Paint::stderr(color), expected);
-    let outcome = engine.run(plan, run, &|event: &Event| progress.take(event), cancel);
-    progress.finish();
     Ok(outcome?)
+}
+
+/// Returns bars for a plan, on a terminal.
+pub fn bars(color: When, expected: BTreeMap<String, usize>) -> Option<Progress> {
+    let bars = || Progress::new(Voice::Bars, Paint::stderr(color), expected);
+    (Voice::choose(false) == Voice::Bars).then(bars)
 }
 
 fn words(name: &str, plan: &Plan, outcome: &Outcome, paint: Paint) -> String {

@@ -8,7 +8,7 @@ use crate::first_run::{SMALL, small};
 use crate::lab::{CERB, Lab, Said, said, tissue};
 
 /// A command that looks into the store of a laboratory.
-fn of_store(lab: &Lab, args: &[&str]) -> Said {
+pub fn of_store(lab: &Lab, args: &[&str]) -> Said {
     said(
         Command::new(CERB)
             .args(args)

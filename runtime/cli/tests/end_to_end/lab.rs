@@ -142,11 +142,11 @@ impl Lab {
         said(&mut self.command(verb, more))
     }
 
-    /// Every file below the results with its bytes, the manifest left out: it tells of the run.
+    /// Every file below the results with its bytes; manifest and page are left out: they tell of the run.
     pub fn results(&self) -> Vec<(String, Vec<u8>)> {
         let mut all = Vec::new();
         collect(&self.out(), &self.out(), &mut all);
-        all.retain(|(name, _)| !name.contains("manifest"));
+        all.retain(|(name, _)| !name.contains("manifest") && name != "run.html");
         all.sort();
         all
     }

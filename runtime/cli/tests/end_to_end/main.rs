@@ -19,3 +19,4 @@ mod reference;
 mod resume;
 mod session;
 mod store;
+mod told;

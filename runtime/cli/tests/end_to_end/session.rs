@@ -163,9 +163,18 @@ fn wild<T>(
     fit[real.len()]
 }
 
-/// A line without what differs from run to run: times, identities of runs, the machine.
+/// A line without what differs from run to run: times, identities of runs, the machine, memory.
 fn plain(line: &str) -> String {
     let line = line.trim_end();
+    // What a run used, and who decided what it may use.
+    if line.starts_with("busiest: ") || line.starts_with("at most ") {
+        return "USED".to_owned();
+    }
+    let decided = line.find(" (75 % of ").and_then(|from| {
+        let to = from + line[from..].find(')')? + 1;
+        Some(format!("{}{}", &line[..from], &line[to..]))
+    });
+    let line = decided.as_deref().unwrap_or(line);
     let indent = &line[..line.len() - line.trim_start().len()];
     let mut words: Vec<&str> = Vec::new();
     let all: Vec<&str> = line.split_whitespace().collect();
@@ -210,5 +219,9 @@ fn what_a_page_shows_fits_what_was_said() {
     assert!(fits(
         "cpu, 2 cores, 17.7 GiB · run 01M8368B5V13HVCHPK41HP47YE",
         "cpu, 1 core, 3 GiB · run 01M8368B5V13HVCHPK41HP4700"
+    ));
+    assert!(fits(
+        "2 cores, 17.7 GiB (75 % of the machine) · x\nbusiest: maps, 77 % of 2.0 s · 1 MiB stored",
+        "2 cores, 1 GiB (75 % of the control group) · x\nat most 33 MiB of memory"
     ));
 }
