@@ -206,7 +206,9 @@ pub fn carry_out(
         let summary = summary::words(&outcome, busiest.as_ref(), &settings.out, &claims, out);
         print!("{summary}");
     }
-    telling.reports.write(COMMAND, &[Suite::of(&plan.name, plan, &outcome)])?;
+    telling
+        .reports
+        .write(COMMAND, &[Suite::of(&plan.name, plan, &outcome)])?;
     Ok(outcome.exit_code())
 }
 
