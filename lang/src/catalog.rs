@@ -130,7 +130,41 @@ pub trait Catalog {
     ///
     /// # Errors
     /// What was not found or cannot be read, in words.
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit>;
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit>;
+}
+
+/// What a listing found: what can be read, and what is there and cannot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inventory<T> {
+    /// What can be read.
+    pub entries: Vec<T>,
+    /// What cannot. In a collection these are items that fail before anything runs; when nothing
+    /// else is there, or one thing was asked for, there is no plan.
+    pub unreadable: Vec<Unreadable>,
+    /// What is to be told of those that cannot be read, with where to look and what to do.
+    pub warnings: Vec<Misfit>,
+}
+
+impl<T> From<Vec<T>> for Inventory<T> {
+    /// Lists what can all be read.
+    fn from(entries: Vec<T>) -> Self {
+        Inventory {
+            entries,
+            unreadable: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// An item that is there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its key among the others.
+    pub key: String,
+    /// Its place, as a user reads it.
+    pub path: String,
+    /// Why it cannot be read, in words.
+    pub why: String,
 }
 
 /// One entry of a listing: a slide, a model.

@@ -138,6 +138,11 @@ pub trait Results {
     /// Says whether an item belongs to its cohort: not dropped by a `where`, not failed within a
     /// budget; `None` when that is not known yet.
     fn belongs(&self, cohort: usize, item: usize) -> Option<bool>;
+
+    /// Says why nothing can be worked out over all items of a cohort, when too many cannot be read.
+    fn lost(&self, _cohort: usize) -> Option<String> {
+        None
+    }
 }
 
 /// Answers of formulas that were worked out; to be thrown away when results were added.
@@ -273,6 +278,11 @@ fn step(
             other => other,
         },
         Step::Reduce { how, cohort, of } => {
+            if *how != Reduction::Count
+                && let Some(why) = results.lost(*cohort)
+            {
+                return Some(Answer::Lost(why));
+            }
             let mut values = Vec::new();
             let mut wait = false;
             for item in 0..results.items(*cohort) {

@@ -23,7 +23,10 @@ mod vocabulary;
 mod words;
 mod yaml;
 
-pub use catalog::{Catalog, Field, Listed, Param, Port, Signature, Sources, is_called, kinds};
+pub use catalog::{
+    Catalog, Field, Inventory, Listed, Param, Port, Signature, Sources, Unreadable, is_called,
+    kinds,
+};
 pub use claim::{Verdict, judge};
 pub use convert::{comments, to_text, to_yaml};
 pub use diagnostics::{Diagnostic, Diagnostics, MOST, Severity};

@@ -7,7 +7,9 @@ use std::time::Duration;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, Facts, Formula, FormulaId, Listed, Param, Port, SourceMap, Span, Value};
+use crate::{
+    Diagnostic, Facts, Formula, FormulaId, Listed, Param, Port, SourceMap, Span, Unreadable, Value,
+};
 
 /// What a pipeline comes to: checked, typed, with every default made explicit.
 #[derive(Debug, Clone)]
@@ -47,6 +49,11 @@ pub struct Cohort {
     pub name: String,
     /// The items, sorted by key.
     pub items: Vec<Item>,
+    /// What is there and cannot be read, sorted by key: items that failed before anything runs.
+    ///
+    /// No `where` leaves them out, since what it asks is not known of them.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
     /// What a `where` dropped while planning.
     pub dropped: Vec<Dropped>,
     /// A `where` that is decided when running: a Bool per item; the items are the most there can be.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Type, Unit,
-    Value, WordKind, Work,
+    Catalog, Facts, Field, Inventory, Listed, Misfit, Plan, PlanOptions, Signature, Sources, Type,
+    Unit, Value, WordKind, Work,
 };
 use cerb_store::{Digest, Store};
 use cerb_tests::{files, root};
@@ -39,7 +39,7 @@ impl Catalog for Documented<'_> {
         self.real.check(op, args, inputs)
     }
 
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         let quantity = |value, unit| Value::Quantity(value, unit);
         let word = |text: &str| Value::Str(text.to_owned());
         let facts = match op {
@@ -90,7 +90,8 @@ impl Catalog for Documented<'_> {
             all
         } else {
             vec![one("model")]
-        })
+        }
+        .into())
     }
 }
 

@@ -67,6 +67,7 @@ impl Planner<'_> {
                         key: String::new(),
                         listed: Vec::new(),
                     }],
+                    unreadable: Vec::new(),
                     dropped: Vec::new(),
                     filter: None,
                     tolerate: None,

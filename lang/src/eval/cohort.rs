@@ -9,8 +9,8 @@ use super::{Known, Planner};
 use crate::syntax::ast::{BinaryOp, Expr, For};
 use crate::words::listed;
 use crate::{
-    Answer, Attrs, Cohort, Diagnostic, Dropped, Facts, FormulaId, Guard, Item, Listed, Memo, Node,
-    Origin, Signature, Span, Step, Type, Value, Work,
+    Answer, Attrs, Cohort, Diagnostic, Dropped, Facts, FormulaId, Guard, Inventory, Item, Listed,
+    Memo, Node, Origin, Signature, Span, Step, Type, Unreadable, Value, Work,
 };
 
 impl Planner<'_> {
@@ -30,8 +30,8 @@ impl Planner<'_> {
         if self.dead {
             return Val::Poison;
         }
-        let mut entries = match self.catalog.list(&signature.name, &args) {
-            Ok(entries) => entries,
+        let found = match self.catalog.list(&signature.name, &args) {
+            Ok(found) => found,
             Err(misfit) => {
                 let found = self.misfit(misfit, &Facts::default(), spans, at);
                 self.mistake(found);
@@ -39,13 +39,38 @@ impl Planner<'_> {
                 return Val::Poison;
             }
         };
+        let Inventory {
+            mut entries,
+            mut unreadable,
+            warnings,
+        } = found;
         entries.sort_by(|x, y| x.key.cmp(&y.key));
-        let value = self.listed(signature, entries, at, name);
+        unreadable.sort_by(|x, y| x.key.cmp(&y.key));
+        let many = (signature.outputs.iter()).any(|port| matches!(port.ty, Type::Map(_)));
+        let nothing = !unreadable.is_empty() && (entries.is_empty() || !many);
+        for misfit in warnings {
+            let found = self.misfit(misfit, &Facts::default(), spans, at);
+            match nothing {
+                true => self.mistake(found),
+                false => self.warnings.push(found.warning()),
+            }
+        }
+        let value = match nothing {
+            true => Val::Poison,
+            false => self.listed(signature, entries, unreadable, at, name),
+        };
         self.listings.insert(key, value.clone());
         value
     }
 
-    fn listed(&mut self, signature: &Signature, entries: Vec<Listed>, at: Span, name: &str) -> Val {
+    fn listed(
+        &mut self,
+        signature: &Signature,
+        entries: Vec<Listed>,
+        unreadable: Vec<Unreadable>,
+        at: Span,
+        name: &str,
+    ) -> Val {
         let mut ports = signature.outputs.clone();
         let gathers = ports.iter().any(|port| matches!(port.ty, Type::Map(_)));
         for port in &mut ports {
@@ -129,6 +154,7 @@ impl Planner<'_> {
         self.cohorts.push(Cohort {
             name,
             items,
+            unreadable,
             dropped: Vec::new(),
             filter: None,
             tolerate: None,
@@ -364,11 +390,8 @@ impl Planner<'_> {
                 continue;
             }
             let keys = |cohort: &Cohort| {
-                cohort
-                    .items
-                    .iter()
-                    .map(|i| i.key.clone())
-                    .collect::<BTreeSet<String>>()
+                let items = cohort.items.iter().map(|item| item.key.clone());
+                items.chain(lost(cohort)).collect::<BTreeSet<String>>()
             };
             let (here, there) = (keys(&self.cohorts[first]), keys(&self.cohorts[other]));
             if here != there {
@@ -377,10 +400,18 @@ impl Planner<'_> {
             }
             // What some items were left out of stays what it is: the join is a third.
             let apart = |cohort: &Cohort| cohort.filter.is_some() || !cohort.dropped.is_empty();
-            if apart(&self.cohorts[first]) || apart(&self.cohorts[other]) {
+            let differ = lost(&self.cohorts[first]) != lost(&self.cohorts[other]);
+            if differ || apart(&self.cohorts[first]) || apart(&self.cohorts[other]) {
                 let mut made = self.cohorts[first].clone();
                 made.name = name.to_owned();
                 made.tolerate = None;
+                // What cannot be read on one side has no partner on the other.
+                let gone = lost(&self.cohorts[other]);
+                made.items.retain(|item| !gone.contains(&item.key));
+                let more = self.cohorts[other].unreadable.iter().cloned();
+                made.unreadable.extend(more);
+                made.unreadable.sort_by(|x, y| x.key.cmp(&y.key));
+                made.unreadable.dedup_by(|x, y| x.key == y.key);
                 if let Some(condition) = self.cohorts[other].filter {
                     made.filter = self.both(made.filter, condition, expr.span);
                 }
@@ -472,6 +503,12 @@ impl Planner<'_> {
         }
         cohort
     }
+}
+
+/// The keys of what cannot be read of a collection.
+fn lost(cohort: &Cohort) -> BTreeSet<String> {
+    let unreadable = cohort.unreadable.iter();
+    unreadable.map(|one| one.key.clone()).collect()
 }
 
 fn facts_of(entry: &Listed, port: &str) -> Facts {

@@ -52,6 +52,12 @@ impl Planner<'_> {
             };
             return self.reduce(how, cohort, one, Type::Int, at);
         }
+        let lost = self.cohorts[cohort].unreadable.len();
+        if how == Reduction::Only && lost > 0 && !item.is_poison() {
+            let of = lost + self.cohorts[cohort].items.len();
+            let why = format!("`only` takes one item, and {lost} of {of} cannot be read");
+            return self.lost(how, why, at, "of this collection");
+        }
         match item {
             Val::Poison => Val::Poison,
             Val::Scalar(_) | Val::Late { .. } => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cerb_lang::{
-    Catalog, Diagnostics, Facts, Field, Given, Listed, Misfit, Origin, Param, Plan, PlanOptions,
-    Port, Signature, Sources, Type, Unit, Value,
+    Catalog, Diagnostics, Facts, Field, Given, Inventory, Listed, Misfit, Origin, Param, Plan,
+    PlanOptions, Port, Signature, Sources, Type, Unit, Unreadable, Value,
 };
 
 pub struct Toy {
@@ -348,7 +348,7 @@ impl Catalog for Toy {
         Ok(out)
     }
 
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         let mpp = ("mpp", Value::Quantity(0.25, Unit::Mpp));
         let pattern = args.get("pattern").and_then(Value::text).unwrap_or("");
         let Value::Root(root) = &args["root"] else {
@@ -367,7 +367,8 @@ impl Catalog for Toy {
                     "model",
                     path,
                     &[("mpp", Value::Quantity(0.5, Unit::Mpp))],
-                )]);
+                )]
+                .into());
             }
             (_, "twice/*") => vec![
                 entry("a", format!("{root}/a.svs"), std::slice::from_ref(&mpp)),
@@ -397,7 +398,30 @@ impl Catalog for Toy {
             Some(Value::Int(n)) => usize::try_from(*n).unwrap_or(0),
             _ => usize::MAX,
         };
-        Ok(all.into_iter().take(limit).collect())
+        let mut found = Inventory::from(all.into_iter().take(limit).collect::<Vec<_>>());
+        // "damaged/*" has one of three that cannot be read, "ruined/*" nothing else.
+        let all = found.entries.len();
+        found.entries.sort_by(|one, other| one.key.cmp(&other.key));
+        let bad = match pattern {
+            "damaged/*" => found.entries.split_off(all - 1),
+            "ruined/*" => found.entries.split_off(0),
+            _ => Vec::new(),
+        };
+        if !bad.is_empty() {
+            found.warnings.push(refused(
+                "slide::unreadable",
+                format!("{} of {all} files cannot be read as slides", bad.len()),
+                vec![(Origin::Param("pattern".into()), "matched here".into())],
+                None,
+            ));
+        }
+        let unreadable = bad.into_iter().map(|entry| Unreadable {
+            key: entry.key,
+            path: entry.path,
+            why: "it is cut off".into(),
+        });
+        found.unreadable = unreadable.collect();
+        Ok(found)
     }
 }
 

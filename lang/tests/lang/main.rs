@@ -16,4 +16,5 @@ mod pages;
 mod plans;
 mod properties;
 mod slips;
+mod unreadable;
 mod yaml;

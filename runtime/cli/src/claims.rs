@@ -1,10 +1,10 @@
 //! What conditions left out and what came of expectations, in words and as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use cerb_engine::{Outcome, Verdict};
-use cerb_lang::{Claim, Cohort, Diagnostic, Diagnostics, Expect, Plan};
+use cerb_lang::{Claim, Cohort, Diagnostic, Diagnostics, Expect, Plan, Unreadable};
 use serde_json::{Value, json};
 
 use crate::terminal::{self, Paint, count};
@@ -15,10 +15,41 @@ const MOST: usize = 3;
 /// Returns how large a collection is, or at most is: `at most 599 items`.
 pub fn size(cohort: &Cohort) -> String {
     let items = count(cohort.items.len() as u64, "item", "items");
-    match cohort.filter {
+    let items = match cohort.filter {
         Some(_) => format!("at most {items}"),
         None => items,
+    };
+    match cohort.unreadable.len() {
+        0 => items,
+        bad => format!("{items} and {bad} that cannot be read"),
     }
+}
+
+/// Returns the items that cannot be read, each once, by collection and with the reason.
+pub fn unreadable(plan: &Plan, paint: Paint) -> String {
+    let mut text = String::new();
+    let mut told = BTreeSet::new();
+    for cohort in &plan.cohorts {
+        let new = |one: &&Unreadable| told.insert((&one.key, &one.path));
+        if cohort.unreadable.iter().filter(new).count() == 0 {
+            continue;
+        }
+        let bad = cohort.unreadable.len();
+        let of = bad + cohort.items.len();
+        let reasons = cohort.unreadable.iter().take(MOST);
+        let reasons: Vec<&str> = reasons.map(|one| one.why.as_str()).collect();
+        let more = match bad.saturating_sub(MOST) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let _ = writeln!(
+            text,
+            "  {} {bad} of {of} items cannot be read: {}{more}",
+            paint.bad("×"),
+            reasons.join("; ")
+        );
+    }
+    text
 }
 
 /// Returns how many expectations hold: `2 of 3 expectations hold`.

@@ -189,7 +189,9 @@ impl Progress {
                     error.as_deref(),
                 );
             }
-            Event::Note { .. }
+            // Told by the summary, and by a warning before the run.
+            Event::Unreadable { .. }
+            | Event::Note { .. }
             | Event::Published { .. }
             | Event::Judged { .. }
             | Event::RunFinished { .. } => {}

@@ -33,7 +33,11 @@ pub fn words(
         false => format!("; {}", claims::count_of(outcome)),
     };
     let headline = match (outcome.cancelled, outcome.status) {
-        (true, _) => paint.warn("stopped; give the same command to go on"),
+        (true, _) => {
+            let kept = count((total.hit + total.ran) as u64, "result is", "results are");
+            let kept = format!("stopped: {kept} kept, and the same command goes on from there");
+            paint.warn(&kept)
+        }
         (_, Status::Complete) if outcome.failures.is_empty() && !outcome.holds() => {
             format!("{} done{}", paint.warn("!"), doubts())
         }
@@ -149,21 +153,45 @@ fn published(text: &mut String, outcome: &Outcome, out: &Path, paint: Paint) {
 }
 
 fn failures(text: &mut String, outcome: &Outcome, paint: Paint) {
-    // The same fault on many items is told once, with its count.
-    let mut alike: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    // The same fault of many nodes and items is told once, with its count.
+    let mut alike: Vec<(&str, BTreeSet<&str>, BTreeSet<&str>)> = Vec::new();
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for failure in &outcome.failures {
-        alike
-            .entry((&failure.node, &failure.error))
-            .or_default()
-            .push(failure.item.as_deref().unwrap_or_default());
+        let at = *known.entry(&failure.error).or_insert_with(|| {
+            alike.push((&failure.error, BTreeSet::new(), BTreeSet::new()));
+            alike.len() - 1
+        });
+        alike[at].1.insert(&failure.node);
+        alike[at].2.extend(failure.item.as_deref());
     }
-    for ((node, error), items) in alike.iter().take(MOST) {
-        let place = match items.as_slice() {
-            [""] => (*node).to_owned(),
-            [item] => format!("{node}@{item}"),
-            several => format!("{node} on {} items ({}, …)", several.len(), several[0]),
+    for (error, nodes, items) in alike.iter().take(MOST) {
+        let nodes: Vec<&str> = nodes.iter().copied().collect();
+        let items: Vec<&str> = items.iter().copied().collect();
+        let place = match (nodes.as_slice(), items.as_slice()) {
+            (nodes, []) => nodes.join(", "),
+            ([node], [item]) => format!("{node}@{item}"),
+            (nodes, [item]) => format!("{} on {item}", nodes.join(", ")),
+            (nodes, several) => {
+                let nodes = nodes.join(", ");
+                format!("{nodes} on {} items ({}, …)", several.len(), several[0])
+            }
         };
         let _ = writeln!(text, "  {} {place}: {error}", paint.bad("×"));
+    }
+    let more = alike.len().saturating_sub(MOST);
+    if more > 0 {
+        let more = count(more as u64, "more failure", "more failures");
+        let _ = writeln!(text, "    and {more}");
+    }
+    let alone = outcome.losses.len() == 1;
+    for loss in &outcome.losses {
+        let name = (!alone).then_some(loss.cohort.as_str());
+        let line = lost(name, loss.failed, loss.of, loss.tolerated);
+        let place = match &outcome.list {
+            Some(list) => format!(": list in {}", terminal::path(list)),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "  {} {line}{place}", paint.bad("×"));
     }
     if outcome.failures.iter().any(|failure| failure.bug) {
         let _ = writeln!(
@@ -171,6 +199,31 @@ fn failures(text: &mut String, outcome: &Outcome, paint: Paint) {
             "  {} this is a bug in cerb; please report it",
             paint.bad("×")
         );
+    }
+}
+
+/// Says how many items failed: `2 of 599 items failed (0.3 %, 1 % is tolerated)`.
+pub fn lost(cohort: Option<&str>, failed: usize, of: usize, tolerated: Option<f64>) -> String {
+    let items = match cohort {
+        Some(name) => format!("items of `{name}`"),
+        None => "items".to_owned(),
+    };
+    let share = percent(failed as f64 / of.max(1) as f64);
+    let budget = tolerated.map_or("none".to_owned(), percent);
+    format!("{failed} of {of} {items} failed ({share}, {budget} is tolerated)")
+}
+
+/// Writes a share as people do: `0.3 %`, `12 %`.
+fn percent(share: f64) -> String {
+    let share = share * 100.0;
+    if share > 0.0 && share < 0.1 {
+        return "under 0.1 %".to_owned();
+    }
+    let tenths = (share * 10.0).round();
+    if share >= 10.0 || tenths % 10.0 == 0.0 {
+        format!("{share:.0} %")
+    } else {
+        format!("{:.1} %", tenths / 10.0)
     }
 }
 
@@ -236,6 +289,9 @@ mod tests {
                     bug: false,
                 })
                 .collect(),
+            quarantine: Vec::new(),
+            losses: Vec::new(),
+            list: None,
             notes: Vec::new(),
             published: BTreeMap::from([("case/nuclei.geojson".to_owned(), ran > 0)]),
             dropped: Vec::new(),
@@ -316,5 +372,42 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("not a slide").count(), 1);
+    }
+
+    #[test]
+    fn what_failed_is_held_against_what_may() {
+        assert_eq!(
+            lost(None, 2, 599, Some(0.01)),
+            "2 of 599 items failed (0.3 %, 1 % is tolerated)"
+        );
+        assert_eq!(
+            lost(Some("slides"), 1, 4, None),
+            "1 of 4 items of `slides` failed (25 %, none is tolerated)"
+        );
+        let shares = [0.0001, 0.001, 0.0125, 0.125, 1.0].map(percent);
+        assert_eq!(shares, ["under 0.1 %", "0.1 %", "1.3 %", "13 %", "100 %"]);
+    }
+
+    #[test]
+    fn the_same_fault_of_two_nodes_is_told_once() {
+        let mut outcome = outcome(5, 0, 2);
+        outcome.failures[1].node = "glands".into();
+        outcome.failures[1].item = outcome.failures[0].item.clone();
+        let text = text(&outcome);
+        assert!(
+            text.contains("× glands, nuclei on case-0: not a slide"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_says_what_is_safe() {
+        let mut outcome = outcome(2, 3, 0);
+        outcome.cancelled = true;
+        let said = text(&outcome);
+        assert!(
+            said.starts_with("stopped: 5 results are kept, and the same command goes on"),
+            "{said}"
+        );
     }
 }

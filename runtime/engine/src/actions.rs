@@ -6,7 +6,7 @@ use std::{
 };
 
 use cerb_lang::{
-    Claim, FormulaId, Guard, Held, Listed, Misfit, Plan, Reads, Step, Type, Value, Work,
+    Claim, FormulaId, Guard, Held, Listed, Misfit, Plan, Reads, Step, Type, Unreadable, Value, Work,
     counterpart,
     petgraph::{Direction, algo::toposort, graph::NodeIndex, visit::EdgeRef},
 };
@@ -544,6 +544,42 @@ impl<'p> Actions<'p> {
         formula.map_or_else(String::new, |formula| {
             self.plan.sources.text(formula.span).to_owned()
         })
+    }
+
+    /// Returns the cohorts that calls, gathers or outputs go over.
+    pub fn gone_over(&self) -> BTreeSet<usize> {
+        let graph = &self.plan.graph;
+        let calls = graph
+            .node_weights()
+            .filter(|node| !matches!(node.work, Work::Listed(_) | Work::Element { .. }));
+        let gathered = graph.edge_references().filter(|edge| edge.weight().gather);
+        let gathered = gathered.filter_map(|edge| graph[edge.source()].over);
+        let outputs = self.plan.outputs.iter().filter_map(|output| output.over);
+        let calls = calls.filter_map(|node| node.over);
+        calls.chain(gathered).chain(outputs).collect()
+    }
+
+    /// Returns what cannot be read of a cohort.
+    pub fn unreadable(&self, cohort: usize) -> &'p [Unreadable] {
+        let plan = self.plan;
+        plan.cohorts.get(cohort).map_or(&[], |one| &one.unreadable)
+    }
+
+    /// Returns the name of the collection that first lists what cannot be read.
+    pub fn lister(&self, lost: &Unreadable) -> &'p str {
+        let plan = self.plan;
+        let mut cohorts = plan.cohorts.iter();
+        let first = cohorts.find(|cohort| cohort.unreadable.contains(lost));
+        first.map_or("", |cohort| cohort.name.as_str())
+    }
+
+    /// Says why nothing can be made of all items of a cohort, when too many cannot be read.
+    pub fn too_few(&self, node: Option<NodeIndex>, cohort: usize) -> Option<String> {
+        let lost = self.unreadable(cohort).len();
+        let one = self.plan.cohorts.get(cohort)?;
+        let of = lost + one.items.len();
+        (lost > 0 && !self.within_budget(node, cohort, lost, of))
+            .then(|| format!("{lost} of {of} items of `{}` cannot be read", one.name))
     }
 
     /// Returns whether so many lost items of a cohort are within the `@tolerate` of a node, or of the cohort.

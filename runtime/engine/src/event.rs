@@ -56,6 +56,17 @@ pub enum Event {
         #[serde(default)]
         dropped: usize,
     },
+    /// An item of a listing cannot be read: it failed before anything runs.
+    Unreadable {
+        /// The listing.
+        node: String,
+        /// The item.
+        item: String,
+        /// Its place, as a user reads it.
+        path: String,
+        /// Why it cannot be read.
+        error: String,
+    },
     /// An action began to work.
     ActionStarted {
         /// Number of the action in this run.

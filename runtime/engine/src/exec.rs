@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use cerb_store::{ActionLock, Digest, Growth, Parts, RECORD_VERSION, Record, Store, StoreError};
+use cerb_store::{
+    ActionLock, Digest, Form, Growth, Parts, RECORD_VERSION, Record, Store, StoreError,
+};
 
 use crate::{
     Bound, Cancel, Ctx, DeviceChoice, OpError,
@@ -277,7 +279,17 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         ctx = ctx.with_parts(Parts::new(&job.store, job.by, of, move || growth.tell()));
     }
     let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
-    let mut outputs = job.operator.run(&job.bound, &mut ctx)?;
+    sources_stand(&job.bound, &job.store)?;
+    let made = job.operator.run(&job.bound, &mut ctx);
+    // What was read may have been other bytes than those the key names; then that is the reason,
+    // whatever came of them. A program that changed its own input is told so.
+    let told = matches!(made, Err(OpError::Cancelled | OpError::Program(_)));
+    if !told && let Err(changed) = sources_stand(&job.bound, &job.store) {
+        // Its parts may have been made of other bytes as well.
+        let _ = ctx.parts().clear(std::iter::empty());
+        return Err(changed.into());
+    }
+    let mut outputs = made?;
     for stored in outputs.values_mut() {
         stored.fields.extend(
             ctx.fields
@@ -325,6 +337,23 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
     // What cannot be deleted stays; collection finds it later.
     let _ = parts.clear(record.outputs.values());
     Ok(Done::Made(Made::new(record.outputs)))
+}
+
+/// Proves that the user's files an action reads still are what was listed.
+fn sources_stand(bound: &BTreeMap<String, Bound>, store: &Store) -> Result<(), OpError> {
+    for bound in bound.values() {
+        let (one, all) = match bound {
+            Bound::One(stored) => (Some(stored), None),
+            Bound::Keyed(all) => (None, Some(all.values())),
+            Bound::Growing(_) => (None, None),
+        };
+        for stored in one.into_iter().chain(all.into_iter().flatten()) {
+            if let Form::Source { .. } = stored.form {
+                store.source(stored)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns what a panic said.

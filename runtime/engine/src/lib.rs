@@ -44,7 +44,7 @@ pub use event::{Ended, Event, Moment};
 pub use golden::{Compared, Golden, KeepRows, Rows, Tolerance};
 pub use listing::{Entry, ListEnv, Listing, RootRef};
 pub use operator::{Determinism, Needs, OpError, Operator};
-pub use outcome::{Counts, Failure, Left, Note, Outcome, Status};
+pub use outcome::{Counts, Failure, Left, Losses, Note, Outcome, QUARANTINE, Quarantined, Status};
 pub use ports::{Bound, Keyed, PortValue, Ports};
 pub use preview::{Planned, Preview, Reason, State};
 pub use publish::{Manifest, PublishedFile, RUN_PAGE};
@@ -53,7 +53,9 @@ pub use used::Used;
 pub use why::Explanation;
 
 /// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.
-pub use cerb_lang::{Fact, Facts, Field, Misfit, Origin, Type, Unit, Value, Verdict};
+pub use cerb_lang::{
+    Fact, Facts, Field, Inventory, Misfit, Origin, Type, Unit, Unreadable, Value, Verdict,
+};
 
 /// What `ports!` needs to name from other crates; not for people.
 #[doc(hidden)]

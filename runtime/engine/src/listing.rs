@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use cerb_lang::{Misfit, Origin, Value};
+use cerb_lang::{Inventory, Misfit, Origin, Value};
 use cerb_store::{Store, Stored};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,8 +21,10 @@ pub trait Listing: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'st
     /// Whether it gives a `Map<Key, KIND>` (a cohort) or exactly one.
     const MANY: bool;
 
-    /// Lists what is there.
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit>;
+    /// Lists what is there, and what is there and cannot be read.
+    ///
+    /// One file of many that cannot be read is no error: the others are worked on without it.
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit>;
 }
 
 /// What a listing may look at.

@@ -1,6 +1,6 @@
 //! What a run came to: counts, failures, what was published, and the exit code.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use cerb_lang::Verdict;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct Counts {
 /// One action that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// Its node.
+    /// Its node; the listing, when the item could not be read.
     pub node: String,
     /// Its item.
     pub item: Option<String>,
@@ -34,11 +34,38 @@ pub struct Failure {
     pub class: &'static str,
     /// What went wrong.
     pub error: String,
-    /// Attempts made.
+    /// Attempts made; none, when it could not be read.
     pub attempts: u32,
     /// Whether it is a bug of ours rather than the user's matter.
     pub bug: bool,
 }
+
+/// How many items of a collection failed, and how many may.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Losses {
+    /// The collection.
+    pub cohort: String,
+    /// Items that failed, each once; those that could not be read included.
+    pub failed: usize,
+    /// Items in all; those that could not be read included, those that a `where` left out not.
+    pub of: usize,
+    /// Share of the items that may fail, where `@tolerate` says it.
+    pub tolerated: Option<f64>,
+}
+
+/// One item that failed, as the quarantine list names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// Its key.
+    pub item: String,
+    /// The files it is, as a user reads them.
+    pub paths: Vec<String>,
+    /// Where it failed; what lies behind a failure was skipped and is not told.
+    pub failures: Vec<Failure>,
+}
+
+/// Name of the quarantine list, in the folder of the run.
+pub const QUARANTINE: &str = "quarantine.json";
 
 /// What a condition of the pipeline left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -99,6 +126,13 @@ pub struct Outcome {
     pub nodes: BTreeMap<String, Counts>,
     /// What failed, by node and item.
     pub failures: Vec<Failure>,
+    /// The items that failed, by key; also in the run's [`QUARANTINE`].
+    pub quarantine: Vec<Quarantined>,
+    /// How many items failed of each collection of which any did.
+    pub losses: Vec<Losses>,
+    /// Where the quarantine list lies, when any item failed.
+    #[serde(skip)]
+    pub list: Option<PathBuf>,
     /// Drops and warnings, those of results that were there included.
     pub notes: Vec<Note>,
     /// Paths below the results that hold their output now; `true` when it was put there by this run.

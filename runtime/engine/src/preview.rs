@@ -142,6 +142,8 @@ pub(crate) struct Seen {
     narrow: Option<(Vec<usize>, Vec<usize>)>,
     /// Why it will fail, when that is known.
     pub trouble: Option<String>,
+    /// The collection of which too many items cannot be read for it.
+    bereft: Option<String>,
 }
 
 impl Seen {
@@ -162,6 +164,7 @@ impl Seen {
             holds: false,
             narrow: None,
             trouble: None,
+            bereft: None,
         }
     }
 
@@ -301,6 +304,15 @@ impl Outlook {
         }
         if !known || !made {
             return Ok(seen);
+        }
+        for feed in action.feeds() {
+            if let Feed::Keyed { cohort, .. } = feed
+                && let Some(why) = actions.too_few(None, *cohort)
+            {
+                seen.trouble = Some(why);
+                seen.bereft = Some(actions.plan.cohorts[*cohort].name.clone());
+                return Ok(seen);
+            }
         }
         let belongs = |cohort, item| values.kept(cohort, item).unwrap_or(true);
         if action.task == Task::Only {
@@ -480,7 +492,9 @@ impl Outlook {
                         State::Run { reason }
                     }
                 },
-                _ if seen.remade || seen.spare() => State::Follows { of },
+                _ if seen.remade || seen.spare() => State::Follows {
+                    of: seen.bereft.iter().cloned().collect(),
+                },
                 _ => State::Hit,
             };
             if let (State::Shared { .. }, Some(key)) = (&state, seen.key) {

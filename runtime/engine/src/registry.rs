@@ -6,7 +6,8 @@ use std::{
 };
 
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Value, Verdict,
+    Catalog, Facts, Field, Inventory, Listed, Misfit, Origin, Param, Port, Signature, Type, Value,
+    Verdict,
 };
 use cerb_store::{Artifact, Store, Stored};
 use serde::de::{DeserializeOwned, value::MapDeserializer};
@@ -72,11 +73,11 @@ impl<O: Operator> AnyOperator for O {
 
 /// A listing with its parameters, its type forgotten.
 trait AnyListing {
-    fn list(&self, env: &ListEnv) -> Result<Vec<crate::Entry>, Misfit>;
+    fn list(&self, env: &ListEnv) -> Result<Inventory<crate::Entry>, Misfit>;
 }
 
 impl<L: Listing> AnyListing for L {
-    fn list(&self, env: &ListEnv) -> Result<Vec<crate::Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<crate::Entry>, Misfit> {
         Listing::list(self, env)
     }
 }
@@ -596,7 +597,7 @@ impl Catalog for View<'_> {
         }
     }
 
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         let entry = self.registry.entry(op)?;
         let Build::Listing(build) = &entry.build else {
             return Err(plain(
@@ -606,7 +607,11 @@ impl Catalog for View<'_> {
         };
         let listing = build(entry.json(args)?).map_err(|refused| entry.misfit(refused))?;
         let batch = self.env.store.batch();
-        let mut entries = listing.list(&self.env)?;
+        let Inventory {
+            mut entries,
+            unreadable,
+            warnings,
+        } = listing.list(&self.env)?;
         drop(batch);
         entries.sort_by(|one, other| one.key.cmp(&other.key));
         let kind = entry
@@ -615,7 +620,12 @@ impl Catalog for View<'_> {
             .first()
             .and_then(|port| port.ty.kind());
         let fields = kind.map_or(&[][..], |kind| self.registry.fields(kind));
-        entries.into_iter().map(|one| listed(one, fields)).collect()
+        let entries = entries.into_iter().map(|one| listed(one, fields));
+        Ok(Inventory {
+            entries: entries.collect::<Result<_, _>>()?,
+            unreadable,
+            warnings,
+        })
     }
 }
 

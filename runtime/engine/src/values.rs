@@ -287,7 +287,8 @@ impl<'v> View<'v> {
         if let Some(known) = self.within.borrow().get(&cohort) {
             return Some(*known);
         }
-        let (mut lost, mut of) = (0, 0);
+        let unreadable = self.values.actions.unreadable(cohort).len();
+        let (mut lost, mut of) = (unreadable, unreadable);
         for item in 0..self.items(cohort) {
             match self.part(cohort, item)? {
                 Part::Out => {}
@@ -348,6 +349,14 @@ impl Results for View<'_> {
             Part::In => Some(true),
             Part::Out => Some(false),
             Part::Lost => self.within(cohort).map(|within| !within),
+        }
+    }
+
+    fn lost(&self, cohort: usize) -> Option<String> {
+        let why = self.values.actions.too_few(None, cohort)?;
+        match self.lose(why, Loss::Failed) {
+            Answer::Lost(why) => Some(why),
+            _ => None,
         }
     }
 }

@@ -46,6 +46,27 @@ impl Store {
         self.digest_file(path)
     }
 
+    /// Digests a file together with what belongs to it and lies elsewhere: MIRAX keeps its pixels in
+    /// a folder of the file's name, DICOM in the files beside it.
+    pub fn content_of(&self, path: &Path, rehash: bool) -> Result<Blob, StoreError> {
+        let own = self.digest_of(path, rehash)?;
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let rest = match extension.map(str::to_lowercase).as_deref() {
+            Some("mrxs") => Some(path.with_extension("")),
+            Some("dcm") => path.parent().map(Path::to_path_buf),
+            _ => None,
+        };
+        let Some(rest) = rest.filter(|rest| rest.is_dir()) else {
+            return Ok(own);
+        };
+        let rest = self.digest_of(&rest, rehash)?;
+        let both = format!("{} {}", own.digest, rest.digest);
+        Ok(Blob {
+            digest: Digest::derive("cerb slide files v1", both.as_bytes()),
+            size: own.size,
+        })
+    }
+
     /// Lets what is asked of the stat memo until the batch is dropped share one reading of it.
     pub fn batch(&self) -> impl Drop + use<'_> {
         self.inner.index.batch()
@@ -136,7 +157,7 @@ impl Store {
             return Ok(path.clone());
         };
         let now: Digest = self.digest_of(path, false)?.digest;
-        if now != content {
+        if now != content && self.content_of(path, false)?.digest != content {
             let reason = format!("it was {} and now is {}", content.short(), now.short());
             return Err(StoreError::Changed {
                 path: path.clone(),
@@ -280,5 +301,24 @@ mod tests {
             Err(StoreError::NotFound { .. })
         ));
         assert!(!store.complete(&stored).unwrap());
+    }
+
+    #[test]
+    fn what_lies_beside_a_file_and_belongs_to_it_counts() {
+        let (dir, store) = store();
+        let path = dir.path().join("slide.mrxs");
+        fs::write(&path, "index").unwrap();
+        fs::create_dir(dir.path().join("slide")).unwrap();
+        fs::write(dir.path().join("slide/pixels"), "p").unwrap();
+        let content = store.content_of(&path, false).unwrap();
+        assert_ne!(content, store.digest_of(&path, false).unwrap());
+        let fields = BTreeMap::from([("content".to_string(), json!(content.digest))]);
+        let stored = Stored::source("Slide", path.clone(), content.size, fields);
+        assert_eq!(store.source(&stored).unwrap(), path);
+        fs::write(dir.path().join("slide/pixels"), "q").unwrap();
+        assert!(matches!(
+            store.source(&stored),
+            Err(StoreError::Changed { .. })
+        ));
     }
 }

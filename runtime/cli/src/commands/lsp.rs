@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cerb_engine::{ListEnv, Registry, View};
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Origin, Signature, Sources, Value, outline,
+    Catalog, Facts, Field, Inventory, Listed, Misfit, Origin, Signature, Sources, Value, outline,
 };
 use cerb_lsp::lsp_types::Uri;
 use cerb_lsp::{Ended, News, Operators, Workspace, to_uri};
@@ -79,7 +79,7 @@ struct Listings {
 
 #[derive(Default)]
 struct Listing {
-    found: Option<Result<Vec<Listed>, Misfit>>,
+    found: Option<Result<Inventory<Listed>, Misfit>>,
     /// When it was made, or is being made since.
     since: Option<Instant>,
     making: bool,
@@ -213,7 +213,7 @@ impl EditorCatalog<'_> {
         args: &BTreeMap<String, Value>,
         roots: &BTreeMap<String, PathBuf>,
         store: &Path,
-    ) -> Option<Result<Vec<Listed>, Misfit>> {
+    ) -> Option<Result<Inventory<Listed>, Misfit>> {
         let key = format!("{op} {args:?} {roots:?}");
         let listings = &self.editor.listings;
         let mut made = listings.made();
@@ -255,7 +255,7 @@ fn list(
     args: &BTreeMap<String, Value>,
     roots: &BTreeMap<String, PathBuf>,
     store: &Path,
-) -> Option<Result<Vec<Listed>, Misfit>> {
+) -> Option<Result<Inventory<Listed>, Misfit>> {
     let store = Store::open(store).ok()?;
     let env = ListEnv {
         roots,
@@ -287,7 +287,7 @@ impl Catalog for EditorCatalog<'_> {
         self.operators.check(op, args, inputs)
     }
 
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         let roots = self.roots(args)?;
         let store = store_dir(None, &self.pipeline);
         // Without a store nothing is known of the slides, and all of them would be read.
@@ -301,7 +301,8 @@ impl Catalog for EditorCatalog<'_> {
                 path: "not listed yet".to_owned(),
                 facts: BTreeMap::new(),
                 handle: serde_json::Value::Null,
-            }])
+            }]
+            .into())
         })
     }
 }

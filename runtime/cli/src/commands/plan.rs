@@ -64,6 +64,7 @@ impl Plan {
                     json!({
                         "name": cohort.name,
                         "items": cohort.items.len(),
+                        "unreadable": cohort.unreadable,
                         "at_most": cohort.filter.is_some(),
                     })
                 })
@@ -77,6 +78,7 @@ impl Plan {
         } else {
             let paint = Paint::stdout(color);
             print!("{}", words(&preview, self.items, paint));
+            print!("{}", claims::unreadable(&plan, paint));
             print!("{}", claims::foreseen(&plan, paint));
         }
         let would_run = !preview.nothing_to_do();

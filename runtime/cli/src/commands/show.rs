@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cerb_engine::QUARANTINE;
 use cerb_store::{Digest, Form, Record, RunFiles, Store};
 use clap::Args;
 use serde_json::{Value, json};
@@ -167,6 +168,7 @@ fn one_run(run: RunFiles, as_json: bool, paint: Paint) -> Result<u8, Failure> {
     if let Some(outcome) = &run.outcome {
         list(outcome, "outputs", "published", paint);
         list(outcome, "not made", "missing", paint);
+        losses(outcome, &dir, paint);
         for event in &events {
             if event["event"] == "judged" && event["verdict"] != "holds" {
                 println!(
@@ -220,6 +222,33 @@ fn actions(events: &[Value]) -> Vec<Vec<String>> {
             ]
         })
         .collect()
+}
+
+/// Shows how many items failed, and where all of them are named.
+fn losses(outcome: &Value, dir: &str, paint: Paint) {
+    for loss in outcome["losses"].as_array().into_iter().flatten() {
+        let number = |field: &str| {
+            let number = loss[field].as_u64().unwrap_or(0);
+            usize::try_from(number).unwrap_or(usize::MAX)
+        };
+        let line = summary::lost(
+            loss["cohort"].as_str(),
+            number("failed"),
+            number("of"),
+            loss["tolerated"].as_f64(),
+        );
+        println!("  {} {line}: list in {dir}/{QUARANTINE}", paint.bad("×"));
+    }
+    for item in outcome["quarantine"].as_array().into_iter().flatten() {
+        for failure in item["failures"].as_array().into_iter().flatten() {
+            println!(
+                "    {}@{}: {}",
+                failure["node"].as_str().unwrap_or_default(),
+                item["item"].as_str().unwrap_or_default(),
+                failure["error"].as_str().unwrap_or_default()
+            );
+        }
+    }
 }
 
 fn list(outcome: &Value, title: &str, field: &str, paint: Paint) {

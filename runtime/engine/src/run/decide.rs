@@ -240,7 +240,8 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Feed::Keyed { cohort, origins } => {
-                    let (mut missing, mut first, mut of) = (0, None, 0);
+                    let unreadable = self.actions.unreadable(*cohort).len();
+                    let (mut missing, mut first, mut of) = (unreadable, None, unreadable);
                     for (item, origin) in origins.values() {
                         let kept = self.values().kept(*cohort, *item);
                         if kept == Some(false) || dropped(origin) {
@@ -292,7 +293,12 @@ impl<'a> Driver<'a> {
                         return self.take(id, made);
                     }
                 }
-                Stage::Ready | Stage::Working => {
+                // What would fail the same way is not tried again.
+                Stage::Failed if !self.slots[leader].may_pass => {
+                    self.fail_like(id, leader);
+                    return Ok(true);
+                }
+                Stage::Ready | Stage::Working | Stage::Resting => {
                     self.slots[id].stage = Stage::Joined;
                     self.joined.entry(leader).or_default().push(id);
                     return Ok(true);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, collections::BTreeSet};
 
 use cerb_lang::{Claim, FormulaId, Span, Verdict};
+use serde_json::json;
 
 use super::{Driver, Stage};
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     event::Ended,
     golden,
     golden::Compared,
-    outcome::{Counts, Left, Note, Status},
+    outcome::{Counts, Left, Losses, Note, QUARANTINE, Quarantined, Status},
     publish,
     publish::{Manifest, Target},
 };
@@ -42,24 +43,42 @@ impl Driver<'_> {
             .slots
             .iter()
             .any(|slot| !matches!(slot.stage, Stage::Idle | Stage::Done(_) | Stage::Dropped(_)));
+        let (losses, within) = self.losses();
         let status = match (missing.is_empty(), self.files.is_empty()) {
-            (true, _) if !unfinished => Status::Complete,
+            (true, _) if !unfinished && losses.is_empty() => Status::Complete,
             (false, true) => Status::Nothing,
             _ => Status::Partial,
         };
         let manifest = self.manifest(status);
         publish::write_manifest(&self.settings.out, &manifest)?;
         self.run.write_json("manifest.json", &manifest)?;
-        let over_budget = self.over_budget();
+        // A run that stops at the first failure has not looked for the others.
+        let hasty = self.settings.fail_fast && !self.failures.is_empty();
+        let over_budget = !within || self.unpublished || hasty;
         self.failures
             .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
         self.notes
             .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
+        let quarantine = self.quarantine();
+        let mut list = None;
+        if !quarantine.is_empty() {
+            let text = json!({
+                "run": self.run.id().to_string(),
+                "pipeline": self.actions.plan.name,
+                "collections": losses,
+                "items": quarantine,
+            });
+            self.run.write_json(QUARANTINE, &text)?;
+            list = Some(self.run.dir().join(QUARANTINE));
+        }
         let mut outcome = Outcome {
             run: self.run.id().to_string(),
             status,
             nodes,
             failures: std::mem::take(&mut self.failures),
+            quarantine,
+            losses,
+            list,
             notes: std::mem::take(&mut self.notes),
             published: std::mem::take(&mut self.published),
             dropped: self.left(),
@@ -179,10 +198,21 @@ impl Driver<'_> {
     /// Returns the paths of outputs that have not been put in place and should be.
     fn missing(&self) -> Vec<String> {
         let targets = self.targets.iter();
-        targets
+        let mut missing: Vec<String> = targets
             .filter(|target| !self.files.contains_key(&target.path) && !self.left_out(target))
             .map(|target| target.path.clone())
-            .collect()
+            .collect();
+        for output in &self.actions.plan.outputs {
+            let lost = output
+                .over
+                .map_or(&[][..], |over| self.actions.unreadable(over));
+            let paths = lost
+                .iter()
+                .map(|lost| output.path.replace("{key}", &lost.key));
+            missing.extend(paths);
+        }
+        missing.sort();
+        missing
     }
 
     /// Returns what the results hold now.
@@ -195,41 +225,77 @@ impl Driver<'_> {
         }
     }
 
-    /// Returns whether more items failed than `@tolerate` of their cohort allows, or anything outside a cohort.
-    pub(super) fn over_budget(&self) -> bool {
-        let mut failed: BTreeMap<usize, (usize, BTreeSet<usize>)> = BTreeMap::new();
+    /// Returns how many items failed of each cohort, and whether all of that is within `@tolerate`.
+    fn losses(&self) -> (Vec<Losses>, bool) {
+        let mut failed: BTreeMap<usize, (Option<usize>, BTreeSet<&str>)> = BTreeMap::new();
+        let mut within = true;
+        for cohort in self.actions.gone_over() {
+            let lost = self.actions.unreadable(cohort).iter();
+            let keys: BTreeSet<&str> = lost.map(|lost| lost.key.as_str()).collect();
+            if !keys.is_empty() {
+                failed.insert(cohort, (None, keys));
+            }
+        }
         for (id, slot) in self.slots.iter().enumerate() {
             if slot.stage != Stage::Failed {
                 continue;
             }
-            let action = &self.actions.all[id];
-            match (self.actions.plan.graph[action.node].over, action.item) {
-                (Some(over), Some(item)) => {
-                    failed
-                        .entry(over)
-                        .or_insert_with(|| (id, BTreeSet::new()))
-                        .1
-                        .insert(item);
-                }
-                _ => return true,
+            let Some((cohort, key)) = self.actions.at(id).zip(self.actions.item(id)) else {
+                within = false;
+                continue;
+            };
+            let (first, keys) = failed.entry(cohort.0).or_default();
+            first.get_or_insert(id);
+            keys.insert(key);
+        }
+        let mut losses = Vec::new();
+        for (at, (first, keys)) in failed {
+            let cohort = &self.actions.plan.cohorts[at];
+            let kept = (0..cohort.items.len())
+                .filter(|item| self.values().kept(at, *item) != Some(false))
+                .count();
+            let of = kept + cohort.unreadable.len();
+            let node = first.map(|id| self.actions.all[id].node);
+            within &= self.actions.within_budget(node, at, keys.len(), of);
+            let own = node.and_then(|node| self.actions.plan.graph[node].attrs.tolerate);
+            losses.push(Losses {
+                cohort: cohort.name.clone(),
+                failed: keys.len(),
+                of,
+                tolerated: own.or(cohort.tolerate),
+            });
+        }
+        (losses, within)
+    }
+
+    /// Returns the items that failed, each once, with where and why.
+    fn quarantine(&self) -> Vec<Quarantined> {
+        let mut items: BTreeMap<&str, Quarantined> = BTreeMap::new();
+        for failure in &self.failures {
+            let Some(item) = &failure.item else {
+                continue;
+            };
+            let one = items.entry(item).or_insert_with(|| Quarantined {
+                item: item.clone(),
+                paths: self.paths(item),
+                failures: Vec::new(),
+            });
+            one.failures.push(failure.clone());
+        }
+        items.into_values().collect()
+    }
+
+    /// Returns the files that are an item, as a user reads them.
+    fn paths(&self, key: &str) -> Vec<String> {
+        let mut paths = BTreeSet::new();
+        for cohort in &self.actions.plan.cohorts {
+            let lost = cohort.unreadable.iter().filter(|lost| lost.key == key);
+            paths.extend(lost.map(|lost| lost.path.clone()));
+            let items = &cohort.items;
+            if let Ok(at) = items.binary_search_by(|item| item.key.as_str().cmp(key)) {
+                paths.extend(items[at].listed.iter().map(|listed| listed.path.clone()));
             }
         }
-        let outputs_failed = self.failures.len()
-            > self
-                .slots
-                .iter()
-                .filter(|slot| slot.stage == Stage::Failed)
-                .count();
-        outputs_failed
-            || failed.iter().any(|(over, (first, items))| {
-                let of = (0..self.actions.plan.cohorts[*over].items.len())
-                    .filter(|item| self.values().kept(*over, *item) != Some(false))
-                    .count();
-                let node = self.actions.all[*first].node;
-                let within = self
-                    .actions
-                    .within_budget(Some(node), *over, items.len(), of);
-                !within
-            })
+        paths.into_iter().collect()
     }
 }

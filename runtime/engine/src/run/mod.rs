@@ -54,6 +54,8 @@ enum Stage {
     Waiting,
     Ready,
     Working,
+    /// It failed and is tried again after a pause.
+    Resting,
     /// Another action does the same work.
     Joined,
     Done(Ended),
@@ -87,6 +89,8 @@ struct Slot {
     /// What the last attempt took: milliseconds by the clock and of the processor.
     took: (u64, u64),
     remakes: u32,
+    /// Whether it failed in a way that may pass.
+    may_pass: bool,
     /// What it reads, while it is ready or at work.
     bound: BTreeMap<String, Bound>,
     /// What it made before all it reads was there.
@@ -142,12 +146,16 @@ struct Driver<'a> {
     free: Grant,
     attempts: u64,
     stopping: bool,
+    /// Those that are tried again, and when.
+    resting: BTreeSet<(Instant, usize)>,
     live: Option<Live>,
     send: Sender<Message>,
     receive: Receiver<Message>,
     failures: Vec<Failure>,
     notes: Vec<Note>,
     files: BTreeMap<String, PublishedFile>,
+    /// Whether an output could not be put in place.
+    unpublished: bool,
     /// Whether the manifest says already that the results are being changed.
     marked: bool,
     published: BTreeMap<String, bool>,
@@ -224,11 +232,13 @@ pub(crate) fn run(
         },
         attempts: 0,
         stopping: false,
+        resting: BTreeSet::new(),
         send,
         receive,
         failures: Vec::new(),
         notes: Vec::new(),
         files: BTreeMap::new(),
+        unpublished: false,
         marked: false,
         published: BTreeMap::new(),
         postponed: Vec::new(),
@@ -260,6 +270,7 @@ impl Slot {
             attempts: 0,
             took: (0, 0),
             remakes: 0,
+            may_pass: false,
             bound: BTreeMap::new(),
             early: None,
             along: 0,
@@ -302,6 +313,7 @@ impl Driver<'_> {
             follows: preview.follows,
             dropped: preview.dropped,
         });
+        self.lose_unreadable();
         for id in 0..self.slots.len() {
             let seen = &mut self.outlook.seen[id];
             if !seen.demanded() {
@@ -344,12 +356,44 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Fails the items that cannot be read.
+    fn lose_unreadable(&mut self) {
+        let actions = self.actions;
+        let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for cohort in actions.gone_over() {
+            for lost in actions.unreadable(cohort) {
+                if !told.insert((&lost.key, &lost.path)) {
+                    continue;
+                }
+                let node = actions.lister(lost).to_owned();
+                self.failures.push(Failure {
+                    node: node.clone(),
+                    item: Some(lost.key.clone()),
+                    class: "input",
+                    error: lost.why.clone(),
+                    attempts: 0,
+                    bug: false,
+                });
+                self.emit(Event::Unreadable {
+                    node,
+                    item: lost.key.clone(),
+                    path: lost.path.clone(),
+                    error: lost.why.clone(),
+                });
+            }
+        }
+        if !told.is_empty() && self.settings.fail_fast {
+            self.stopping = true;
+        }
+    }
+
     /// Works until nothing is left that can be done.
     fn drive(&mut self) {
         loop {
             if self.cancel.is_cancelled() {
                 self.stopping = true;
             }
+            self.wake();
             while let Some(id) = self.todo.pop_front() {
                 if self.slots[id].stage == Stage::Waiting && !self.stopping {
                     self.consider(id);
@@ -361,10 +405,11 @@ impl Driver<'_> {
             if self.working.is_empty()
                 && (self.ready.is_empty() || self.stopping)
                 && self.todo.is_empty()
+                && self.resting.is_empty()
             {
                 return;
             }
-            if self.working.is_empty() {
+            if self.working.is_empty() && self.resting.is_empty() {
                 continue;
             }
             self.flush_log();
@@ -373,6 +418,7 @@ impl Driver<'_> {
                 .working
                 .values()
                 .filter_map(|one| one.given_up.or(one.deadline))
+                .chain(self.resting.first().map(|(until, _)| *until))
                 .min();
             let wait = next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK));
             match self.receive.recv_timeout(wait) {

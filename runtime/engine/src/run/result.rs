@@ -185,6 +185,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 let error = OpError::from(error);
+                self.unpublished = true;
                 self.failures.push(Failure {
                     node: target.node.clone(),
                     item: target.item.clone(),
@@ -245,6 +246,7 @@ impl Driver<'_> {
         all.extend(self.joined.remove(&id).unwrap_or_default());
         for id in all {
             self.slots[id].stage = Stage::Failed;
+            self.slots[id].may_pass = error.may_pass() || class == "timeout";
             self.slots[id].bound = BTreeMap::new();
             let (node, item) = self.named(id);
             self.failures.push(Failure {

@@ -1,6 +1,10 @@
 //! At work: tokens, threads, clocks, and how an attempt ends.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cerb_store::Growth;
 
@@ -9,6 +13,18 @@ use crate::{
     Bound, DeviceChoice, Event, OpError, clock::Stopwatch, ctx::Programs, ctx::Said, event::Ended,
     exec, exec::Finished, exec::Handle, exec::Job, exec::Message, exec::Told,
 };
+
+/// Pause before what lacked memory, disk or network is tried a second time; doubled each time.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Returns how long to wait after so many attempts.
+fn pause(attempts: u32) -> Duration {
+    let times = 1_u32.checked_shl(attempts.saturating_sub(1));
+    let pause = times.and_then(|times| PAUSE.checked_mul(times));
+    pause.map_or(LONGEST_PAUSE, |pause| pause.min(LONGEST_PAUSE))
+}
 
 impl Driver<'_> {
     /// Starts whatever is ready and fits.
@@ -261,6 +277,25 @@ impl Driver<'_> {
         }
     }
 
+    /// Lines up those whose pause is over; when the run is to stop, none is tried again.
+    pub(super) fn wake(&mut self) {
+        let now = Instant::now();
+        while let Some(&(until, id)) = self.resting.first() {
+            if self.stopping {
+                self.resting.pop_first();
+                self.skip(
+                    id,
+                    "the run was stopped before it was tried again".to_owned(),
+                );
+            } else if until <= now {
+                self.resting.pop_first();
+                self.line_up(id);
+            } else {
+                return;
+            }
+        }
+    }
+
     /// Takes the end of an attempt: result, retry or failure.
     pub(super) fn ended(&mut self, id: usize, finished: Finished) {
         let Some(working) = self.working.remove(&id) else {
@@ -320,15 +355,23 @@ impl Driver<'_> {
             } else {
                 error.to_string()
             };
-            self.note(
-                id,
-                format!(
-                    "attempt {} of {} failed, trying again: {why}",
-                    self.slots[id].attempts,
-                    attrs.retry + 1
-                ),
-            );
-            return self.line_up(id);
+            let attempts = self.slots[id].attempts;
+            let pause = match &error {
+                OpError::Infrastructure(_) | OpError::Resources(_) if !timed_out => pause(attempts),
+                _ => Duration::ZERO,
+            };
+            let when = match pause.is_zero() {
+                true => String::new(),
+                false => format!(" in {} s", pause.as_secs_f64()),
+            };
+            let of = attrs.retry + 1;
+            let text = format!("attempt {attempts} of {of} failed, trying again{when}: {why}");
+            self.note(id, text);
+            self.slots[id].stage = Stage::Resting;
+            if let Some(until) = Instant::now().checked_add(pause) {
+                self.resting.insert((until, id));
+            }
+            return;
         }
         if timed_out {
             let limit = attrs.timeout.map_or(0.0, |limit| limit.as_secs_f64());
@@ -338,5 +381,16 @@ impl Driver<'_> {
             return self.fail(id, &error, "timeout");
         }
         self.fail(id, &error, error.class());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let pauses: Vec<u128> = [1, 2, 3, 7, 8, 99].map(|n| pause(n).as_millis()).to_vec();
+        assert_eq!(pauses, [250, 500, 1000, 16_000, 30_000, 30_000]);
     }
 }

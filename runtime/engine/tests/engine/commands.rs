@@ -166,6 +166,7 @@ impl Lab {
         toy.plan.cohorts.push(Cohort {
             name: "all".to_owned(),
             items: items.collect(),
+            unreadable: Vec::new(),
             dropped: Vec::new(),
             filter: None,
             tolerate: None,

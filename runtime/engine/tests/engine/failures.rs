@@ -390,3 +390,47 @@ fn who_shares_the_work_shares_the_failure() {
         (2, 2, 1)
     );
 }
+
+#[test]
+fn equal_work_that_comes_later_fails_alike_unless_the_failure_may_pass() {
+    for (how, tried) in [("input", 1), ("operator", 1), ("infrastructure", 2)] {
+        let bench = Bench::new();
+        let mut toy = bench.toy();
+        let x = toy.single("x", 2.0);
+        let args = [("at", Value::Float(2.0)), ("how", Value::Str(how.into()))];
+        let first = toy.call("first", "toy.trouble", &args, &[("x", From::Each(x))]);
+        let up = toy.call("up", "toy.add", &[], &[("x", From::Each(x))]);
+        let by = [("by", Value::Float(-1.0))];
+        let down = toy.call("down", "toy.add", &by, &[("x", From::Each(up))]);
+        let second = toy.call("second", "toy.trouble", &args, &[("x", From::Each(down))]);
+        toy.output("first", first);
+        toy.output("second", second);
+        let outcome = bench.run(&toy);
+        assert_eq!(outcome.total().failed, 2);
+        assert_eq!(outcome.failures[0].error, outcome.failures[1].error);
+        let done = bench.done();
+        let times = done.iter().filter(|one| one.starts_with("trouble"));
+        assert_eq!(times.count(), tried, "{how}");
+    }
+}
+
+#[test]
+fn a_pause_before_another_attempt_is_cut_short_by_a_cancel() {
+    let bench = Bench::new();
+    let mut toy = pipeline(&bench, "infrastructure", 99);
+    let node = trouble(&mut toy);
+    toy.attrs(node).retry = 30;
+    let cancel = Cancel::new();
+    let run = bench.store.begin_run().unwrap();
+    let began = Instant::now();
+    let events = |event: &Event| {
+        if matches!(event, Event::Note { text, .. } if text.starts_with("attempt 3 of 31")) {
+            cancel.cancel();
+        }
+    };
+    let outcome = bench.engine().run(&toy.plan, &run, &events, &cancel);
+    let outcome = outcome.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(750));
+    assert!(began.elapsed() < Duration::from_millis(1700));
+    assert_eq!((outcome.exit_code(), outcome.failures.len()), (130, 0));
+}

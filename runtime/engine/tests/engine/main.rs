@@ -9,6 +9,7 @@ mod equivalence;
 mod events;
 mod failures;
 mod growing;
+mod quarantine;
 mod random;
 mod registry;
 mod running;

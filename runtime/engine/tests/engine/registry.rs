@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cerb_engine::{
     Ctx, Determinism, Entry, ListEnv, Listing, OpError, Operator, Registry, RootRef, ports,
 };
-use cerb_lang::{Catalog, Facts, Misfit, Origin, Type, Unit, Value};
+use cerb_lang::{Catalog, Facts, Inventory, Misfit, Origin, Type, Unit, Value};
 use cerb_store::{Digest, Store, Stored};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ impl Listing for Scan {
     const NAME: &'static str = "toy.scan";
     const KIND: &'static str = "Number";
     const MANY: bool = true;
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit> {
         let root = env.root(&self.root)?;
         env.below(&self.root, "a/b", "root")?;
         Ok(["b", "a"]
@@ -144,7 +144,8 @@ impl Listing for Scan {
                 facts: BTreeMap::new(),
                 shown: format!("data/{key}"),
             })
-            .collect())
+            .collect::<Vec<_>>()
+            .into())
     }
 }
 
@@ -289,7 +290,7 @@ fn a_listing_gives_sorted_entries_with_handles() {
             ("root".to_owned(), Value::Root("data".to_owned())),
             ("limit".to_owned(), Value::None),
         ]);
-        let listed = view.list("toy.scan", &args).unwrap();
+        let listed = view.list("toy.scan", &args).unwrap().entries;
         assert_eq!(
             listed
                 .iter()

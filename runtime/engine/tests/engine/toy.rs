@@ -386,6 +386,7 @@ impl Toy {
         self.plan.cohorts.push(Cohort {
             name: name.to_owned(),
             items,
+            unreadable: Vec::new(),
             dropped: Vec::new(),
             filter: None,
             tolerate: None,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use cerb_lang::{
-    Catalog, Facts, Field, Listed, Misfit, Origin, Param, Port, Signature, Type, Unit, Value,
+    Catalog, Facts, Field, Inventory, Listed, Misfit, Origin, Param, Port, Signature, Type, Unit,
+    Value,
 };
 use cerb_lsp::lsp_server::{Connection, Message, Notification, Request, RequestId};
 use cerb_lsp::{Ended, Operators, Workspace, serve};
@@ -129,14 +130,15 @@ impl Catalog for Toy {
         Ok(facts)
     }
 
-    fn list(&self, _: &str, _: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, _: &str, _: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         Ok(vec![Listed {
             key: "a".into(),
             digest: "00".into(),
             path: "a.svs".into(),
             facts: BTreeMap::new(),
             handle: Json::Null,
-        }])
+        }]
+        .into())
     }
 }
 
@@ -187,7 +189,7 @@ impl Catalog for Borrowed<'_> {
     ) -> Result<Facts, Misfit> {
         self.0.check(op, args, inputs)
     }
-    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Vec<Listed>, Misfit> {
+    fn list(&self, op: &str, args: &BTreeMap<String, Value>) -> Result<Inventory<Listed>, Misfit> {
         self.0.list(op, args)
     }
 }

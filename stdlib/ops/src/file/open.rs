@@ -1,6 +1,6 @@
 //! `file.open`: one file of the user's, for programs to read.
 
-use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef};
+use cerb_engine::{Entry, Inventory, ListEnv, Listing, Misfit, Origin, RootRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ impl Listing for Open {
     const KIND: &'static str = "File";
     const MANY: bool = false;
 
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit> {
         let path = env.below(&self.root, &self.path, "path")?;
         let key = path.file_stem().map_or_else(
             || self.path.clone(),
@@ -39,7 +39,7 @@ impl Listing for Open {
             labels: vec![(Origin::Param("path".into()), "named here".into())],
             ..misfit
         })?;
-        Ok(vec![entry])
+        Ok(vec![entry].into())
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
             root: RootRef("data".into()),
             path: path.into(),
         };
-        open.list(&env).map(|mut all| all.remove(0))
+        open.list(&env).map(|mut all| all.entries.remove(0))
     }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -1,11 +1,11 @@
 //! `file.scan`: the files below a folder that match a pattern.
 
-use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef};
+use cerb_engine::{Entry, Inventory, ListEnv, Listing, Misfit, Origin, RootRef, Unreadable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entry;
-use crate::pattern::{Faults, Pattern};
+use crate::pattern::{Faults, Pattern, shortened};
 
 /// How faults of the pattern are told.
 const FAULTS: Faults = Faults {
@@ -44,21 +44,48 @@ impl Listing for Scan {
     const KIND: &'static str = "File";
     const MANY: bool = true;
 
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit> {
         let pattern = Pattern {
             root: &self.root,
             pattern: &self.pattern,
             limit: self.limit,
         };
-        let found = pattern.files(env, &FAULTS)?;
-        found
-            .into_iter()
-            .map(|file| entry(file.key, &file.shown, &file.path, &self.root, env))
-            .collect::<Result<_, _>>()
-            .map_err(|misfit| Misfit {
-                labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
-                ..misfit
-            })
+        let files = pattern.files(env, &FAULTS)?;
+        let all = files.len();
+        let mut found = Inventory::from(Vec::with_capacity(all));
+        let mut faults = Vec::new();
+        for file in files {
+            match entry(file.key.clone(), &file.shown, &file.path, &self.root, env) {
+                Ok(entry) => found.entries.push(entry),
+                Err(misfit) => {
+                    found.unreadable.push(Unreadable {
+                        key: file.key,
+                        path: file.shown,
+                        why: misfit.title.clone(),
+                    });
+                    faults.push(misfit);
+                }
+            }
+        }
+        let told: Vec<String> = faults.iter().map(|misfit| misfit.title.clone()).collect();
+        let fault = match faults.len() {
+            0 => return Ok(found),
+            1 => faults.remove(0),
+            bad => Misfit {
+                code: FAULTS.unreadable,
+                title: format!("{bad} of {all} files cannot be read"),
+                labels: Vec::new(),
+                help: Some(format!(
+                    "repair them, move them away, or narrow the pattern:\n{}",
+                    shortened(&told, "\n")
+                )),
+            },
+        };
+        found.warnings.push(Misfit {
+            labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
+            ..fault
+        });
+        Ok(found)
     }
 }
 
@@ -69,7 +96,7 @@ mod tests {
     use super::*;
     use crate::testing::store;
 
-    fn scan(root: &Path, pattern: &str) -> Result<Vec<String>, Misfit> {
+    fn list(root: &Path, pattern: &str) -> Result<Inventory<Entry>, Misfit> {
         let (_dir, store) = store();
         let roots = BTreeMap::from([("data".to_owned(), root.to_path_buf())]);
         let env = ListEnv {
@@ -82,8 +109,12 @@ mod tests {
             pattern: pattern.into(),
             limit: None,
         };
-        let entries = scan.list(&env)?;
-        Ok(entries.into_iter().map(|entry| entry.key).collect())
+        scan.list(&env)
+    }
+
+    fn scan(root: &Path, pattern: &str) -> Result<Vec<String>, Misfit> {
+        let found = list(root, pattern)?;
+        Ok(found.entries.into_iter().map(|entry| entry.key).collect())
     }
 
     #[test]
@@ -102,7 +133,19 @@ mod tests {
         assert_eq!(code("[.csv"), "file::bad_pattern");
         assert_eq!(code("../*"), "lang::absolute_path");
         fs::write(dir.path().join("outside.csv"), "").unwrap();
-        std::os::unix::fs::symlink("../outside.csv", data.join("link.csv")).unwrap();
-        assert_eq!(code("*.csv"), "file::outside");
+        let symlink = |to: &str, at| std::os::unix::fs::symlink(to, at).unwrap();
+        symlink("../outside.csv", data.join("link.csv"));
+        symlink("nowhere", data.join("dangling.csv"));
+        let found = list(&data, "*.csv").unwrap();
+        let bad: Vec<&str> = found
+            .unreadable
+            .iter()
+            .map(|one| one.key.as_str())
+            .collect();
+        assert_eq!((found.entries.len(), bad), (1, vec!["dangling", "link"]));
+        assert_eq!(found.warnings[0].title, "2 of 3 files cannot be read");
+        let alone = list(&data, "lin?.csv").unwrap();
+        assert_eq!(alone.warnings[0].code, "file::outside");
+        assert!(alone.entries.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Value};
+use cerb_engine::{Entry, Inventory, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Value};
 use cerb_model::{Head, Model, ModelError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ impl Listing for Load {
     const KIND: &'static str = "Model";
     const MANY: bool = false;
 
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit> {
         let path = env.below(&self.root, &self.path, "path")?;
         let model = Model::find(&path).map_err(unusable)?;
         let stored = model
@@ -66,7 +66,8 @@ impl Listing for Load {
             stored,
             facts,
             shown: self.path.clone(),
-        }])
+        }]
+        .into())
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use crate::testing::store;
     use cerb_model::{Backbone, Weights};
 
-    fn load(root: &std::path::Path, path: &str) -> Result<Vec<Entry>, Misfit> {
+    fn load(root: &std::path::Path, path: &str) -> Result<Inventory<Entry>, Misfit> {
         let (_dir, store) = store();
         let roots = BTreeMap::from([("weights".to_owned(), root.to_path_buf())]);
         let load = Load {
@@ -121,7 +122,10 @@ mod tests {
         weights
             .save_safetensors(&dir.path().join("formula.safetensors"))
             .unwrap();
-        let model = load(dir.path(), "formula.safetensors").unwrap().remove(0);
+        let model = load(dir.path(), "formula.safetensors")
+            .unwrap()
+            .entries
+            .remove(0);
         assert_eq!(model.facts["mpp"], Value::Quantity(0.5, Unit::Mpp));
         assert_eq!(model.facts["input"], Value::Quantity(448.0, Unit::Px));
         assert_eq!(model.facts["backbone"], Value::Str("resnet18".into()));

@@ -1,12 +1,13 @@
 //! `slide.scan`: the slides below a folder that match a pattern.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use cerb_engine::{Entry, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Value};
+use cerb_engine::{
+    Entry, Inventory, ListEnv, Listing, Misfit, Origin, RootRef, Unit, Unreadable, Value,
+};
 use cerb_image::units::Mpp;
 use cerb_slide::{Slide, SlideError};
-use cerb_store::{Artifact, Blob, Digest, StoreError, Stored};
+use cerb_store::{Artifact, Blob, StoreError, Stored};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ impl Listing for Scan {
     const KIND: &'static str = "Slide";
     const MANY: bool = true;
 
-    fn list(&self, env: &ListEnv) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv) -> Result<Inventory<Entry>, Misfit> {
         let pattern = Pattern {
             root: &self.root,
             pattern: &self.pattern,
@@ -66,61 +67,53 @@ impl Listing for Scan {
             .map(|file| (file, self.entry(file, env)))
             .collect();
         let all = opened.len();
-        let (mut entries, mut unreadable, mut no_mpp) = (Vec::new(), Vec::new(), Vec::new());
+        let mut list = Inventory::from(Vec::with_capacity(all));
+        let (mut unreadable, mut no_mpp) = (Vec::new(), Vec::new());
         for (file, entry) in opened {
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(Fault::NoMpp) => no_mpp.push(format!("`{}`", file.shown)),
-                Err(Fault::Unreadable(reason)) => unreadable.push(file.says(&reason)),
-            }
+            let why = match entry {
+                Ok(entry) => {
+                    list.entries.push(entry);
+                    continue;
+                }
+                Err(Fault::NoMpp) => {
+                    no_mpp.push(format!("`{}`", file.shown));
+                    format!("`{}` states no resolution, and none is given", file.shown)
+                }
+                Err(Fault::Unreadable(reason)) => {
+                    unreadable.push(file.says(&reason));
+                    file.says(&reason)
+                }
+            };
+            list.unreadable.push(Unreadable {
+                key: file.key.clone(),
+                path: file.shown.clone(),
+                why,
+            });
         }
         if !unreadable.is_empty() {
-            return Err(Misfit {
-                code: "slide::unreadable",
-                title: match (unreadable.len(), all) {
-                    (1, 1) => "the file cannot be read as a slide".to_owned(),
-                    (1, all) => format!("1 of {all} files cannot be read as a slide"),
-                    (bad, all) => format!("{bad} of {all} files cannot be read as slides"),
-                },
-                labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
-                help: Some(format!(
-                    "repair them, move them away, or narrow the pattern:\n{}",
-                    shortened(&unreadable, "\n")
-                )),
-            });
+            list.warnings.push(damaged(&unreadable, all));
         }
         if !no_mpp.is_empty() {
-            let have = if no_mpp.len() == 1 {
-                "slide has"
-            } else {
-                "slides have"
-            };
-            let title = if no_mpp.len() == all {
-                format!("{all} {have} no resolution")
-            } else {
-                format!(
-                    "{} of {all} slides {} no resolution",
-                    no_mpp.len(),
-                    if no_mpp.len() == 1 { "has" } else { "have" }
-                )
-            };
-            return Err(Misfit {
-                code: "slide::no_mpp",
-                title,
-                labels: vec![(
-                    Origin::Call,
-                    format!(
-                        "neither in the file nor given here: {}",
-                        shortened(&no_mpp, ", ")
-                    ),
-                )],
-                help: Some(format!(
-                    "state it, `slide.scan({}, {:?}, mpp: 0.25 mpp)`, or go on without them",
-                    self.root.0, self.pattern
-                )),
-            });
+            list.warnings.push(self.no_mpp(&no_mpp, all));
         }
-        Ok(entries)
+        Ok(list)
+    }
+}
+
+/// What is said of files that are no slides.
+fn damaged(names: &[String], all: usize) -> Misfit {
+    Misfit {
+        code: FAULTS.unreadable,
+        title: match (names.len(), all) {
+            (1, 1) => "the file cannot be read as a slide".to_owned(),
+            (1, all) => format!("1 of {all} files cannot be read as a slide"),
+            (bad, all) => format!("{bad} of {all} files cannot be read as slides"),
+        },
+        labels: vec![(Origin::Param("pattern".into()), "matched here".into())],
+        help: Some(format!(
+            "repair them, move them away, or narrow the pattern:\n{}",
+            shortened(names, "\n")
+        )),
     }
 }
 
@@ -145,9 +138,33 @@ impl From<StoreError> for Fault {
 }
 
 impl Scan {
+    /// What is said of slides without a resolution.
+    fn no_mpp(&self, names: &[String], all: usize) -> Misfit {
+        let have = if names.len() == 1 { "has" } else { "have" };
+        let slides = if all == 1 { "slide" } else { "slides" };
+        Misfit {
+            code: "slide::no_mpp",
+            title: match names.len() {
+                bad if bad == all => format!("{all} {slides} {have} no resolution"),
+                bad => format!("{bad} of {all} slides {have} no resolution"),
+            },
+            labels: vec![(
+                Origin::Call,
+                format!(
+                    "neither in the file nor given here: {}",
+                    shortened(names, ", ")
+                ),
+            )],
+            help: Some(format!(
+                "state it, `slide.scan({}, {:?}, mpp: 0.25 mpp)`, or go on without them",
+                self.root.0, self.pattern
+            )),
+        }
+    }
+
     fn entry(&self, file: &Found, env: &ListEnv) -> Result<Entry, Fault> {
         let given = self.mpp.map(|mpp| mpp.0);
-        let Blob { digest, size } = content(&file.path, env)?;
+        let Blob { digest, size } = env.store.content_of(&file.path, env.rehash)?;
         let fields = cerb_slide::describe(&file.path, given, &digest.to_string())?;
         let slide = Slide::open(&file.path, given)?;
         let info = slide.info();
@@ -177,37 +194,17 @@ impl Scan {
     }
 }
 
-/// Returns the digest of everything a slide consists of, and the size of the file that names it.
-fn content(path: &Path, env: &ListEnv) -> Result<Blob, StoreError> {
-    let own = env.store.digest_of(path, env.rehash)?;
-    // MIRAX keeps its pixels in a folder of the file's name, DICOM in the files beside it.
-    let rest = match path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .map(str::to_lowercase)
-        .as_deref()
-    {
-        Some("mrxs") => Some(path.with_extension("")),
-        Some("dcm") => path.parent().map(Path::to_path_buf),
-        _ => None,
-    };
-    let Some(rest) = rest.filter(|rest| rest.is_dir()) else {
-        return Ok(own);
-    };
-    let rest = env.store.digest_of(&rest, env.rehash)?;
-    let both = format!("{} {}", own.digest, rest.digest);
-    Ok(Blob {
-        digest: Digest::derive("cerb slide files v1", both.as_bytes()),
-        size: own.size,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{quickstart_slide, store};
+    use std::path::Path;
 
     fn scan(root: &Path, pattern: &str, mpp: Option<f64>) -> Result<Vec<Entry>, Misfit> {
+        list(root, pattern, mpp).map(|found| found.entries)
+    }
+
+    fn list(root: &Path, pattern: &str, mpp: Option<f64>) -> Result<Inventory<Entry>, Misfit> {
         let (_dir, store) = store();
         let roots = BTreeMap::from([("data".to_owned(), root.to_path_buf())]);
         let env = ListEnv {
@@ -289,7 +286,15 @@ mod tests {
         std::fs::write(dir.path().join("text.svs"), b"no slide at all").unwrap();
         std::fs::write(dir.path().join("cut.svs"), &whole[..whole.len() / 2]).unwrap();
         std::os::unix::fs::symlink("moved.svs", dir.path().join("link.svs")).unwrap();
-        let misfit = scan(dir.path(), "*.svs", None).unwrap_err();
+        let mut found = list(dir.path(), "*.svs", None).unwrap();
+        let keys: Vec<&str> = found
+            .unreadable
+            .iter()
+            .map(|one| one.key.as_str())
+            .collect();
+        assert_eq!(keys, ["cut", "empty", "link", "text"]);
+        assert_eq!(found.entries.len(), 1);
+        let misfit = found.warnings.remove(0);
         assert_eq!(misfit.title, "4 of 5 files cannot be read as slides");
         let help = misfit.help.unwrap();
         for name in [
@@ -307,7 +312,9 @@ mod tests {
         let dir = folder(&["good.svs"]);
         let picture = crate::testing::png(64, 64);
         std::fs::write(dir.path().join("flat.png"), picture).unwrap();
-        let misfit = scan(dir.path(), "*", None).unwrap_err();
+        let mut found = list(dir.path(), "*", None).unwrap();
+        assert_eq!(found.unreadable[0].key, "flat");
+        let misfit = found.warnings.remove(0);
         assert_eq!(
             (misfit.code, misfit.title.as_str()),
             ("slide::no_mpp", "1 of 2 slides has no resolution")

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use cerb_engine::{
     Ctx, Entry, Keyed, ListEnv, Listing, Misfit, OpError, Operator, Registry, RootRef, ports,
 };
-use cerb_lang::{Unit, Value};
+use cerb_lang::{Inventory, Unit, Value};
 use cerb_store::{Artifact, FieldSpec, Form, Store, StoreError, Stored};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -314,7 +314,7 @@ impl Listing for Scan {
     const NAME: &'static str = "toy.scan";
     const KIND: &'static str = Sheet::KIND;
     const MANY: bool = true;
-    fn list(&self, env: &ListEnv<'_>) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv<'_>) -> Result<Inventory<Entry>, Misfit> {
         let mut paths: Vec<PathBuf> =
             fs::read_dir(env.below(&self.root, &self.folder, "folder")?)
                 .unwrap()
@@ -326,7 +326,8 @@ impl Listing for Scan {
         Ok(paths
             .into_iter()
             .map(|path| entry(env, &key(&path), path))
-            .collect())
+            .collect::<Vec<_>>()
+            .into())
     }
 }
 
@@ -341,9 +342,9 @@ impl Listing for Load {
     const NAME: &'static str = "toy.load";
     const KIND: &'static str = Sheet::KIND;
     const MANY: bool = false;
-    fn list(&self, env: &ListEnv<'_>) -> Result<Vec<Entry>, Misfit> {
+    fn list(&self, env: &ListEnv<'_>) -> Result<Inventory<Entry>, Misfit> {
         let path = env.below(&self.root, &self.name, "name")?;
-        Ok(vec![entry(env, "one", path)])
+        Ok(vec![entry(env, "one", path)].into())
     }
 }
 
