@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use cerb_engine::{Outcome, Verdict};
-use cerb_lang::{Claim, Cohort, Diagnostic, Diagnostics, Expect, Plan, Unreadable};
+use cerb_lang::{Claim, Cohort, Diagnostic, Diagnostics, Expect, Plan};
 use serde_json::{Value, json};
 
 use crate::terminal::{self, Paint, count};
@@ -30,8 +30,11 @@ pub fn unreadable(plan: &Plan, paint: Paint) -> String {
     let mut text = String::new();
     let mut told = BTreeSet::new();
     for cohort in &plan.cohorts {
-        let new = |one: &&Unreadable| told.insert((&one.key, &one.path));
-        if cohort.unreadable.iter().filter(new).count() == 0 {
+        let mut new = 0;
+        for one in &cohort.unreadable {
+            new += usize::from(told.insert((&one.key, &one.path)));
+        }
+        if new == 0 {
             continue;
         }
         let bad = cohort.unreadable.len();

@@ -256,6 +256,16 @@ impl RunFiles {
         Ok(all)
     }
 
+    /// Returns whether any key is written down, without reading it.
+    pub(crate) fn names_something(&self) -> Result<bool, StoreError> {
+        let path = self.dir.join(PREIMAGES);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(meta.len() > 0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("read", &path, error)),
+        }
+    }
+
     /// Hands over each key with the action's name and the digests it read; lines that cannot be read are left out.
     pub(crate) fn each_key(
         &self,

@@ -228,6 +228,49 @@ fn a_run_that_came_to_nothing_takes_no_place() {
 }
 
 #[test]
+fn a_run_whose_first_action_failed_takes_no_place() {
+    let dir = bench(&[&["a"], &["b"]]);
+    let store = Store::open(dir.path()).unwrap();
+    for counts in [json!({"hit": 0, "ran": 0, "failed": 1}), json!({"ran": 0})] {
+        let run = store.begin_run().unwrap();
+        name_it(&run, "failed");
+        let outcome = json!({ "nodes": { "y": counts } });
+        run.write_json("outcome.json", &outcome).unwrap();
+    }
+    store.collect(&keep(1), |_| {}).unwrap();
+    assert_eq!(there(dir.path(), &["a", "b"]), ["b"]);
+    assert_eq!(store.runs().unwrap().len(), 3);
+}
+
+#[test]
+fn each_pipeline_keeps_its_own_last_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    // What the oldest run made, the newest of another pipeline reads; that one goes first.
+    for (pipeline, name) in [
+        ("rare", "a"),
+        ("daily", "b"),
+        ("daily", "c"),
+        ("daily", "d"),
+    ] {
+        let run = store.begin_run().unwrap();
+        run.write_json("run.json", &json!({ "pipeline": pipeline }))
+            .unwrap();
+        act(&store, &run, name);
+        if name == "b" {
+            name_it(&run, "a");
+        }
+    }
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    store.collect(&keep(2), |_| {}).unwrap();
+    assert_eq!(there(dir.path(), &["a", "b", "c", "d"]), ["a", "c", "d"]);
+    assert_eq!(store.runs().unwrap().len(), 3);
+    store.collect(&keep(1), |_| {}).unwrap();
+    assert_eq!(there(dir.path(), &["a", "c", "d"]), ["a", "d"]);
+}
+
+#[test]
 fn room_is_made_from_the_oldest_run_on_until_the_store_fits() {
     let dir = bench(&[&["a"], &["b"], &["c"]]);
     let store = Store::open(dir.path()).unwrap();

@@ -25,7 +25,7 @@ use crate::terminal::{Paint, Table, count, thousands};
 #[command(after_help = "\
 Examples:
   cerb gc --dry-run                        what would go, and how much room that gives
-  cerb gc                                  keep what the last 20 runs name
+  cerb gc                                  keep what the last 20 runs of each pipeline name
   cerb gc --keep-runs 5 --older-than 30d   keep also what is younger than 30 days
   cerb gc --max-size 200GiB                make the store fit, the oldest runs' values first
 
@@ -33,7 +33,7 @@ Exit codes:
   0    done, or nothing to do
   3    `--max-size`: the store does not fit, since the rest is pinned, in use, or no value")]
 pub struct Gc {
-    /// Keep all that the last N runs name
+    /// Keep all that the last N runs of each pipeline name
     #[arg(long, value_name = "N", default_value_t = Keep::default().runs)]
     pub keep_runs: usize,
 

@@ -38,7 +38,8 @@ const SMALL: u64 = 1 << 20;
 /// Says what a collection keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keep {
-    /// How many of the last runs keep all that they name.
+    /// How many of the last runs of each pipeline keep all that they name. One that came to
+    /// nothing takes no other's place.
     pub runs: usize,
     /// Whatever is younger stays, named by a run or not.
     pub younger: Duration,
@@ -185,7 +186,7 @@ impl Store {
 
 impl Collection {
     fn plan(store: &Store, keep: &Keep, counted: &Counted) -> Result<Self, StoreError> {
-        let survey = Survey::of(store, counted)?;
+        let survey = Survey::of(store, counted, keep)?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -193,19 +194,7 @@ impl Collection {
             let changed = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
             now.saturating_sub(changed) >= keep.younger
         };
-        // A run that came to nothing takes no other's place.
-        let mut newer = 0;
-        let runs: Vec<bool> = survey
-            .runs
-            .iter()
-            .map(|run| {
-                let at = newer;
-                newer += usize::from(run.names);
-                let began = Duration::from_millis(run.id.timestamp_ms());
-                let old = now.saturating_sub(began) >= keep.younger;
-                at >= keep.runs && old && !run.live && !run.pinned
-            })
-            .collect();
+        let runs: Vec<bool> = survey.runs.iter().map(|run| run.goes).collect();
         let kept = |need: Need| match need {
             Need::Held => true,
             Need::Run(at) => !runs.get(at as usize).copied().unwrap_or(true),

@@ -1,8 +1,11 @@
 //! Who needs what: each blob, tree and record with the newest run that names it, and who made it.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Deserialize;
 use ulid::Ulid;
 
 use crate::error::StoreError;
@@ -11,17 +14,18 @@ use crate::parts::PartFile;
 use crate::record::Seen;
 use crate::{Digest, Form, Record, Store};
 
+use super::Keep;
 use super::shelf::{Entry, Shelves};
 
 /// How recently something was named.
 ///
 /// The order is that of need: what a living process counts on or a pin keeps, then what the newest run
-/// names, and so on; what no run names comes last. The order of runs is that of their ids, and
-/// no clock or time of access takes part.
+/// that stays names, and so on; then what only runs that go name; what no run names comes last. The
+/// order of runs is that of their ids, and no clock or time of access takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
     Held,
-    /// By the newest run that names it, 0 for the last.
+    /// By the first run that names it, in the order of the survey.
     Run(u32),
     None,
 }
@@ -58,8 +62,8 @@ pub(crate) struct RunSeen {
     /// Whether it goes on.
     pub live: bool,
     pub pinned: bool,
-    /// Whether it names a result at all.
-    pub names: bool,
+    /// Whether it goes with the collection.
+    pub goes: bool,
 }
 
 /// Everything in a store, and who needs it.
@@ -81,8 +85,8 @@ struct Named {
 }
 
 impl Survey {
-    /// Looks at everything and changes nothing.
-    pub fn of(store: &Store, counted: &Counted) -> Result<Self, StoreError> {
+    /// Looks at everything and changes nothing. What `keep` lets go is needed after all that stays.
+    pub fn of(store: &Store, counted: &Counted, keep: &Keep) -> Result<Self, StoreError> {
         let mut shelves = Shelves::of(store)?;
         let objects = |entries: Vec<Entry>| entries.into_iter().map(Object::new).collect();
         let mut survey = Self {
@@ -98,22 +102,14 @@ impl Survey {
         let mut nodes = Names::default();
         let mut keys: HashMap<Digest, Named> = HashMap::new();
         let mut read: HashMap<Digest, Need> = HashMap::new();
-        for (at, &(id, bytes)) in survey.shelves.runs.iter().enumerate() {
-            let files = store.run_files(id);
-            let run = RunSeen {
-                id,
-                bytes,
-                live: files.goes_on(),
-                pinned: pinned.runs.contains(&id),
-                names: false,
-            };
+        survey.runs = runs(store, &survey.shelves.runs, &pinned.runs, keep)?;
+        for (at, run) in survey.runs.iter().enumerate() {
+            let files = store.run_files(run.id);
             let need = match run.live || run.pinned {
                 true => Need::Held,
                 false => Need::Run(u32::try_from(at).unwrap_or(u32::MAX)),
             };
-            let mut names = false;
             files.each_key(|action, key, inputs| {
-                names = true;
                 let node = action.split_once('@').map_or(action, |(node, _)| node);
                 let named = keys.entry(*key).or_insert_with(|| Named {
                     need,
@@ -125,7 +121,6 @@ impl Survey {
                     *known = need.min(*known);
                 }
             })?;
-            survey.runs.push(RunSeen { names, ..run });
         }
         for held in [counted, &*pinned] {
             for key in &held.keys {
@@ -232,6 +227,72 @@ impl Survey {
             }
         }
     }
+}
+
+/// What is read of a run's `run.json`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct About {
+    pipeline: String,
+}
+
+/// What is read of a run's `outcome.json`.
+#[derive(Deserialize)]
+struct Ended {
+    #[serde(default)]
+    nodes: BTreeMap<String, Counts>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Counts {
+    hit: u64,
+    ran: u64,
+}
+
+/// Lists the runs: those that stay, then those that go, the newest of each first.
+///
+/// Kept are the last of each pipeline. One that came to nothing takes no other's place: it
+/// ended without a result, or was killed before it named one.
+fn runs(
+    store: &Store,
+    all: &[(Ulid, u64)],
+    pinned: &HashSet<Ulid>,
+    keep: &Keep,
+) -> Result<Vec<RunSeen>, StoreError> {
+    let now = SystemTime::now();
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut newer: HashMap<String, usize> = HashMap::new();
+    let mut runs = Vec::with_capacity(all.len());
+    for &(id, bytes) in all {
+        let files = store.run_files(id);
+        // What cannot be read says nothing, and is no reason to keep less.
+        let about: About = files
+            .read_json("run.json")
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let ended: Option<Ended> = files.read_json("outcome.json").ok().flatten();
+        let something = match ended {
+            Some(ended) => ended.nodes.values().any(|one| one.hit + one.ran > 0),
+            None => files.names_something()?,
+        };
+        let newer = newer.entry(about.pipeline).or_default();
+        let live = files.goes_on();
+        let pinned = pinned.contains(&id);
+        let began = Duration::from_millis(id.timestamp_ms());
+        let old = now.saturating_sub(began) >= keep.younger;
+        runs.push(RunSeen {
+            id,
+            bytes,
+            live,
+            pinned,
+            goes: *newer >= keep.runs && old && !live && !pinned,
+        });
+        *newer += usize::from(something);
+    }
+    runs.sort_by_key(|run| (run.goes, Reverse(run.id)));
+    Ok(runs)
 }
 
 impl Object {
