@@ -6,8 +6,8 @@ use std::{
 };
 
 use cerb_lang::{
-    Claim, FormulaId, Guard, Held, Listed, Misfit, Plan, Reads, Step, Type, Unreadable, Value, Work,
-    counterpart,
+    Claim, FormulaId, Guard, Held, Listed, Misfit, Plan, Reads, Step, Type, Unreadable, Value,
+    Work, counterpart,
     petgraph::{Direction, algo::toposort, graph::NodeIndex, visit::EdgeRef},
 };
 use cerb_store::Stored;

@@ -20,6 +20,12 @@ fn all() -> Vec<Event> {
             follows: 0,
             dropped: 0,
         },
+        Event::Unreadable {
+            node: node.clone(),
+            item: String::new(),
+            path: String::new(),
+            error: String::new(),
+        },
         Event::ActionStarted {
             id: 0,
             node: node.clone(),
@@ -73,6 +79,7 @@ fn all() -> Vec<Event> {
     for event in &all {
         match event {
             Event::RunStarted { .. }
+            | Event::Unreadable { .. }
             | Event::ActionStarted { .. }
             | Event::Progress { .. }
             | Event::ActionFinished { .. }

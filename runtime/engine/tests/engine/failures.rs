@@ -423,8 +423,9 @@ fn a_pause_before_another_attempt_is_cut_short_by_a_cancel() {
     let cancel = Cancel::new();
     let run = bench.store.begin_run().unwrap();
     let began = Instant::now();
-    let events = |event: &Event| {
-        if matches!(event, Event::Note { text, .. } if text.starts_with("attempt 3 of 31")) {
+    let events = |moment: &Moment| {
+        if matches!(&moment.event, Event::Note { text, .. } if text.starts_with("attempt 3 of 31"))
+        {
             cancel.cancel();
         }
     };
