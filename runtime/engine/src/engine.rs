@@ -90,9 +90,10 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Makes the folder results go to, or says why it cannot be written.
-    pub fn prepare(&self) -> Result<(), EngineError> {
-        publish::prepare(&self.settings.out)
+    /// Makes the folder results go to, or says why it cannot be written: another pipeline's
+    /// results lie there, or the system does not let it.
+    pub fn prepare(&self, plan: &Plan) -> Result<(), EngineError> {
+        publish::prepare(&self.settings.out, &plan.name)
     }
 
     /// Does what the preview says and publishes the outputs.
@@ -118,7 +119,7 @@ impl<'a> Engine<'a> {
         cancel: &Cancel,
     ) -> Result<Outcome, EngineError> {
         let watch = Stopwatch::start();
-        publish::prepare(&self.settings.out)?;
+        publish::prepare(&self.settings.out, &look.actions.plan.name)?;
         run::run(
             &look.actions,
             &look.targets,

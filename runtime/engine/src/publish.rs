@@ -138,12 +138,23 @@ fn passing_name(stem: &str) -> String {
     format!(".{stem}-{}-{count}", std::process::id())
 }
 
-/// Makes the results folder and proves that it can be written.
-pub(crate) fn prepare(out: &Path) -> Result<(), EngineError> {
+/// Makes the results folder and proves that it can be written, and is no other pipeline's.
+pub(crate) fn prepare(out: &Path, pipeline: &str) -> Result<(), EngineError> {
     let fail = |error: std::io::Error| EngineError::Out {
         out: out.to_path_buf(),
         reason: error.to_string(),
     };
+    let there = fs::read(out.join(MANIFEST)).ok();
+    let there = there.and_then(|text| serde_json::from_slice::<Manifest>(&text).ok());
+    if let Some(there) = there
+        && there.pipeline != pipeline
+        && !there.files.is_empty()
+    {
+        return Err(EngineError::Out {
+            out: out.to_path_buf(),
+            reason: format!("it holds the results of the pipeline `{}`", there.pipeline),
+        });
+    }
     fs::create_dir_all(out).map_err(fail)?;
     let probe = out.join(passing_name("cerb"));
     fs::write(&probe, b"").map_err(fail)?;

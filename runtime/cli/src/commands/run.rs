@@ -157,7 +157,7 @@ pub fn carry_out(
     let engine = Engine::new(&session.registry, &session.store, settings.clone());
     // A call that is wrong ends here, before there is a run to tell of.
     let look = engine.look(plan)?;
-    engine.prepare()?;
+    engine.prepare(plan)?;
     let stream = telling.events.map(Stream::create).transpose()?;
     if voice != Voice::Json {
         eprintln!(

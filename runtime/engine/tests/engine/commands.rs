@@ -37,7 +37,7 @@ fn pieces(line: &str) -> Vec<Piece> {
     pieces
 }
 
-fn shell(line: &str) -> Run {
+pub fn shell(line: &str) -> Run {
     Run::Shell(pieces(line))
 }
 
@@ -90,8 +90,8 @@ fn op(run: Run) -> Command {
 }
 
 /// A bench with one file `x` and a cohort of files, and one program that reads them.
-struct Lab {
-    bench: Bench,
+pub struct Lab {
+    pub bench: Bench,
     command: Command,
     args: BTreeMap<String, Value>,
     keys: Vec<&'static str>,
@@ -100,7 +100,7 @@ struct Lab {
 }
 
 impl Lab {
-    fn new(run: Run) -> Lab {
+    pub fn new(run: Run) -> Lab {
         let args = [
             ("s", Value::Str("word".to_owned())),
             ("f", Value::Int(1)),
@@ -142,7 +142,7 @@ impl Lab {
         listed("x", &Stored::source("File", path, content.size, fields))
     }
 
-    fn toy(&self) -> Toy {
+    pub fn toy(&self) -> Toy {
         let mut toy = self.bench.toy();
         let graph = &mut toy.plan.graph;
         let mut node = |name: &str, over, work, attrs| {

@@ -435,3 +435,20 @@ fn a_pause_before_another_attempt_is_cut_short_by_a_cancel() {
     assert!(began.elapsed() < Duration::from_millis(1700));
     assert_eq!((outcome.exit_code(), outcome.failures.len()), (130, 0));
 }
+
+#[test]
+fn the_results_of_another_pipeline_are_not_mixed_with_these() {
+    let bench = Bench::new();
+    let mut toy = pipeline(&bench, "input", 0);
+    bench.run(&toy);
+    toy.plan.name = "another".to_owned();
+    let error = bench.try_run(&toy, &Cancel::new()).unwrap_err();
+    let text = error.to_string();
+    assert_eq!((error.code(), error.exit_code()), ("engine::out", 2));
+    assert!(
+        text.contains("it holds the results of the pipeline `toy`"),
+        "{text}"
+    );
+    assert!(text.contains("--out DIR"), "{text}");
+    assert!(bench.out("manifest.json").unwrap().contains("\"toy\""));
+}

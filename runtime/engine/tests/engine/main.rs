@@ -5,6 +5,7 @@ mod cache;
 mod collection;
 mod commands;
 mod conditions;
+mod crash;
 mod equivalence;
 mod events;
 mod failures;

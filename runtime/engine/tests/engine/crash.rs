@@ -1,0 +1,155 @@
+//! Killed at any moment, the driver or the programs it started: the same work again ends as a clean run does, with no flag.
+//!
+//! This test program runs itself as the process that is killed: [`victim`] does the work.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use cerb_store::Store;
+
+use crate::{
+    commands::{Lab, shell},
+    toy::{Bench, From},
+};
+
+const PLACE: &str = "CERB_ENGINE_CRASH";
+/// Kills, unless `CERB_KILLS` says another number.
+const KILLS: u64 = 40;
+
+/// Makes everything there is to make, as one process: four chains of numbers, their sum, and what a program reads.
+fn work(place: &Path) -> i32 {
+    let line = "sleep 0.02; cat {x} {all}/a.txt {all}/deep/b.txt >{y}; sleep 0.02";
+    let mut lab = Lab::new(shell(line));
+    lab.bench = Bench {
+        store: Store::open(&place.join("store")).unwrap(),
+        ..lab.bench
+    };
+    lab.bench.settings.out = place.join("out");
+    lab.bench.settings.jobs = 2;
+    let mut toy = lab.toy();
+    let each = toy.cohort("s", &[("p", 1.0), ("q", 2.0), ("r", 3.0), ("t", 4.0)]);
+    let add = toy.call("add", "toy.add", &[], &[("x", From::Each(each))]);
+    let slow = toy.call("slow", "toy.heavy", &[], &[("x", From::Each(add))]);
+    let sum = toy.call("sum", "toy.sum", &[], &[("all", From::All(slow))]);
+    toy.output("{key}.txt", slow);
+    toy.output("sum.txt", sum);
+    i32::from(lab.bench.run(&toy).exit_code())
+}
+
+/// Runs as another process when told where; see above.
+#[test]
+fn victim() {
+    if let Some(place) = std::env::var_os(PLACE) {
+        std::process::exit(work(Path::new(&place)));
+    }
+}
+
+fn spawn(place: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::victim", "--nocapture"])
+        .env(PLACE, place)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn run(place: &Path) -> ExitStatus {
+    spawn(place).wait().unwrap()
+}
+
+/// Kills what a process has started; returns how many.
+fn kill_programs(of: &Child) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", of.id()));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let started = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let programs: Vec<String> = started
+        .flat_map(|ids| {
+            ids.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    for id in &programs {
+        let mut kill = Command::new("kill");
+        // One that has ended by itself is not there any more.
+        let _ = kill.args(["-9", id]).stderr(Stdio::null()).status();
+    }
+    programs.len()
+}
+
+/// What stands among the results, and the digests of all outputs by their records.
+fn results(place: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, BTreeMap<String, String>) {
+    let out = place.join("out");
+    let files = fs::read_dir(&out).unwrap().map(|file| {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        (path.strip_prefix(&out).unwrap().to_path_buf(), bytes)
+    });
+    let store = Store::open(&place.join("store")).unwrap();
+    let mut digests = BTreeMap::new();
+    for folder in fs::read_dir(store.root().join("actions")).unwrap() {
+        let folder = folder.unwrap();
+        for file in fs::read_dir(folder.path()).unwrap() {
+            let start = folder.file_name().into_string().unwrap();
+            let key = start + file.unwrap().file_name().to_str().unwrap();
+            let record = store.record(&key.parse().unwrap()).unwrap().unwrap();
+            assert!(
+                record
+                    .outputs
+                    .values()
+                    .all(|one| store.complete(one).unwrap())
+            );
+            for (port, stored) in record.outputs {
+                digests.insert(format!("{key} {port}"), stored.digest.to_string());
+            }
+        }
+    }
+    (files.collect(), digests)
+}
+
+/// A stream of numbers that is the same in every run of the test.
+fn next(state: &mut u64, below: u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % below
+}
+
+#[test]
+fn killed_at_random_the_same_work_again_ends_as_a_clean_run() {
+    let asked = std::env::var("CERB_KILLS").ok();
+    let wanted = asked.map_or(KILLS, |kills| kills.parse().unwrap());
+    let clean = tempfile::tempdir().unwrap();
+    let began = Instant::now();
+    assert!(run(clean.path()).success());
+    let whole = u64::try_from(began.elapsed().as_micros()).unwrap();
+    let expected = results(clean.path());
+    assert_eq!((expected.0.len(), expected.1.len()), (7, 10));
+
+    let (mut state, mut kills, mut cut_short) = (17, 0, 0);
+    while kills < wanted {
+        let place = tempfile::tempdir().unwrap();
+        for _ in 0..=next(&mut state, 3) {
+            let mut child = spawn(place.path());
+            std::thread::sleep(Duration::from_micros(next(&mut state, whole)));
+            // The programs alone, then the driver reports them; or the driver, in the midst of it.
+            let programs = next(&mut state, 3) == 0 && kill_programs(&child) > 0;
+            if !programs {
+                child.kill().unwrap();
+            }
+            cut_short += usize::from(!child.wait().unwrap().success());
+            kills += 1;
+        }
+        assert!(run(place.path()).success(), "after {kills} kills");
+        assert!(results(place.path()) == expected, "after {kills} kills");
+    }
+    // Most of them came before the end.
+    assert!(cut_short as u64 > kills / 2, "{cut_short} of {kills}");
+    println!("{kills} kills, {cut_short} of them before the end");
+}
