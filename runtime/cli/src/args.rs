@@ -100,6 +100,8 @@ pub enum Command {
     Runs(commands::runs::Runs),
     /// Show a run, or the stored value behind a digest
     Show(commands::show::Show),
+    /// Export a run with its provenance, as a Workflow Run RO-Crate
+    Export(commands::export::Export),
     /// Remove what no recent run needs
     Gc(commands::gc::Gc),
     /// Show what takes room in the store, verify it, or pin what is to be kept
@@ -139,7 +141,8 @@ impl Command {
             | Command::Fmt(_)
             | Command::Convert(_)
             | Command::Docs(_)
-            | Command::Explain(_) => false,
+            | Command::Explain(_)
+            | Command::Export(_) => false,
             Command::Lsp(_) => true,
         }
     }

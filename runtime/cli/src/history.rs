@@ -1,6 +1,7 @@
 //! Runs that were: how they are named, and what their files say of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cerb_engine::{Moment, Used};
@@ -103,6 +104,11 @@ pub struct Past {
 }
 
 impl Past {
+    /// Returns the folder of the run.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
+
     /// Reads what the files of a run say.
     pub fn of(files: RunFiles) -> Result<Past, Failure> {
         let request: Request = files.read_json("request.json")?.unwrap_or_default();
@@ -220,6 +226,13 @@ pub fn clock(ms: u64) -> String {
     civil(seconds.saturating_add(offset(seconds)))
 }
 
+/// Writes a moment as others read it: `2026-11-23T08:12:40.250+00:00`.
+pub fn utc(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
+    let minutes = civil(seconds).replace(' ', "T");
+    format!("{minutes}:{:02}.{:03}+00:00", ms / 1000 % 60, ms % 1000)
+}
+
 /// Writes seconds since 1970 as date and time (Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -269,6 +282,7 @@ mod tests {
     #[test]
     fn dates_are_those_of_the_calendar() {
         assert_eq!(civil(0), "1970-01-01 00:00");
+        assert_eq!(utc(951_782_461_250), "2000-02-29T00:01:01.250+00:00");
         assert_eq!(civil(951_782_400), "2000-02-29 00:00");
         assert_eq!(civil(4_107_542_399), "2100-02-28 23:59");
         assert_eq!(civil(4_107_542_400), "2100-03-01 00:00");

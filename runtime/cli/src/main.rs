@@ -8,6 +8,7 @@ mod config;
 mod difference;
 mod drawing;
 mod failure;
+mod forecast;
 mod given;
 mod goldens;
 mod history;
@@ -15,6 +16,7 @@ mod machine;
 mod page;
 mod process;
 mod progress;
+mod provenance;
 mod reference;
 mod reports;
 mod session;
@@ -66,6 +68,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Help(help) => help.execute(color),
         Command::Runs(runs) => runs.execute(color),
         Command::Show(show) => show.execute(color),
+        Command::Export(export) => export.execute(color),
         Command::Gc(gc) => gc.execute(color),
         Command::Store(store) => store.execute(color),
         Command::Graph(graph) => graph.execute(color),

@@ -52,9 +52,8 @@ impl Story {
     pub fn portable(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (folder, name) in &self.places {
-            if text.contains(folder) {
-                text = text.replace(&format!("{folder}/"), name);
-                text = text.replace(folder, name.trim_end_matches([':', '/']));
+            if text.contains(folder.as_str()) {
+                text = renamed(&text, folder, name);
             }
         }
         text
@@ -83,6 +82,28 @@ impl Story {
         });
         started.unwrap_or(0)
     }
+}
+
+/// Writes a name for a folder, where it is one and not the beginning of another.
+fn renamed(text: &str, folder: &str, name: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(folder) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + folder.len()..];
+        match rest.chars().next() {
+            Some('/') => {
+                out.push_str(name);
+                rest = &rest[1..];
+            }
+            Some(next) if next.is_alphanumeric() || matches!(next, '-' | '_' | '.') => {
+                out.push_str(folder);
+            }
+            _ => out.push_str(name.trim_end_matches([':', '/'])),
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Returns the folders that a run knew, and their names.
@@ -126,4 +147,16 @@ fn places(request: &Value, files: &RunFiles) -> Vec<(String, String)> {
         .collect();
     all.sort_by_key(|(dir, _)| std::cmp::Reverse(dir.len()));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_gets_its_name_and_one_beside_it_does_not() {
+        let text = "`/x/data/a.svs`, /x/data-2/a.svs and \"/x/data\"";
+        let expected = "`data:a.svs`, /x/data-2/a.svs and \"data\"";
+        assert_eq!(renamed(text, "/x/data", "data:"), expected);
+    }
 }

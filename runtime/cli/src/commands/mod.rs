@@ -6,6 +6,7 @@ pub mod convert;
 pub mod diff;
 pub mod docs;
 pub mod explain;
+pub mod export;
 pub mod fmt;
 pub mod gc;
 pub mod graph;

@@ -1,7 +1,6 @@
 //! `cerb plan`: what a run would do, and why.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cerb_engine::{Engine, Planned, Preview, Reason, State};
 use clap::Args;
@@ -10,9 +9,10 @@ use serde_json::json;
 use crate::args::{PipelineArgs, When};
 use crate::claims;
 use crate::failure::{Failure, exit};
+use crate::forecast::Forecast;
 use crate::progress::{self, Voice};
 use crate::session::{Keep, Session};
-use crate::terminal::{self, Paint, Table, count};
+use crate::terminal::{Paint, Table, count};
 
 /// Say what a run would do, and why, without doing it
 ///
@@ -54,6 +54,8 @@ impl Plan {
             session.preview_settings(),
         );
         let preview = engine.preview(&plan)?;
+        let jobs = session.preview_settings().jobs;
+        let forecast = Forecast::of(&session.store, &preview, jobs);
         if self.json {
             let value = serde_json::to_value(&preview)
                 .map_err(|error| Failure::surroundings(error.to_string(), None))?;
@@ -74,10 +76,14 @@ impl Plan {
                 "cohorts": cohorts,
                 "dropped_while_planning": claims::planned_drops(&plan),
                 "preview": value,
+                "forecast": forecast.map(|forecast| forecast.json()),
             }))?;
         } else {
             let paint = Paint::stdout(color);
             print!("{}", words(&preview, self.items, paint));
+            if let Some(forecast) = forecast {
+                println!("{}", forecast.words());
+            }
             print!("{}", claims::unreadable(&plan, paint));
             print!("{}", claims::foreseen(&plan, paint));
         }
@@ -153,18 +159,6 @@ fn words(preview: &Preview, items: bool, paint: Paint) -> String {
     }
     if preview.dropped > 0 {
         out.push_str(&format!(", {} dropped by a condition", preview.dropped));
-    }
-    let known: u64 = preview
-        .actions
-        .iter()
-        .filter(|action| !matches!(action.state, State::Hit | State::Dropped { .. }))
-        .filter_map(|action| action.last_wall_ms)
-        .sum();
-    if known > 0 {
-        out.push_str(&format!(
-            "; what is remade took {} the last time",
-            terminal::duration(Duration::from_millis(known))
-        ));
     }
     out.push('\n');
     out

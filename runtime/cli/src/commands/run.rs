@@ -226,9 +226,9 @@ fn write_page(run: &cerb_store::Run, outcome: &Outcome, out: &Path) -> Result<()
     }
     run.flush()?;
     let story = Story::of(run.files().clone())?;
-    run.write(RUN_PAGE, page::html(&story, run.dir()).as_bytes())?;
+    run.write(RUN_PAGE, page::html(&story, Some(run.dir())).as_bytes())?;
     let staged = out.join(format!(".{RUN_PAGE}-{}", std::process::id()));
-    std::fs::write(&staged, page::html(&story, out))
+    std::fs::write(&staged, page::html(&story, Some(out)))
         .and_then(|()| std::fs::rename(&staged, &to))
         .map_err(|error| Failure::surroundings(plain(&error), None))
 }

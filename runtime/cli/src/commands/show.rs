@@ -85,7 +85,7 @@ fn is_run(store: &Store, what: &str) -> Result<bool, Failure> {
 
 /// Writes the page of a run from its files.
 fn page_of(run: RunFiles, file: &Path) -> Result<u8, Failure> {
-    let html = page::html(&Story::of(run)?, session::folder(file));
+    let html = page::html(&Story::of(run)?, Some(session::folder(file)));
     std::fs::write(file, html).map_err(|error| {
         let title = format!(
             "cannot write `{}`: {}",

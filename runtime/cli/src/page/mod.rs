@@ -21,8 +21,8 @@ use crate::terminal::{self, count, thousands};
 const MOST: usize = 200;
 const STYLE: &str = include_str!("style.css");
 
-/// Returns the page of a run; links lead from the folder `from` to the results.
-pub fn html(story: &Story, from: &Path) -> String {
+/// Returns the page of a run; links lead from the folder `from`, if it lies in one, to the results.
+pub fn html(story: &Story, from: Option<&Path>) -> String {
     let mut page = Page {
         story,
         body: String::new(),
@@ -547,9 +547,10 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn outputs(&mut self, from: &Path) {
+    fn outputs(&mut self, from: Option<&Path>) {
         let out = self.story.request["settings"]["out"].as_str();
-        let base = out.and_then(|out| relative(from, Path::new(out)));
+        let base = from.zip(out);
+        let base = base.and_then(|(from, out)| relative(from, Path::new(out)));
         let fresh = self.story.outcome("published");
         let mut rows = Vec::new();
         let mut row = |path: &str, bytes: u64, of: &str, fresh: bool| {

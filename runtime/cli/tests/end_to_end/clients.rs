@@ -14,7 +14,7 @@ const WRONG: &str = "cerb 1\nroot data = \"slides\"\n# ü, 🔬\nlet slides = sl
     let wsi = 3\noutput \"{key}.geojson\" = wsi\n";
 
 /// The interpreter that has the oracles: `CERB_PYTHON`, or the workspace's `.venv`.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let named = std::env::var_os("CERB_PYTHON").map(PathBuf::from);
     let python = named.unwrap_or_else(|| workspace().join(".venv/bin/python"));
     if python.is_file() {

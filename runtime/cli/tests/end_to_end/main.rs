@@ -7,6 +7,7 @@ mod check;
 mod claims;
 mod clients;
 mod command_line;
+mod exported;
 mod first_run;
 mod fmt;
 mod given;

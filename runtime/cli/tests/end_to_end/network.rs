@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 
+use crate::history::of_store;
 use crate::lab::{Lab, tissue_tiff, workspace};
 
 #[test]
@@ -37,4 +38,11 @@ fn the_cerberus_pipeline_runs_on_weights_given_as_a_directory() {
     let said = lab.cerb("run", &asked).exits(0).calmly();
     assert!(!lab.results().is_empty(), "{}", said.out);
     lab.cerb("run", &asked).exits(0).says("nothing to do");
+
+    // What is exported says of weights whose licence nobody states that nobody does.
+    let export = ["export", "--ro-crate", "last", "--out", "crate"];
+    of_store(&lab, &export).exits(0).says("state no licence");
+    let metadata = fs::read_to_string(lab.path("crate/ro-crate-metadata.json")).unwrap();
+    assert!(metadata.contains("Weights that state no licence."));
+    assert!(metadata.contains("\"name\": \"backbone\""), "{metadata}");
 }

@@ -237,6 +237,26 @@ fn an_output_cannot_take_the_place_of_the_page() {
 }
 
 #[test]
+fn a_plan_says_how_long_it_will_take_once_its_nodes_have_run() {
+    let lab = small();
+    let before = lab.cerb("plan", &[]).exits(0);
+    assert!(!before.out.contains("about "), "{}", before.out);
+    lab.cerb("run", &[]).exits(0);
+    let done = lab.cerb("plan", &[]).exits(0).says("nothing to do");
+    assert!(!done.out.contains("about "), "{}", done.out);
+    let changed = lab.cerb("plan", &["-p", "smallest=30 px2"]).exits(0);
+    let _ = changed
+        .says("about ")
+        .says(" s, by 1 earlier run of these nodes");
+    let json = lab
+        .cerb("plan", &["-p", "smallest=30 px2", "--json"])
+        .exits(0);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["forecast"]["runs"], 1);
+    assert_eq!(json["forecast"]["actions"], json["forecast"]["of"]);
+}
+
+#[test]
 fn what_is_no_run_has_no_page() {
     let lab = small();
     lab.cerb("run", &[]).exits(0);
