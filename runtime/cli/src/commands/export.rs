@@ -69,7 +69,7 @@ impl Export {
             Failure::call(title, "name another place: `--out DIR` or `--out FILE.zip`")
         };
         let zipped = out.extension().is_some_and(|ending| ending == "zip");
-        if out.exists() && (zipped || fs::read_dir(&out).is_none_or_full()) {
+        if taken_by_something(&out) || (zipped && out.exists()) {
             return Err(taken());
         }
         let failed = |error: &io::Error| {
@@ -106,15 +106,9 @@ impl Export {
     }
 }
 
-/// Whether a folder cannot be filled: it is none, or something lies in it.
-trait Full {
-    fn is_none_or_full(self) -> bool;
-}
-
-impl Full for io::Result<fs::ReadDir> {
-    fn is_none_or_full(self) -> bool {
-        self.map_or(true, |mut entries| entries.next().is_some())
-    }
+/// Whether nothing can be laid out at a place: a file is there, or a folder in which something lies.
+fn taken_by_something(place: &Path) -> bool {
+    place.exists() && fs::read_dir(place).map_or(true, |mut entries| entries.next().is_some())
 }
 
 /// Writes the files of a crate below a folder.

@@ -267,7 +267,7 @@ fn tick_label(ms: u64) -> String {
     match ms {
         0 => "0".to_owned(),
         1..1000 => format!("{ms} ms"),
-        _ if ms % 1000 > 0 => format!("{:.1} s", ms as f64 / 1000.0),
+        _ if !ms.is_multiple_of(1000) => format!("{:.1} s", ms as f64 / 1000.0),
         _ if seconds < 60 => format!("{seconds} s"),
         _ if seconds < 3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
         _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
