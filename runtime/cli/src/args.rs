@@ -58,7 +58,7 @@ Exit codes:
   1    nothing complete, or more failures than @tolerate allows
   2    the pipeline or the command line is wrong
   3    some items failed, within what @tolerate allows; an expectation does not hold;
-       a golden would be rewritten (`bless --dry-run`); `fmt --check` or `docs --check`
+       a golden would be rewritten (`bless --dry-run`); `verify` found other bytes; `fmt --check` or `docs --check`
        would change a file
   4    `plan --exit-code`: something would run
   130  interrupted
@@ -96,6 +96,8 @@ pub enum Command {
     Diff(commands::diff::Diff),
     /// Run again what a run did: its text, its parameters, its inputs by content
     Rerun(commands::rerun::Rerun),
+    /// Do some of what a run recorded again, and compare what comes out, byte by byte
+    Verify(commands::verify::Verify),
     /// List the runs of a store, newest first
     Runs(commands::runs::Runs),
     /// Show a run, or the stored value behind a digest
@@ -133,6 +135,7 @@ impl Command {
             Command::Help(help) => help.json,
             Command::Diff(diff) => diff.json,
             Command::Rerun(rerun) => rerun.json,
+            Command::Verify(verify) => verify.json,
             Command::Runs(runs) => runs.json,
             Command::Show(show) => show.json,
             Command::Gc(gc) => gc.json,

@@ -62,6 +62,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Check(check) => check.execute(color),
         Command::Test(test) => test.execute(color),
         Command::Bless(bless) => bless.execute(color),
+        Command::Verify(verify) => verify.execute(color),
         Command::Why(why) => why.execute(color),
         Command::Rerun(rerun) => rerun.execute(color),
         Command::Diff(diff) => diff.execute(color),

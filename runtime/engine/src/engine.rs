@@ -57,9 +57,9 @@ impl Look<'_> {
 
 /// Previews, runs and explains plans on one store.
 pub struct Engine<'a> {
-    registry: &'a Registry,
-    store: &'a Store,
-    settings: Settings,
+    pub(crate) registry: &'a Registry,
+    pub(crate) store: &'a Store,
+    pub(crate) settings: Settings,
 }
 
 impl<'a> Engine<'a> {

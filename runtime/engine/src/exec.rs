@@ -357,7 +357,7 @@ fn sources_stand(bound: &BTreeMap<String, Bound>, store: &Store) -> Result<(), O
 }
 
 /// Returns what a panic said.
-fn message(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")

@@ -337,6 +337,25 @@ impl Registry {
         }
     }
 
+    /// Builds an operator from the arguments that a pre-image holds.
+    pub(crate) fn rebuilt(
+        &self,
+        name: &str,
+        args: BTreeMap<String, Json>,
+    ) -> Result<(Box<dyn AnyOperator>, &Signature), Misfit> {
+        let entry = self.entry(name)?;
+        match &entry.build {
+            Build::Operator { build, .. } => {
+                let built = build(args).map_err(|refused| entry.misfit(refused))?;
+                Ok((built, &entry.signature))
+            }
+            Build::Listing(_) => Err(plain(
+                "engine::plan",
+                format!("`{name}` lists while planning and is no node"),
+            )),
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<&Registered, Misfit> {
         self.entries.get(name).ok_or_else(|| {
             plain(

@@ -19,6 +19,7 @@ pub mod runs;
 pub mod show;
 pub mod store;
 pub mod test;
+pub mod verify;
 pub mod why;
 
 use crate::failure::Failure;

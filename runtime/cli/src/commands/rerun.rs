@@ -1,10 +1,10 @@
 //! `cerb rerun`: a run again, from what it wrote down.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cerb_lang::Given;
-use cerb_store::Store;
+use cerb_store::{RunFiles, Store};
 use clap::Args;
 use serde::Deserialize;
 
@@ -83,9 +83,10 @@ pub struct Rerun {
 
 /// What a run wrote down of itself, as far as it is needed again.
 #[derive(Deserialize)]
-struct Request {
+pub struct Request {
     cerb: String,
-    asked: Asked,
+    /// What was asked for.
+    pub asked: Asked,
     text: Vec<Text>,
     roots: BTreeMap<String, String>,
     inputs: Inputs,
@@ -111,12 +112,7 @@ impl Rerun {
         let place = session::find_store(self.store.as_deref())?;
         let run = history::find(&Store::open(&place)?, &self.run)?;
         let id = run.id().to_string();
-        let Some(request) = run.read_json::<Request>("request.json").ok().flatten() else {
-            return Err(Failure::call(
-                format!("run {id} did not write down all that it takes to do it again"),
-                "it was killed as it began, or made by an earlier `cerb`; name its pipeline: `cerb run PIPELINE`",
-            ));
-        };
+        let request = Request::of(&run)?;
         if let Some(test) = &request.asked.test {
             let file = request.asked.file.display();
             return Err(Failure::call(
@@ -124,13 +120,11 @@ impl Rerun {
                 format!("run the test again: `cerb test {file} '{test}'`"),
             ));
         }
-        let with = self.with(&request, place);
-        let given = |(name, value): (String, session::AskedValue)| {
-            (name, Given::new(&value.text, &value.from))
+        let with = With {
+            rehash: self.rehash,
+            ..request.with(&place, &self.roots, &self.secrets)
         };
-        let params = request.asked.params.into_iter().map(given).collect();
-        let kept = Kept::new(request.text.into_iter().map(|file| (file.name, file.text)));
-        let session = Session::kept(&request.asked.file, kept, &with, &params)?;
+        let session = request.opened(&with)?;
         let voice = Voice::choose(self.json);
         let plan = progress::spinning(voice, "comparing the inputs", || session.plan())?;
         unchanged(&id, &request.inputs, &inputs(&plan))?;
@@ -162,11 +156,43 @@ impl Rerun {
         };
         carry_out(&session, &plan, &asked, settings, &telling)
     }
+}
+
+impl Request {
+    /// Reads what a run wrote down.
+    pub fn of(run: &RunFiles) -> Result<Request, Failure> {
+        run.read_json("request.json").ok().flatten().ok_or_else(|| {
+            Failure::call(
+                format!("run {} did not write down all that it takes to do it again", run.id()),
+                "it was killed as it began, or made by an earlier `cerb`; name its pipeline: `cerb run PIPELINE`",
+            )
+        })
+    }
+
+    /// Opens the pipeline as the run had it: its text, its values, its roots.
+    pub fn session(
+        &self,
+        place: &Path,
+        roots: &[(String, String)],
+        secrets: &[(String, String)],
+    ) -> Result<Session, Failure> {
+        self.opened(&self.with(place, roots, secrets))
+    }
+
+    fn opened(&self, with: &With) -> Result<Session, Failure> {
+        let given = |(name, value): (&String, &session::AskedValue)| {
+            (name.clone(), Given::new(&value.text, &value.from))
+        };
+        let params = self.asked.params.iter().map(given).collect();
+        let text = self.text.iter();
+        let kept = Kept::new(text.map(|file| (file.name.clone(), file.text.clone())));
+        Session::kept(&self.asked.file, kept, with, &params)
+    }
 
     /// The command line that the run would be asked for with: its roots, unless others are given.
-    fn with(&self, request: &Request, place: PathBuf) -> With {
-        let mut roots = self.roots.clone();
-        for (name, dir) in &request.roots {
+    fn with(&self, place: &Path, roots: &[(String, String)], secrets: &[(String, String)]) -> With {
+        let mut roots = roots.to_vec();
+        for (name, dir) in &self.roots {
             if !roots.iter().any(|(given, _)| given == name) {
                 roots.push((name.clone(), dir.clone()));
             }
@@ -176,10 +202,10 @@ impl Rerun {
             files: Vec::new(),
             profiles: Vec::new(),
             roots,
-            secrets: self.secrets.clone(),
-            store: Some(place),
-            rehash: self.rehash,
-            device: Some(request.settings.device),
+            secrets: secrets.to_vec(),
+            store: Some(place.to_path_buf()),
+            rehash: false,
+            device: Some(self.settings.device),
         }
     }
 }

@@ -21,3 +21,4 @@ mod resume;
 mod session;
 mod store;
 mod told;
+mod verify;
