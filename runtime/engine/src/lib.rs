@@ -50,11 +50,8 @@ pub use ports::{Bound, Keyed, PortValue, Ports};
 pub use preview::{Planned, Preview, Reason, State};
 pub use publish::{Manifest, PublishedFile, RUN_PAGE};
 pub use registry::{Registry, RegistryError, View};
-<<<<<<< HEAD
 pub use used::Used;
-=======
 pub use verify::{Checked, Found, Sample};
->>>>>>> 7cb6e92 (Verify what a run recorded; pin operators to their revision, sources and outputs)
 pub use why::Explanation;
 
 /// What operators say of their inputs and outputs before they run, so that they need not name `cerb-lang`.
