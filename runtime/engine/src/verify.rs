@@ -79,6 +79,9 @@ impl Checked {
     }
 }
 
+/// An operator, and the kinds that its input ports read.
+type Rebuilt = (Arc<dyn AnyOperator>, BTreeMap<String, String>);
+
 /// Artifacts by kind and digest.
 type Pool = HashMap<(String, Digest), Stored>;
 
@@ -247,11 +250,7 @@ impl Engine<'_> {
     }
 
     /// Builds the operator of a pre-image, with the kinds that its input ports read.
-    fn rebuilt(
-        &self,
-        plan: &Plan,
-        preimage: &Json,
-    ) -> Result<(Arc<dyn AnyOperator>, BTreeMap<String, String>), Stop> {
+    fn rebuilt(&self, plan: &Plan, preimage: &Json) -> Result<Rebuilt, Stop> {
         let unverifiable = |why: String| Stop::Unverifiable(why);
         let name = preimage["operator"].as_str().unwrap_or_default();
         let args = preimage["args"].as_object().cloned().unwrap_or_default();
