@@ -249,6 +249,11 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         Work::Along { recipe, maker } => (recipe, maker),
     };
     let along = matches!(job.key, Work::Along { .. });
+    let ended = |bound: &Bound| matches!(bound, Bound::Growing(growing) if growing.has_ended());
+    if job.bound.values().any(ended) {
+        // All it reads is there by now: equal work may be done already, and has a key to be found by.
+        return Err(OpError::Cancelled.into());
+    }
     if !job.refresh
         && !along
         && let Some(record) = job.store.record(&key)?

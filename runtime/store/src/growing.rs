@@ -96,6 +96,12 @@ impl Growing {
         &self.inner.store
     }
 
+    /// Says whether its action has ended, so that nothing is gained by reading along.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        hold(&self.inner.growth.end).is_some()
+    }
+
     /// Waits for a part, or for the whole.
     ///
     /// An error when its action ended with nothing, and when the reader is to stop.

@@ -298,7 +298,10 @@ impl<'a> Driver<'a> {
                     self.fail_like(id, leader);
                     return Ok(true);
                 }
-                Stage::Ready | Stage::Working | Stage::Resting => {
+                // Whoever has made its result already waits for nobody: the others wait for its locks.
+                Stage::Ready | Stage::Working | Stage::Resting
+                    if self.slots[id].early.is_none() =>
+                {
                     self.slots[id].stage = Stage::Joined;
                     self.joined.entry(leader).or_default().push(id);
                     return Ok(true);

@@ -305,6 +305,8 @@ impl Driver<'_> {
 
     /// Tells those who wait for an action that it is decided.
     pub(super) fn release(&mut self, id: usize) {
+        // What was made early and not taken lets its locks go.
+        self.slots[id].early = None;
         for waiter in std::mem::take(&mut self.slots[id].waiters) {
             let slot = &mut self.slots[waiter];
             slot.pending = slot.pending.saturating_sub(1);

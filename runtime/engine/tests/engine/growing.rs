@@ -346,6 +346,24 @@ fn two_engines_on_one_store_make_and_read_each_row_once() {
 }
 
 #[test]
+fn equal_items_are_made_and_read_once() {
+    for _ in 0..20 {
+        let bench = bench();
+        let mut toy = bench.toy();
+        let each = toy.cohort("s", &[("a", 700.0), ("b", 700.0), ("c", 700.0)]);
+        let rows = toy.call("rows", "toy.make", &[], &[("x", From::Each(each))]);
+        let total = toy.call("total", "toy.total", &[], &[("rows", From::Each(rows))]);
+        toy.output("{key}", total);
+        let (outcome, events) = bench.try_run(&toy, &Cancel::new()).unwrap();
+        assert_eq!(outcome.exit_code(), 0, "{:?}", outcome.failures);
+        assert_eq!((outcome.total().ran, outcome.total().hit), (2, 4));
+        let done = bench.done();
+        assert_eq!(done.len(), 12, "{done:?}\n{events:#?}");
+        assert_eq!(parts(&bench), 0);
+    }
+}
+
+#[test]
 fn collection_spares_the_parts_of_a_run_that_is_kept() {
     use cerb_store::Keep;
     let bench = bench();

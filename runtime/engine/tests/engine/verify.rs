@@ -203,7 +203,7 @@ fn an_operator_that_fails_now_is_told() {
     let x = toy.single("x", 1.0);
     let how = [
         ("at", Value::Float(1.0)),
-        ("how", Value::Str("panic".into())),
+        ("how", Value::Str("infrastructure".into())),
         ("times", Value::Int(1)),
     ];
     let node = toy.call("trouble", "toy.trouble", &how, &[("x", From::Each(x))]);
