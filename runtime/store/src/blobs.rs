@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::error::{At, StoreError};
 use crate::gate::Held;
 use crate::system::{self, Stat};
-use crate::{Blob, Digest, Hasher, Store, failpoint};
+use crate::{Blob, Digest, Hasher, Store, failpoint, large};
 
 /// Bytes read at once while hashing or copying.
 const CHUNK: usize = 1 << 20;
@@ -57,9 +57,22 @@ impl Class {
     }
 }
 
-/// Hashes what is left of a reader.
-pub(crate) fn hash_all(from: &mut impl Read) -> io::Result<Blob> {
-    copy_hashing(from, &mut io::sink())
+/// Hashes a file that was just opened.
+pub(crate) fn hash_all(file: &mut File) -> io::Result<Blob> {
+    let size = file.metadata()?.len();
+    if size < large::LARGE {
+        return copy_hashing(file, &mut io::sink());
+    }
+    match large::digest(file, size) {
+        // It became shorter meanwhile: what there is now is its content.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            copy_hashing(file, &mut io::sink())
+        }
+        digest => Ok(Blob {
+            digest: digest?,
+            size,
+        }),
+    }
 }
 
 /// Copies what is left of a reader and hashes it on the way.

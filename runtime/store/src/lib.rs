@@ -15,6 +15,7 @@ mod failpoint;
 mod gate;
 mod growing;
 mod index;
+mod large;
 mod locks;
 mod parts;
 mod pins;
