@@ -13,7 +13,7 @@ use std::{
 };
 
 use cerb_store::{
-    ActionLock, Digest, Form, Growth, Parts, RECORD_VERSION, Record, Store, StoreError,
+    ActionLock, Digest, Growth, Parts, RECORD_VERSION, Record, Store, StoreError, Stored, Watch,
 };
 
 use crate::{
@@ -279,17 +279,20 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         Some(say),
     )
     .with_programs(job.programs);
+    let watch = Arc::new(Watch::new(&job.store, artifacts(&job.bound)));
     if job.keeps_parts {
         let growth = Arc::clone(&job.growth);
-        ctx = ctx.with_parts(Parts::new(&job.store, job.by, of, move || growth.tell()));
+        let parts = Parts::new(&job.store, job.by, of, move || growth.tell());
+        let watch = Arc::clone(&watch);
+        ctx = ctx.with_parts(parts.only_if(move || watch.check()));
     }
     let (began, started_ms, cpu) = (Instant::now(), now_ms(), clock::thread_cpu_ms());
-    sources_stand(&job.bound, &job.store)?;
+    watch.check()?;
     let made = job.operator.run(&job.bound, &mut ctx);
     // What was read may have been other bytes than those the key names; then that is the reason,
     // whatever came of them. A program that changed its own input is told so.
     let told = matches!(made, Err(OpError::Cancelled | OpError::Program(_)));
-    if !told && let Err(changed) = sources_stand(&job.bound, &job.store) {
+    if !told && let Err(changed) = watch.check() {
         // Its parts may have been made of other bytes as well.
         let _ = ctx.parts().clear(std::iter::empty());
         return Err(changed.into());
@@ -344,21 +347,16 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
     Ok(Done::Made(Made::new(record.outputs)))
 }
 
-/// Proves that the user's files an action reads still are what was listed.
-fn sources_stand(bound: &BTreeMap<String, Bound>, store: &Store) -> Result<(), OpError> {
-    for bound in bound.values() {
+/// Returns all that an action reads and that is there whole.
+fn artifacts(bound: &BTreeMap<String, Bound>) -> impl Iterator<Item = &Stored> {
+    bound.values().flat_map(|bound| {
         let (one, all) = match bound {
             Bound::One(stored) => (Some(stored), None),
             Bound::Keyed(all) => (None, Some(all.values())),
             Bound::Growing(_) => (None, None),
         };
-        for stored in one.into_iter().chain(all.into_iter().flatten()) {
-            if let Form::Source { .. } = stored.form {
-                store.source(stored)?;
-            }
-        }
-    }
-    Ok(())
+        one.into_iter().chain(all.into_iter().flatten())
+    })
 }
 
 /// Returns what a panic said.

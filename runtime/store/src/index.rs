@@ -51,6 +51,13 @@ enum State {
     Without,
 }
 
+/// Says whether a file may yet change without looking different.
+pub fn is_young(stat: &Stat, now: i64) -> bool {
+    // A time in the future says nothing either; one far ahead is somebody's choice, and `changed` cannot be chosen.
+    now.saturating_sub(stat.changed) < YOUNG
+        || now.saturating_sub(stat.modified).saturating_abs() < YOUNG
+}
+
 impl Index {
     /// Names the file; it is opened when first needed.
     pub fn at(path: PathBuf) -> Self {
@@ -100,10 +107,7 @@ impl Index {
     }
 
     fn remember_at(&self, stat: &Stat, digest: &Digest, now: i64) {
-        // A time in the future says nothing either; one far ahead is somebody's choice, and `changed` cannot be chosen.
-        if now.saturating_sub(stat.changed) < YOUNG
-            || now.saturating_sub(stat.modified).saturating_abs() < YOUNG
-        {
+        if is_young(stat, now) {
             return;
         }
         let full = {
@@ -282,7 +286,7 @@ fn bits(number: u64) -> i64 {
     number.cast_signed()
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

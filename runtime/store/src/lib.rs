@@ -43,6 +43,7 @@ pub use plain::{Plain, VALUE};
 pub use publish::{Method, Published};
 pub use record::{RECORD_VERSION, Record};
 pub use runs::{Preimage, Run, RunFiles};
+pub use sources::Watch;
 pub use store::{SetAside, Store};
 pub use system::{boot_id, host_name};
 pub use tree::Tree;

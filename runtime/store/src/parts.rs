@@ -54,7 +54,11 @@ impl PartFile {
 #[derive(Clone)]
 pub struct Parts {
     inner: Arc<Inner>,
+    stands: Option<Arc<Stands>>,
 }
+
+/// Proves that what is worked on still is what the action's key names.
+type Stands = dyn Fn() -> Result<(), StoreError> + Send + Sync;
 
 struct Inner {
     store: Store,
@@ -94,6 +98,22 @@ impl Parts {
         };
         Self {
             inner: Arc::new(inner),
+            stands: None,
+        }
+    }
+
+    /// Keeps a part only after `stands` has proved that it was made of the bytes its name stands for.
+    ///
+    /// A file of the user's may be replaced while it is worked on, and who works on it may be killed
+    /// before anybody notices.
+    #[must_use]
+    pub fn only_if(
+        self,
+        stands: impl Fn() -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            stands: Some(Arc::new(stands)),
+            ..self
         }
     }
 
@@ -145,7 +165,12 @@ impl Parts {
     }
 
     /// Keeps a part whose blobs have been stored: from now on it need not be made again.
+    ///
+    /// An error when what it was made of changed meanwhile; see [`only_if`](Parts::only_if).
     pub fn keep(&self, name: &str, reads: &[Digest], pieces: Pieces) -> Result<(), StoreError> {
+        if let Some(stands) = &self.stands {
+            stands()?;
+        }
         let store = &self.inner.store;
         let digest = self.place(name, reads);
         let path = store.place("parts", &digest);

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::blobs::hash_all;
 use crate::error::{At, StoreError, human};
+use crate::index;
+use crate::store::hold;
 use crate::system::Stat;
 use crate::{Blob, Digest, Form, Store, Stored, Tree};
 
@@ -50,13 +53,7 @@ impl Store {
     /// a folder of the file's name, DICOM in the files beside it.
     pub fn content_of(&self, path: &Path, rehash: bool) -> Result<Blob, StoreError> {
         let own = self.digest_of(path, rehash)?;
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let rest = match extension.map(str::to_lowercase).as_deref() {
-            Some("mrxs") => Some(path.with_extension("")),
-            Some("dcm") => path.parent().map(Path::to_path_buf),
-            _ => None,
-        };
-        let Some(rest) = rest.filter(|rest| rest.is_dir()) else {
+        let Some(rest) = rest_of(path).filter(|rest| rest.is_dir()) else {
             return Ok(own);
         };
         let rest = self.digest_of(&rest, rehash)?;
@@ -166,6 +163,71 @@ impl Store {
         }
         Ok(path.clone())
     }
+}
+
+/// Gives the folder where the rest of a file of several files lies.
+fn rest_of(path: &Path) -> Option<PathBuf> {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension.map(str::to_lowercase).as_deref() {
+        Some("mrxs") => Some(path.with_extension("")),
+        Some("dcm") => path.parent().map(Path::to_path_buf),
+        _ => None,
+    }
+}
+
+/// Files of the user's that are looked at again and again while they are worked on.
+pub struct Watch {
+    store: Store,
+    sources: Vec<Stored>,
+    /// How each looked when its bytes were known, if its looks tell.
+    seen: Mutex<Vec<Option<Stat>>>,
+}
+
+impl Watch {
+    /// Watches those of what is stored that are files of the user's.
+    pub fn new<'s>(store: &Store, stored: impl IntoIterator<Item = &'s Stored>) -> Self {
+        let sources = stored
+            .into_iter()
+            .filter(|stored| matches!(stored.form, Form::Source { .. }));
+        let sources: Vec<Stored> = sources.cloned().collect();
+        Self {
+            store: store.clone(),
+            seen: Mutex::new(vec![None; sources.len()]),
+            sources,
+        }
+    }
+
+    /// Proves that all still are what was digested, as [`Store::source`] does.
+    ///
+    /// A file that looks as it did the last time costs a look, whether or not the stat memo works.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut seen = hold(&self.seen);
+        for (stored, seen) in self.sources.iter().zip(seen.iter_mut()) {
+            let now = alone(stored);
+            if now.is_none() || now != *seen {
+                // How it looked before its bytes were read.
+                *seen = None;
+                self.store.source(stored)?;
+                *seen = now.filter(|stat| !index::is_young(stat, index::now()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells how a source looks that is one file and nothing else.
+fn alone(stored: &Stored) -> Option<Stat> {
+    let path = stored.source_path()?;
+    let meta = fs::metadata(path).ok()?;
+    (meta.is_file() && rest_of(path).is_none()).then(|| Stat::of(&meta))
 }
 
 #[cfg(test)]
@@ -320,5 +382,57 @@ mod tests {
             store.source(&stored),
             Err(StoreError::Changed { .. })
         ));
+    }
+
+    fn set_modified(path: &Path, at: SystemTime) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(at).unwrap();
+    }
+
+    #[test]
+    fn times_that_jump_forwards_and_back_hide_no_change() {
+        let (dir, store) = store();
+        let path = dir.path().join("slide.svs");
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        let times = [
+            now,
+            now + day,
+            now - day,
+            SystemTime::UNIX_EPOCH,
+            now + 400 * day,
+        ];
+        for (number, at) in times.into_iter().enumerate() {
+            // As many bytes each time, and twice under the same time.
+            for turn in 0..2 {
+                let text = format!("{number} {turn}");
+                fs::write(&path, &text).unwrap();
+                set_modified(&path, at);
+                let digest = store.digest_of(&path, false).unwrap().digest;
+                assert_eq!(digest, Digest::of(text.as_bytes()), "{at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_touched_file_is_what_it_was() {
+        let (dir, store) = store();
+        let path = dir.path().join("slide.svs");
+        fs::write(&path, "1").unwrap();
+        let content = store.digest_of(&path, false).unwrap();
+        let fields = BTreeMap::from([("content".to_string(), json!(content.digest))]);
+        let stored = Stored::source("Slide", path.clone(), content.size, fields);
+        let watch = Watch::new(&store, [&stored]);
+        let year = Duration::from_secs(365 * 86_400);
+        for at in [SystemTime::now() + year, SystemTime::now() - year] {
+            set_modified(&path, at);
+            watch.check().unwrap();
+            assert_eq!(store.source(&stored).unwrap(), path);
+        }
+        fs::write(&path, "2").unwrap();
+        set_modified(&path, SystemTime::now() - year);
+        assert!(matches!(watch.check(), Err(StoreError::Changed { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(watch.check().is_err());
     }
 }

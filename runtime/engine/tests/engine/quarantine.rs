@@ -7,7 +7,7 @@ use cerb_engine::{
     Unreadable, ports,
 };
 use cerb_lang::{Reduction, Type, Value};
-use cerb_store::{Artifact, Digest, FieldSpec, Store, StoreError, Stored};
+use cerb_store::{Artifact, Digest, FieldSpec, Pieces, Store, StoreError, Stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +194,41 @@ impl Operator for Reader {
     }
 }
 
+/// Reads a number, keeps it as a part, and says how many parts there are then.
+///
+/// As with [`Reader`], `FILE.next` takes the place of `FILE` first; between the end of this
+/// operator and the engine's own look at the file the driver may be killed.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct InParts {}
+impl Operator for InParts {
+    const NAME: &'static str = "toy.parts";
+    const REVISION: u32 = 1;
+    type In = Texts;
+    type Out = Read;
+    fn run(&self, Texts { text: Text(path) }: Texts, ctx: &mut Ctx) -> Result<Read, OpError> {
+        let next = path.with_extension("next");
+        if next.exists() {
+            fs::rename(next, &path)?;
+        }
+        let text = fs::read_to_string(&path)?;
+        let blob = ctx.store().put_bytes(text.as_bytes())?;
+        let kept = ctx
+            .parts()
+            .keep("whole", &[], Pieces::from([("text".to_owned(), blob)]));
+        let folder = ctx.store().root().join("parts");
+        let folders = fs::read_dir(folder)?.map(|folder| folder.unwrap().path());
+        let parts: usize = folders
+            .map(|folder| fs::read_dir(folder).unwrap().count())
+            .sum();
+        crate::toy::did(ctx, format!("{parts} parts"));
+        kept?;
+        Ok(Read {
+            y: Number(text.parse().unwrap()),
+        })
+    }
+}
+
 fn listed(store: &Store, path: &Path) -> serde_json::Value {
     let content = store.digest_of(path, false).unwrap();
     let fields = BTreeMap::from([("content".to_owned(), content.digest.to_string().into())]);
@@ -203,6 +238,10 @@ fn listed(store: &Store, path: &Path) -> serde_json::Value {
 
 /// Runs `toy.read` on a file as it was listed when it held `1`, with two more attempts.
 fn read(bench: &Bench, file: &Path) -> Outcome {
+    read_by("toy.read", bench, file)
+}
+
+fn read_by(operator: &str, bench: &Bench, file: &Path) -> Outcome {
     let mut toy = bench.toy();
     let each = toy.cohort("s", &[("a", 1.0)]);
     let now = fs::read(file).ok();
@@ -211,13 +250,14 @@ fn read(bench: &Bench, file: &Path) -> Outcome {
     if let Some(now) = now {
         fs::write(file, now).unwrap();
     }
-    let node = toy.call("y", "toy.read", &[], &[("text", From::Each(each))]);
+    let node = toy.call("y", operator, &[], &[("text", From::Each(each))]);
     toy.attrs(node).retry = 2;
     toy.output("{key}.txt", node);
     let registry = Registry::new()
         .kind::<Text>()
         .kind::<Number>()
-        .with::<Reader>();
+        .with::<Reader>()
+        .with::<InParts>();
     let engine = Engine::new(&registry, &bench.store, bench.settings.clone());
     let run = bench.store.begin_run().unwrap();
     engine
@@ -249,6 +289,23 @@ fn a_file_replaced_while_it_is_read_fails_as_input_and_leaves_no_record() {
         assert_eq!((again.exit_code(), again.total().ran), (0, 1));
         assert_eq!(bench.out("a.txt").as_deref(), Some("1"));
     }
+}
+
+#[test]
+fn no_part_is_kept_of_a_file_that_was_replaced() {
+    let bench = Bench::new();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.txt");
+    fs::write(file.with_extension("next"), "2").unwrap();
+    let outcome = read_by("toy.parts", &bench, &file);
+    let failure = &outcome.failures[0];
+    assert_eq!((failure.class, failure.attempts), ("input", 1));
+    assert_eq!(bench.done(), ["0 parts"]);
+    // With the old bytes back it goes on, and keeps what is made of them.
+    fs::write(&file, "1").unwrap();
+    assert_eq!(read_by("toy.parts", &bench, &file).exit_code(), 0);
+    assert_eq!(bench.done(), ["1 parts"]);
+    assert_eq!(bench.out("a.txt").as_deref(), Some("1"));
 }
 
 #[test]
