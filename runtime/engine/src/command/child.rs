@@ -16,7 +16,7 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 
-use super::{fence, log::Log};
+use super::{fence, guard, log::Log};
 use crate::{Ctx, OpError};
 
 /// Longest pause between two looks at a process, and whether it is to be stopped.
@@ -71,6 +71,7 @@ pub(super) fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
+    guard::ready();
     let (mut child, fenced) = match fenced {
         Some(dir) => {
             let (child, fenced) = fence::spawn(process, dir)?;
@@ -78,12 +79,14 @@ pub(super) fn run(
         }
         None => (process.spawn()?, None),
     };
+    let guarded = guard::watch(child.id());
     let out = child.stdout.take().map(OwnedFd::from);
     let err = child.stderr.take().map(OwnedFd::from);
     let mut streams = [Stream::of(out, masks), Stream::of(err, masks)];
     let stopped = attend(&child, &mut streams, stop, ctx);
     // Whatever it started and left behind ends with it.
     signal(&child, Signal::KILL);
+    drop(guarded);
     let status = child.wait()?;
     if stopped {
         return Err(Unstarted::Stopped);

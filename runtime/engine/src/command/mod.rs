@@ -1,7 +1,7 @@
 //! External programs: an `op` with a body, run in a directory of its own.
 //!
 //! [`stage`] links the inputs, [`line`] fills in the command line, [`child`] runs it behind a
-//! [`fence`] or in a [`container`], [`log`] keeps what it says, [`stage`] looks whether the
+//! [`fence`] or in a [`container`] while a [`guard`] stands by, [`log`] keeps what it says, [`stage`] looks whether the
 //! inputs still are what they were, and [`collect`] takes what it wrote.
 
 mod child;
@@ -9,6 +9,7 @@ mod collect;
 mod container;
 mod failure;
 mod fence;
+mod guard;
 mod line;
 mod log;
 mod stage;

@@ -49,9 +49,26 @@ fn victim() {
     }
 }
 
+/// Runs as another process when told where: a program that starts another, and neither ends by itself.
+#[test]
+fn patient_victim() {
+    if let Some(place) = std::env::var_os(PLACE) {
+        let mut lab = Lab::new(shell("sleep 600 & sleep 600; cat {x} >{y}"));
+        lab.bench = Bench {
+            store: Store::open(&Path::new(&place).join("store")).unwrap(),
+            ..lab.bench
+        };
+        std::process::exit(i32::from(lab.bench.run(&lab.toy()).exit_code()));
+    }
+}
+
 fn spawn(place: &Path) -> Child {
+    spawn_as("crash::victim", place)
+}
+
+fn spawn_as(victim: &str, place: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::victim", "--nocapture"])
+        .args(["--exact", victim, "--nocapture"])
         .env(PLACE, place)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -63,18 +80,38 @@ fn run(place: &Path) -> ExitStatus {
     spawn(place).wait().unwrap()
 }
 
-/// Kills what a process has started; returns how many.
-fn kill_programs(of: &Child) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{}/task", of.id()));
+/// What a process has started itself, by number.
+fn started_by(process: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task"));
     let tasks = tasks.into_iter().flatten().flatten();
     let started = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let programs: Vec<String> = started
+    started
         .flat_map(|ids| {
             ids.split_whitespace()
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         })
-        .collect();
+        .collect()
+}
+
+/// Whether a process is there and has not ended.
+fn works(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap().starts_with(" Z"))
+}
+
+/// Waits until something holds, at most ten seconds.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Kills what a process has started, its guard among it; returns how many.
+fn kill_programs(of: &Child) -> usize {
+    let programs = started_by(&of.id().to_string());
     for id in &programs {
         let mut kill = Command::new("kill");
         // One that has ended by itself is not there any more.
@@ -152,4 +189,29 @@ fn killed_at_random_the_same_work_again_ends_as_a_clean_run() {
     // Most of them came before the end.
     assert!(cut_short as u64 > kills / 2, "{cut_short} of {kills}");
     println!("{kills} kills, {cut_short} of them before the end");
+}
+
+#[test]
+fn the_programs_of_a_killed_driver_and_all_they_started_end() {
+    let place = tempfile::tempdir().unwrap();
+    let mut driver = spawn_as("crash::patient_victim", place.path());
+    let below = |process: &str| {
+        let own = started_by(process);
+        let deeper: Vec<String> = own.iter().flat_map(|one| started_by(one)).collect();
+        (own, deeper)
+    };
+    let driver_id = driver.id().to_string();
+    // The guard and the shell; both sleeps below the shell.
+    wait_until("the program starts", || {
+        let (own, deeper) = below(&driver_id);
+        own.len() == 2 && deeper.len() == 2
+    });
+    let (own, deeper) = below(&driver_id);
+    let all = [own, deeper].concat();
+    assert!(all.iter().all(|process| works(process)), "{all:?}");
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    wait_until("all of it ends, and the guard after it", || {
+        !all.iter().any(|process| works(process))
+    });
 }
