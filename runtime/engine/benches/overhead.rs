@@ -17,6 +17,9 @@ use cerb_engine::Cancel;
 use rustix::time::{ClockId, clock_gettime};
 use toy::{Bench, From, Toy};
 
+/// Nodes of a study.
+const NODES: usize = 12;
+
 /// One node for each of many items.
 fn items(bench: &Bench, count: usize) -> Toy {
     let mut toy = bench.toy();
@@ -46,6 +49,23 @@ fn chain(bench: &Bench, count: usize) -> Toy {
     toy
 }
 
+/// A study: many items, and several nodes for each, of which each reads the one before.
+fn study(bench: &Bench, count: usize) -> Toy {
+    let mut toy = bench.toy();
+    let keys: Vec<String> = (0..count).map(|at| format!("slide-{at:05}")).collect();
+    // Far apart, so that no two items come to the same work.
+    let items: Vec<(&str, f64)> = (0..count)
+        .map(|at| (keys[at].as_str(), (at * 100) as f64))
+        .collect();
+    let mut last = toy.cohort("s", &items);
+    for at in 0..NODES {
+        let reads = [("x", From::Each(last))];
+        last = toy.call(&format!("n{at}"), "toy.add", &[], &reads);
+    }
+    toy.output("{key}.txt", last);
+    toy
+}
+
 /// Milliseconds of processor time of this process.
 fn cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -56,13 +76,19 @@ fn measure(shape: &str, count: usize) {
     let bench = Bench::new();
     let toy = match shape {
         "items" => items(&bench, count),
+        "study" => study(&bench, count),
         _ => chain(&bench, count),
     };
     let say = |phase: &str, before: f64| {
         let spent = cpu() - before;
         println!(
             "{shape:>6} {count:>6}  {phase:<8} {spent:9.1} ms  {:8.4} ms per node",
-            spent / count as f64
+            spent
+                / if shape == "study" {
+                    count * NODES
+                } else {
+                    count
+                } as f64
         );
     };
     let run = |phase: &str| {
@@ -107,6 +133,7 @@ fn main() {
         ("items", "10000"),
         ("chain", "1000"),
         ("chain", "10000"),
+        ("study", "599"),
     ] {
         let me = std::env::current_exe().unwrap();
         let ended = Command::new(me).args([shape, count]).status().unwrap();
