@@ -119,7 +119,10 @@ impl Lab {
 
     /// Runs a plan; returns how many calls were executed, as the operators tell it.
     fn run(&self, plan: &Plan, registry: &Registry) -> usize {
-        let engine = Engine::new(registry, &self.bench.store, self.bench.settings.clone());
+        let mut settings = self.bench.settings.clone();
+        // A folder holds the results of one pipeline.
+        settings.out = settings.out.join(&plan.name);
+        let engine = Engine::new(registry, &self.bench.store, settings);
         let run = self.bench.store.begin_run().unwrap();
         let outcome = engine.run(plan, &run, &|_| {}, &Cancel::new()).unwrap();
         assert_eq!(outcome.exit_code(), 0, "{:?}", outcome.failures);
