@@ -38,7 +38,10 @@ fn work(place: &Path) -> i32 {
     let sum = toy.call("sum", "toy.sum", &[], &[("all", From::All(slow))]);
     toy.output("{key}.txt", slow);
     toy.output("sum.txt", sum);
-    i32::from(lab.bench.run(&toy).exit_code())
+    let outcome = lab.bench.run(&toy);
+    let said = format!("{:?} {:?}", outcome.failures, outcome.notes);
+    fs::write(place.join("said"), said).unwrap();
+    i32::from(outcome.exit_code())
 }
 
 /// Runs as another process when told where; see above.
@@ -63,12 +66,13 @@ fn patient_victim() {
 }
 
 fn spawn(place: &Path) -> Child {
-    spawn_as("crash::victim", place)
+    spawn_as("crash::victim", place, None)
 }
 
-fn spawn_as(victim: &str, place: &Path) -> Child {
+fn spawn_as(victim: &str, place: &Path, fault: Option<&str>) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", victim, "--nocapture"])
+        .envs(fault.map(|fault| ("CERB_FAILPOINT", fault)))
         .env(PLACE, place)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -194,7 +198,7 @@ fn killed_at_random_the_same_work_again_ends_as_a_clean_run() {
 #[test]
 fn the_programs_of_a_killed_driver_and_all_they_started_end() {
     let place = tempfile::tempdir().unwrap();
-    let mut driver = spawn_as("crash::patient_victim", place.path());
+    let mut driver = spawn_as("crash::patient_victim", place.path(), None);
     let below = |process: &str| {
         let own = started_by(process);
         let deeper: Vec<String> = own.iter().flat_map(|one| started_by(one)).collect();
@@ -214,4 +218,38 @@ fn the_programs_of_a_killed_driver_and_all_they_started_end() {
     wait_until("all of it ends, and the guard after it", || {
         !all.iter().any(|process| works(process))
     });
+}
+
+#[test]
+fn a_full_disk_is_told_wherever_it_is_met_and_room_ends_as_a_clean_run() {
+    let clean = tempfile::tempdir().unwrap();
+    assert!(run(clean.path()).success());
+    let expected = results(clean.path());
+    let mut faults = 0;
+    // The first six blobs are what the test itself lists.
+    for (point, first) in [
+        ("blob.created", 7),
+        ("blob.written", 7),
+        ("record.created", 1),
+        ("record.written", 1),
+        ("publish.staged", 1),
+    ] {
+        for time in (first..).step_by(4) {
+            let fault = format!("{point}#{time}=full");
+            let place = tempfile::tempdir().unwrap();
+            let mut driver = spawn_as("crash::victim", place.path(), Some(&fault));
+            let status = driver.wait().unwrap();
+            if status.success() {
+                assert!(time > first, "{point} is never passed");
+                break;
+            }
+            assert!(matches!(status.code(), Some(1 | 3)), "{fault}: {status}");
+            let said = fs::read_to_string(place.path().join("said")).unwrap();
+            assert!(said.contains("no space left"), "{fault}: {said}");
+            assert!(run(place.path()).success(), "{fault}");
+            assert!(results(place.path()) == expected, "{fault}");
+            faults += 1;
+        }
+    }
+    assert!(faults >= 10, "{faults}");
 }

@@ -160,6 +160,23 @@ fn two_engines_on_one_store_run_each_action_once() {
     assert_eq!(one.total().hit + two.total().hit, 12);
 }
 
+/// Twelve items through three nodes, and their sum: all different work.
+fn crowd(bench: &Bench) -> Toy {
+    let items = numbers(12);
+    let items: Vec<(&str, f64)> = items
+        .iter()
+        .map(|(key, value)| (key.as_str(), *value * 10.0))
+        .collect();
+    let mut toy = bench.toy();
+    let each = toy.cohort("s", &items);
+    let add = toy.call("add", "toy.add", &[], &[("x", From::Each(each))]);
+    let slow = toy.call("slow", "toy.heavy", &[], &[("x", From::Each(add))]);
+    let floor = toy.call("floor", "toy.floor", &[], &[("x", From::Each(slow))]);
+    let sum = toy.call("sum", "toy.sum", &[], &[("all", From::All(floor))]);
+    toy.output("sum", sum);
+    toy
+}
+
 /// Runs as another process when told where the store is; see below.
 #[test]
 fn worker_process() {
@@ -168,39 +185,65 @@ fn worker_process() {
     };
     let mut bench = Bench::new();
     bench.store = Store::open(std::path::Path::new(&place)).unwrap();
-    let toy = heavy(&bench, 12, 1, 1);
-    println!("ran={};", bench.run(&toy).total().ran);
+    let outcome = bench.run(&crowd(&bench));
+    assert_eq!(outcome.exit_code(), 0);
+    println!(
+        "<{};{};{}>",
+        outcome.total().ran,
+        bench.out("sum").unwrap(),
+        bench.done().join(",")
+    );
 }
 
+/// Eight processes that start at once do everything once, as the operators themselves tell it, and
+/// all get the same; three times, or as often as `CERB_CROWDS` says.
 #[test]
-fn processes_on_one_store_run_each_action_once() {
-    let bench = Bench::new();
+fn eight_processes_on_one_store_run_each_action_once() {
+    let alone = Bench::new();
+    let outcome = alone.run(&crowd(&alone));
+    let (sum, done) = (alone.out("sum").unwrap(), alone.done());
+    // The slow ones do not tell.
+    assert_eq!((outcome.total().ran, done.len()), (37, 25));
     let me = std::env::current_exe().unwrap();
-    let children: Vec<_> = (0..3)
-        .map(|_| {
-            std::process::Command::new(&me)
-                .args(["--exact", "running::worker_process", "--nocapture"])
-                .env("CERB_ENGINE_TEST_STORE", bench.store.root())
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    let mut ran = 0;
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let count = text
-            .split("ran=")
-            .nth(1)
-            .unwrap()
-            .split(';')
-            .next()
-            .unwrap();
-        ran += count.parse::<usize>().unwrap();
+    let rounds = std::env::var("CERB_CROWDS").map_or(3, |rounds| rounds.parse().unwrap());
+    let mut shared = 0;
+    for round in 0..rounds {
+        let bench = Bench::new();
+        let children: Vec<_> = (0..8)
+            .map(|_| {
+                std::process::Command::new(&me)
+                    .args(["--exact", "running::worker_process", "--nocapture"])
+                    .env("CERB_ENGINE_TEST_STORE", bench.store.root())
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        let (mut ran, mut all) = (0, Vec::new());
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "round {round}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let told = text.split(['<', '>']).nth(1).unwrap();
+            let told: Vec<&str> = told.split(';').collect();
+            let own: usize = told[0].parse().unwrap();
+            ran += own;
+            shared += usize::from(own > 0);
+            assert_eq!(told[1], sum, "round {round}");
+            all.extend(
+                told[2]
+                    .split(',')
+                    .filter(|what| !what.is_empty())
+                    .map(str::to_owned),
+            );
+        }
+        all.sort();
+        assert_eq!(ran, 37, "round {round}");
+        assert_eq!(all, done, "round {round}");
     }
-    assert_eq!(ran, 12);
+    // They do work side by side.
+    assert!(shared > rounds, "{shared} workers in {rounds} rounds");
+    println!("{rounds} rounds, {shared} processes that had something to do");
 }
 
 #[test]
