@@ -114,13 +114,12 @@ impl Store {
     /// record: their digests still are the keys of what follows; [`Store::complete`] tells.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>, StoreError> {
         let path = self.place("actions", key);
-        if !path.exists() {
-            return Ok(None);
-        }
-        self.count_on(Held::Key, key)?;
+        let steady = self.steady()?;
         let Some(record) = self.read_record(key, &path)? else {
             return Ok(None);
         };
+        self.count_on(Held::Key, key)?;
+        drop(steady);
         if record.boot == self.inner.boot || self.inner.index.is_verified(key, &self.inner.boot) {
             return Ok(Some(record));
         }

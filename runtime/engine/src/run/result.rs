@@ -60,17 +60,14 @@ impl Driver<'_> {
         let Some(made) = self.slots[id].made.clone() else {
             return;
         };
-        let (node, item) = self.named(id);
         let kept = made
             .values()
             .filter_map(|stored| stored.fields.get(NOTES))
             .filter_map(|notes| notes.as_array());
         for text in kept.flatten().filter_map(|note| note.as_str()) {
-            self.notes.push(Note {
-                node: node.clone(),
-                item: item.clone(),
-                text: text.to_owned(),
-            });
+            let (node, item) = self.named(id);
+            let text = text.to_owned();
+            self.notes.push(Note { node, item, text });
         }
         for at in self.by_action.get(&id).cloned().unwrap_or_default() {
             self.offer(at);
