@@ -48,6 +48,9 @@ Examples:
   cerb help instances.nuclei                     an operator's ports and parameters
   cerb explain lang::mpp_mismatch                what an error means, with its remedy
   cerb show last                                 times, states and outputs of the last run
+  cerb diff last~1 last                          what is different between two runs
+  cerb test tcga.cerb --junit tests.xml          what must come out, for those who watch
+  cerb gc --dry-run                              what no recent run needs, and how much room it takes
 
 Environment:
   CERB_STORE    where results are kept (as --store)
