@@ -1,0 +1,182 @@
+//! Products of matrices: rows of inputs by packed columns of weights, in blocks that stay in registers.
+
+use crate::lanes::Lanes;
+use crate::map::{Buffer, PAD};
+
+/// Weights `[inputs, outputs]`, packed in panels of two vectors of outputs.
+pub(crate) struct Packed {
+    inputs: usize,
+    outputs: usize,
+    values: Buffer,
+}
+
+impl Packed {
+    /// Packs `weight(input, output)` for vectors of `width` values; outputs are padded to a multiple of 16.
+    pub fn new(
+        inputs: usize,
+        outputs: usize,
+        width: usize,
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Packed {
+        let padded = outputs.next_multiple_of(PAD);
+        let mut values = Buffer::default();
+        values.grow(inputs * padded);
+        let to = values.as_mut_slice();
+        let mut at = 0;
+        for (from, panel) in panels(padded, width) {
+            for input in 0..inputs {
+                for output in from..from + panel {
+                    to[at] = if output < outputs {
+                        weight(input, output)
+                    } else {
+                        0.0
+                    };
+                    at += 1;
+                }
+            }
+        }
+        Packed {
+            inputs,
+            outputs: padded,
+            values,
+        }
+    }
+
+    /// Returns the number of outputs, padding included.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Returns the number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+}
+
+/// Lists the first output and the number of outputs of each panel.
+fn panels(outputs: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..outputs)
+        .step_by(2 * width)
+        .map(move |from| (from, (2 * width).min(outputs - from)))
+}
+
+/// What a product is stored with.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// Added to each row.
+    pub bias: Option<&'a [f32]>,
+    /// Whether what is negative becomes zero.
+    pub relu: bool,
+}
+
+/// Multiplies `rows` rows of inputs by packed weights.
+///
+/// Each sum begins with zero and takes its inputs in their order, one fused multiply-add each.
+///
+/// # Safety
+/// `from` holds `rows` rows of `weights.inputs()` values, `from_stride` apart; `to` takes `rows` rows
+/// of `weights.outputs()`, `to_stride` apart; a bias has that many values.
+#[inline(always)]
+pub(crate) unsafe fn multiply<L: Lanes>(
+    rows: usize,
+    from: *const f32,
+    from_stride: usize,
+    weights: &Packed,
+    to: *mut f32,
+    to_stride: usize,
+    finish: Finish,
+) {
+    let inputs = weights.inputs;
+    let packed = weights.values.as_slice().as_ptr();
+    for (first, panel) in panels(weights.outputs, L::WIDTH) {
+        // SAFETY: a panel begins `inputs` rows of outputs for each output before it.
+        let panel_at = unsafe { packed.add(first * inputs) };
+        let mut row = 0;
+        while row < rows {
+            let left = rows - row;
+            // SAFETY: the row and the output are inside of what the caller promises.
+            unsafe {
+                let from = from.add(row * from_stride);
+                let to = to.add(row * to_stride + first);
+                let bias = finish.bias.map(|bias| bias.as_ptr().add(first));
+                let place = Place {
+                    inputs,
+                    from,
+                    from_stride,
+                    weights: panel_at,
+                    to,
+                    to_stride,
+                    bias,
+                    relu: finish.relu,
+                };
+                row += match panel == 2 * L::WIDTH {
+                    true => rows_of::<L, 2>(left, place),
+                    false => rows_of::<L, 1>(left, place),
+                };
+            }
+        }
+    }
+}
+
+/// Where a block of a product lies.
+#[derive(Clone, Copy)]
+struct Place {
+    inputs: usize,
+    from: *const f32,
+    from_stride: usize,
+    weights: *const f32,
+    to: *mut f32,
+    to_stride: usize,
+    bias: Option<*const f32>,
+    relu: bool,
+}
+
+/// Does as many rows at once as there are registers and rows; returns how many.
+#[inline(always)]
+unsafe fn rows_of<L: Lanes, const C: usize>(left: usize, at: Place) -> usize {
+    // SAFETY: passed on; a block is no larger than what is left.
+    unsafe {
+        match left.min(L::ROWS) {
+            12.. => block::<L, 12, C>(at),
+            8..12 => block::<L, 8, C>(at),
+            6..8 => block::<L, 6, C>(at),
+            4..6 => block::<L, 4, C>(at),
+            2..4 => block::<L, 2, C>(at),
+            _ => block::<L, 1, C>(at),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn block<L: Lanes, const R: usize, const C: usize>(at: Place) -> usize {
+    // SAFETY: the place holds R rows of inputs and takes R rows of C vectors.
+    unsafe {
+        let mut sums = [[L::splat(0.0); C]; R];
+        for input in 0..at.inputs {
+            let weights = at.weights.add(input * C * L::WIDTH);
+            let mut columns = [L::splat(0.0); C];
+            for (column, v) in columns.iter_mut().enumerate() {
+                *v = L::load(weights.add(column * L::WIDTH));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = L::splat(*at.from.add(row * at.from_stride + input));
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = L::fma(value, column, *sum);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (column, &sum) in sums.iter().enumerate() {
+                let mut sum = sum;
+                if let Some(bias) = at.bias {
+                    sum = L::add(sum, L::load(bias.add(column * L::WIDTH)));
+                }
+                if at.relu {
+                    sum = L::max(sum, L::splat(0.0));
+                }
+                L::store(at.to.add(row * at.to_stride + column * L::WIDTH), sum);
+            }
+        }
+    }
+    R
+}

@@ -1,0 +1,133 @@
+//! Maps: channels-last arrays on aligned memory that is used again.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+/// Channels are padded to a multiple of this: the widest vector.
+pub(crate) const PAD: usize = 16;
+
+/// Sixteen values on a boundary of 64 bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; PAD]);
+
+/// Aligned values.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+}
+
+impl Buffer {
+    /// Makes room for `len` values; what they are is left open, but for zeros in fresh memory.
+    pub fn grow(&mut self, len: usize) {
+        self.lines.resize(len.div_ceil(PAD), Line([0.0; PAD]));
+    }
+
+    pub fn as_slice(&self) -> &[f32] {
+        // SAFETY: a `Line` is sixteen values without padding.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * PAD) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        let len = self.lines.len() * PAD;
+        // SAFETY: as above, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+    }
+}
+
+/// Memory of maps that are not needed any more, for the next ones.
+///
+/// A forward pass needs the same sizes every time, so after the first nothing is asked of the system.
+#[derive(Default)]
+pub struct Arena {
+    free: Mutex<Vec<Buffer>>,
+}
+
+impl Arena {
+    /// Returns a map whose values are left open.
+    #[must_use]
+    pub fn map(&self, height: usize, width: usize, channels: usize) -> Map {
+        let stride = channels.next_multiple_of(PAD);
+        let len = height * width * stride;
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that is large enough, else the largest, which grows.
+        let fits = |buffer: &Buffer| buffer.lines.capacity() * PAD >= len;
+        let best = (0..free.len())
+            .filter(|&at| fits(&free[at]))
+            .min_by_key(|&at| free[at].lines.capacity())
+            .or_else(|| (0..free.len()).max_by_key(|&at| free[at].lines.capacity()));
+        let mut buffer = best.map_or_else(Buffer::default, |at| free.swap_remove(at));
+        drop(free);
+        buffer.grow(len);
+        Map {
+            height,
+            width,
+            channels,
+            stride,
+            buffer,
+        }
+    }
+
+    /// Takes the memory of a map back.
+    pub fn give_back(&self, map: Map) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(map.buffer);
+    }
+}
+
+/// A channels-last map: `[height, width, stride]` values, of which `channels` per pixel count.
+pub struct Map {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels that count.
+    pub channels: usize,
+    /// Values per pixel: the channels, padded to a multiple of 16.
+    pub(crate) stride: usize,
+    buffer: Buffer,
+}
+
+impl Map {
+    /// Returns all values, padding included: row-major, channels interleaved, [`Map::stride`] per pixel.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.buffer.as_slice()[..self.height * self.width * self.stride]
+    }
+
+    /// Returns all values, to be written; padded channels must be left zero.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        let len = self.height * self.width * self.stride;
+        &mut self.buffer.as_mut_slice()[..len]
+    }
+
+    /// Returns the values per pixel.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Copies a window out of the map.
+    #[must_use]
+    pub fn cut(&self, window: &Window, arena: &Arena) -> Map {
+        let mut cut = arena.map(window.y.len(), window.x.len(), self.channels);
+        let row = window.x.len() * self.stride;
+        if row > 0 {
+            let to = cut.values_mut().chunks_exact_mut(row);
+            for (y, to) in window.y.clone().zip(to) {
+                let from = (y * self.width + window.x.start) * self.stride;
+                to.copy_from_slice(&self.values()[from..from + row]);
+            }
+        }
+        cut
+    }
+}
+
+/// Rows and columns of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows.
+    pub y: Range<usize>,
+    /// Columns.
+    pub x: Range<usize>,
+}

@@ -1,0 +1,140 @@
+//! Doubling with a sum, and pooling.
+
+use rayon::prelude::*;
+
+use crate::isa::{Isa, Work};
+use crate::lanes::Lanes;
+use crate::map::{Arena, Map, Window};
+
+/// Doubles a map (bilinear, half-pixel centres, edges repeated) and adds another to a window of it.
+///
+/// `window` counts in pixels of the doubled map, and `skip` has its size.
+///
+/// # Panics
+/// When the window leaves the doubled map or the skip has another size: a mistake of whoever wires the layers.
+#[must_use]
+pub fn double_and_add(map: &Map, window: &Window, skip: &Map, isa: Isa, arena: &Arena) -> Map {
+    let size = (window.y.len(), window.x.len());
+    assert_eq!(
+        (skip.height, skip.width, skip.stride),
+        (size.0, size.1, map.stride)
+    );
+    assert!(window.y.end <= 2 * map.height && window.x.end <= 2 * map.width);
+    let mut out = arena.map(size.0, size.1, map.channels);
+    let row = size.1 * map.stride;
+    if row == 0 {
+        return out;
+    }
+    let rows = out.values_mut().par_chunks_exact_mut(row);
+    rows.zip(skip.values().par_chunks_exact(row))
+        .enumerate()
+        .for_each(|(at, (to, skip))| {
+            let y = window.y.start + at;
+            let near = y / 2;
+            let far = match y % 2 {
+                0 => near.saturating_sub(1),
+                _ => (near + 1).min(map.height - 1),
+            };
+            isa.run(DoubledRow {
+                near: row_of(map, near),
+                far: row_of(map, far),
+                pixel: map.stride,
+                first: window.x.start,
+                skip,
+                to,
+            });
+        });
+    out
+}
+
+fn row_of(map: &Map, y: usize) -> &[f32] {
+    let row = map.width * map.stride;
+    &map.values()[y * row..(y + 1) * row]
+}
+
+/// One row of a doubled map.
+struct DoubledRow<'a> {
+    near: &'a [f32],
+    far: &'a [f32],
+    pixel: usize,
+    /// First column.
+    first: usize,
+    skip: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Work for DoubledRow<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let columns = self.near.len() / self.pixel;
+        let pixels = self.to.chunks_exact_mut(self.pixel);
+        for (at, (to, skip)) in pixels.zip(self.skip.chunks_exact(self.pixel)).enumerate() {
+            let x = self.first + at;
+            let near = x / 2;
+            let far = match x % 2 {
+                0 => near.saturating_sub(1),
+                _ => (near + 1).min(columns - 1),
+            };
+            // SAFETY: columns are inside of the rows, channels inside of a pixel.
+            unsafe {
+                let (most, rest) = (L::splat(0.75), L::splat(0.25));
+                let column = |x: usize, channel: usize| {
+                    let one = L::load(self.near.as_ptr().add(x * self.pixel + channel));
+                    let other = L::load(self.far.as_ptr().add(x * self.pixel + channel));
+                    L::fma(most, one, L::mul(rest, other))
+                };
+                for channel in (0..self.pixel).step_by(L::WIDTH) {
+                    let (one, other) = (column(near, channel), column(far, channel));
+                    let v = L::fma(most, one, L::mul(rest, other));
+                    let v = L::add(v, L::load(skip.as_ptr().add(channel)));
+                    L::store(to.as_mut_ptr().add(channel), v);
+                }
+            }
+        }
+    }
+}
+
+/// Takes the greatest of each 3×3 window, two pixels apart, with a rim of one pixel.
+#[must_use]
+pub fn max_pool(map: &Map, isa: Isa, arena: &Arena) -> Map {
+    let (height, width) = (map.height.div_ceil(2), map.width.div_ceil(2));
+    let mut out = arena.map(height, width, map.channels);
+    let row = width * map.stride;
+    if row == 0 {
+        return out;
+    }
+    let rows = out.values_mut().par_chunks_exact_mut(row);
+    rows.enumerate()
+        .for_each(|(y, to)| isa.run(PooledRow { map, y, to }));
+    out
+}
+
+/// One row of a pooled map.
+struct PooledRow<'a> {
+    map: &'a Map,
+    y: usize,
+    to: &'a mut [f32],
+}
+
+impl Work for PooledRow<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let (map, pixel) = (self.map, self.map.stride);
+        let around = |at: usize, size: usize| (2 * at).saturating_sub(1)..(2 * at + 2).min(size);
+        for (x, to) in self.to.chunks_exact_mut(pixel).enumerate() {
+            for channel in (0..pixel).step_by(L::WIDTH) {
+                // SAFETY: rows and columns are inside of the map, channels inside of a pixel.
+                unsafe {
+                    let mut most = L::splat(f32::NEG_INFINITY);
+                    for y in around(self.y, map.height) {
+                        for x in around(x, map.width) {
+                            let at = (y * map.width + x) * pixel + channel;
+                            most = L::max(L::load(map.values().as_ptr().add(at)), most);
+                        }
+                    }
+                    L::store(to.as_mut_ptr().add(channel), most);
+                }
+            }
+        }
+    }
+}

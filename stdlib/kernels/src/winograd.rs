@@ -1,0 +1,183 @@
+//! Winograd's F(4×4, 3×3): sixteen outputs of a 3×3 convolution by 36 products in place of 144.
+//!
+//! Points 0, ±1, ±2 and infinity (Lavin and Gray, "Fast Algorithms for Convolutional Neural
+//! Networks", CVPR 2016). Vectors run over channels; every sum has one order.
+
+use crate::lanes::Lanes;
+
+/// Outputs per side of a tile.
+pub(crate) const OUT: usize = 4;
+/// Inputs per side of a tile.
+pub(crate) const IN: usize = 6;
+/// Products per tile.
+pub(crate) const PRODUCTS: usize = IN * IN;
+
+/// The weights' transform, G.
+const G: [[f64; 3]; IN] = [
+    [0.25, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// Transforms a 3×3 filter, row-major, in double precision.
+pub(crate) fn filter(filter: &[f64; 9]) -> [f32; PRODUCTS] {
+    let mut out = [0.0; PRODUCTS];
+    for (a, left) in G.iter().enumerate() {
+        for (b, right) in G.iter().enumerate() {
+            let mut sum = 0.0;
+            for (y, l) in left.iter().enumerate() {
+                for (x, r) in right.iter().enumerate() {
+                    sum += l * filter[3 * y + x] * r;
+                }
+            }
+            out[a * IN + b] = sum as f32;
+        }
+    }
+    out
+}
+
+/// Bᵀd of one row or column.
+#[inline(always)]
+unsafe fn inward<L: Lanes>(d: [L::V; IN]) -> [L::V; IN] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let (two, four, five) = (L::splat(2.0), L::splat(4.0), L::splat(-5.0));
+        let minus = L::splat(-4.0);
+        let a = L::fma(minus, d[2], d[4]);
+        let b = L::fma(minus, d[1], d[3]);
+        let c = L::sub(d[4], d[2]);
+        let e = L::mul(two, L::sub(d[3], d[1]));
+        [
+            L::fma(four, d[0], L::fma(five, d[2], d[4])),
+            L::add(a, b),
+            L::sub(a, b),
+            L::add(c, e),
+            L::sub(c, e),
+            L::fma(four, d[1], L::fma(five, d[3], d[5])),
+        ]
+    }
+}
+
+/// Aᵀm of one row or column.
+#[inline(always)]
+unsafe fn outward<L: Lanes>(m: [L::V; IN]) -> [L::V; OUT] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let (two, four, eight) = (L::splat(2.0), L::splat(4.0), L::splat(8.0));
+        let (p, q) = (L::add(m[1], m[2]), L::sub(m[1], m[2]));
+        let (r, s) = (L::add(m[3], m[4]), L::sub(m[3], m[4]));
+        [
+            L::add(L::add(m[0], p), r),
+            L::fma(two, s, q),
+            L::fma(four, r, p),
+            L::add(L::fma(eight, s, q), m[5]),
+        ]
+    }
+}
+
+/// What a tile is read from or written to.
+#[derive(Clone, Copy)]
+pub(crate) struct Plane<P> {
+    pub values: P,
+    pub height: usize,
+    pub width: usize,
+    /// Values per pixel.
+    pub stride: usize,
+}
+
+/// Transforms the inputs of the tile whose first output is at row `4·ty`, column `4·tx`.
+///
+/// # Safety
+/// The plane holds `height · width` pixels; `to` takes 36 rows of `plane.stride` values, `apart` apart.
+#[inline(always)]
+pub(crate) unsafe fn read_tile<L: Lanes>(
+    plane: Plane<*const f32>,
+    (ty, tx): (usize, usize),
+    to: *mut f32,
+    apart: usize,
+) {
+    let (y0, x0) = ((OUT * ty) as isize - 1, (OUT * tx) as isize - 1);
+    let (height, width) = (plane.height as isize, plane.width as isize);
+    let inside = y0 >= 0 && x0 >= 0 && y0 + 6 <= height && x0 + 6 <= width;
+    // SAFETY: pixels outside of the plane are not read; channels are below the stride.
+    unsafe {
+        for channel in (0..plane.stride).step_by(L::WIDTH) {
+            let mut half = [[L::splat(0.0); IN]; IN];
+            for x in 0..IN {
+                let mut column = [L::splat(0.0); IN];
+                for (y, v) in column.iter_mut().enumerate() {
+                    let (row, col) = (y0 + y as isize, x0 + x as isize);
+                    if inside || (row >= 0 && col >= 0 && row < height && col < width) {
+                        let pixel = (row * width + col) as usize * plane.stride;
+                        *v = L::load(plane.values.add(pixel + channel));
+                    }
+                }
+                for (row, v) in half.iter_mut().zip(inward::<L>(column)) {
+                    row[x] = v;
+                }
+            }
+            for (y, row) in half.into_iter().enumerate() {
+                for (x, v) in inward::<L>(row).into_iter().enumerate() {
+                    L::store(to.add((y * IN + x) * apart + channel), v);
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the products of a tile back and stores what lies inside of the plane.
+///
+/// # Safety
+/// `from` holds 36 rows of `plane.stride` values, `apart` apart; the bias has `plane.stride` values; a residual
+/// has the shape of the plane.
+#[inline(always)]
+pub(crate) unsafe fn write_tile<L: Lanes>(
+    from: *const f32,
+    apart: usize,
+    bias: *const f32,
+    residual: Option<*const f32>,
+    relu: bool,
+    (ty, tx): (usize, usize),
+    plane: Plane<*mut f32>,
+) {
+    // SAFETY: pixels outside of the plane are not written; channels are below the stride.
+    unsafe {
+        for channel in (0..plane.stride).step_by(L::WIDTH) {
+            let mut half = [[L::splat(0.0); IN]; OUT];
+            for x in 0..IN {
+                let mut column = [L::splat(0.0); IN];
+                for (y, v) in column.iter_mut().enumerate() {
+                    *v = L::load(from.add((y * IN + x) * apart + channel));
+                }
+                for (row, v) in half.iter_mut().zip(outward::<L>(column)) {
+                    row[x] = v;
+                }
+            }
+            let bias = L::load(bias.add(channel));
+            for (y, row) in half.into_iter().enumerate() {
+                let row_at = OUT * ty + y;
+                if row_at >= plane.height {
+                    break;
+                }
+                for (x, v) in outward::<L>(row).into_iter().enumerate() {
+                    let col_at = OUT * tx + x;
+                    if col_at >= plane.width {
+                        break;
+                    }
+                    let pixel = (row_at * plane.width + col_at) * plane.stride + channel;
+                    let mut v = L::add(v, bias);
+                    if let Some(residual) = residual {
+                        v = L::add(v, L::load(residual.add(pixel)));
+                    }
+                    if relu {
+                        v = L::max(v, L::splat(0.0));
+                    }
+                    L::store(plane.values.add(pixel), v);
+                }
+            }
+        }
+    }
+}
