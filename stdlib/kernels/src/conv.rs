@@ -2,8 +2,6 @@
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
 use crate::gemm::{self, Finish, Packed};
 use crate::isa::{Isa, Work};
 use crate::lanes::Lanes;
@@ -159,11 +157,10 @@ impl Conv {
             assert_eq!(size, (height, width, output.stride), "size of the residual");
         }
         let to = Shared(output.values_mut().as_mut_ptr());
+        let size = (height, width);
         match &self.kernel {
-            Kernel::Winograd(weights) => {
-                self.by_tiles(weights, input, residual, &to, height, width)
-            }
-            Kernel::Direct(weights) => self.by_pixels(weights, input, &to, height, width),
+            Kernel::Winograd(weights) => self.by_tiles(weights, input, residual, &to, size, arena),
+            Kernel::Direct(weights) => self.by_pixels(weights, input, &to, size, arena),
         }
         if let (Kernel::Direct(_), Some(residual)) = (&self.kernel, residual) {
             add(&mut output, residual, self.relu);
@@ -177,8 +174,8 @@ impl Conv {
         input: &Map,
         residual: Option<&Map>,
         to: &Shared,
-        height: usize,
-        width: usize,
+        (height, width): (usize, usize),
+        arena: &Arena,
     ) {
         let (rows, columns) = (height.div_ceil(OUT), width.div_ceil(OUT));
         let (from_stride, to_stride) = (input.stride, weights[0].outputs());
@@ -188,7 +185,7 @@ impl Conv {
             _ => 96,
         };
         let tiles = rows * columns;
-        (0..tiles.div_ceil(block)).into_par_iter().for_each(|at| {
+        arena.each(tiles.div_ceil(block), |at| {
             let first = at * block;
             let count = block.min(tiles - first);
             with_scratch(
@@ -224,12 +221,19 @@ impl Conv {
         });
     }
 
-    fn by_pixels(&self, weights: &Packed, input: &Map, to: &Shared, height: usize, width: usize) {
+    fn by_pixels(
+        &self,
+        weights: &Packed,
+        input: &Map,
+        to: &Shared,
+        (height, width): (usize, usize),
+        arena: &Arena,
+    ) {
         let pixels = height * width;
         let per_tap = weights.inputs() / (self.shape.side * self.shape.side);
         let bare = (per_tap != input.stride).then(|| bare(input));
         let taps = bare.as_deref().unwrap_or(input.values());
-        (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each(|at| {
+        arena.each(pixels.div_ceil(PIXELS), |at| {
             let first = at * PIXELS;
             let count = PIXELS.min(pixels - first);
             with_scratch(PIXELS * weights.inputs(), 0, |gathered, _| {

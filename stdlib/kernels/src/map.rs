@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 /// Channels are padded to a multiple of this: the widest vector.
 pub(crate) const PAD: usize = 16;
 
@@ -35,15 +37,34 @@ impl Buffer {
     }
 }
 
-/// Memory of maps that are not needed any more, for the next ones.
+/// Memory of maps that are not needed any more, for the next ones, and whether layers spread over threads.
 ///
 /// A forward pass needs the same sizes every time, so after the first nothing is asked of the system.
 #[derive(Default)]
 pub struct Arena {
     free: Mutex<Vec<Buffer>>,
+    spread: bool,
 }
 
 impl Arena {
+    /// Lets layers spread over the threads of the current rayon pool; without it a layer is the calling thread's
+    /// alone, for callers that have a thread for each image.
+    #[must_use]
+    pub fn spread() -> Arena {
+        Arena {
+            spread: true,
+            ..Arena::default()
+        }
+    }
+
+    /// Does numbered pieces of work, in any order.
+    pub(crate) fn each(&self, count: usize, work: impl Fn(usize) + Sync + Send) {
+        match self.spread {
+            true => (0..count).into_par_iter().for_each(work),
+            false => (0..count).for_each(work),
+        }
+    }
+
     /// Returns a map whose values are left open.
     #[must_use]
     pub fn map(&self, height: usize, width: usize, channels: usize) -> Map {

@@ -1,7 +1,5 @@
 //! Two 1×1 convolutions of which only the second's result is stored: a head of the network.
 
-use rayon::prelude::*;
-
 use crate::conv::{Conv, Shared, with_scratch};
 use crate::gemm;
 use crate::isa::Work;
@@ -42,7 +40,7 @@ impl Pair {
         let pixels = input.height * input.width;
         let to = Shared(output.values_mut().as_mut_ptr());
         let between = output_stride(&self.hidden);
-        (0..pixels.div_ceil(PIXELS)).into_par_iter().for_each(|at| {
+        arena.each(pixels.div_ceil(PIXELS), |at| {
             let to = &to;
             let first = at * PIXELS;
             let count = PIXELS.min(pixels - first);

@@ -1,7 +1,6 @@
 //! Doubling with a sum, and pooling.
 
-use rayon::prelude::*;
-
+use crate::conv::Shared;
 use crate::isa::{Isa, Work};
 use crate::lanes::Lanes;
 use crate::map::{Arena, Map, Window};
@@ -25,25 +24,27 @@ pub fn double_and_add(map: &Map, window: &Window, skip: &Map, isa: Isa, arena: &
     if row == 0 {
         return out;
     }
-    let rows = out.values_mut().par_chunks_exact_mut(row);
-    rows.zip(skip.values().par_chunks_exact(row))
-        .enumerate()
-        .for_each(|(at, (to, skip))| {
-            let y = window.y.start + at;
-            let near = y / 2;
-            let far = match y % 2 {
-                0 => near.saturating_sub(1),
-                _ => (near + 1).min(map.height - 1),
-            };
-            isa.run(DoubledRow {
-                near: row_of(map, near),
-                far: row_of(map, far),
-                pixel: map.stride,
-                first: window.x.start,
-                skip,
-                to,
-            });
+    let rows = Shared(out.values_mut().as_mut_ptr());
+    arena.each(size.0, |at| {
+        let rows = &rows;
+        // SAFETY: each piece of work has a row of its own.
+        let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(at * row), row) };
+        let skip = &skip.values()[at * row..(at + 1) * row];
+        let y = window.y.start + at;
+        let near = y / 2;
+        let far = match y % 2 {
+            0 => near.saturating_sub(1),
+            _ => (near + 1).min(map.height - 1),
+        };
+        isa.run(DoubledRow {
+            near: row_of(map, near),
+            far: row_of(map, far),
+            pixel: map.stride,
+            first: window.x.start,
+            skip,
+            to,
         });
+    });
     out
 }
 
@@ -103,9 +104,13 @@ pub fn max_pool(map: &Map, isa: Isa, arena: &Arena) -> Map {
     if row == 0 {
         return out;
     }
-    let rows = out.values_mut().par_chunks_exact_mut(row);
-    rows.enumerate()
-        .for_each(|(y, to)| isa.run(PooledRow { map, y, to }));
+    let rows = Shared(out.values_mut().as_mut_ptr());
+    arena.each(height, |y| {
+        let rows = &rows;
+        // SAFETY: each piece of work has a row of its own.
+        let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(y * row), row) };
+        isa.run(PooledRow { map, y, to });
+    });
     out
 }
 

@@ -145,6 +145,11 @@ fn every_instruction_set_and_number_of_threads_gives_the_same_bits() {
                     .num_threads(threads)
                     .build()
                     .unwrap();
+                let arena = if threads > 1 {
+                    Arena::spread()
+                } else {
+                    Arena::default()
+                };
                 bits(&pool.install(|| conv.run(&input, residual, &arena)))
             };
             let expected = run(Isa::best(), 1);
