@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cerb_tests::{Manifest, files, manifest, root};
 
 /// Which of our crates each of our crates may name.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 10] = [
     ("cerb-lang", &[]),
     ("cerb-store", &[]),
     ("cerb-engine", &["cerb-lang", "cerb-store"]),
     ("cerb-lsp", &["cerb-lang"]),
     ("cerb-image", &["cerb-store"]),
     ("cerb-slide", &["cerb-image", "cerb-store"]),
-    ("cerb-model", &["cerb-image", "cerb-store"]),
+    ("cerb-kernels", &[]),
+    ("cerb-model", &["cerb-image", "cerb-kernels", "cerb-store"]),
     (
         "cerb-ops",
         &[

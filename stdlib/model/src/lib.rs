@@ -3,6 +3,7 @@
 
 mod array;
 mod artifact;
+mod cpu;
 mod device;
 mod error;
 mod formula;
@@ -15,6 +16,7 @@ mod weights;
 
 pub use array::{Array, Values};
 pub use artifact::Model;
+pub use cpu::CpuNetwork;
 pub use device::DeviceChoice;
 pub use error::{Misfit, Misfits, ModelError};
 pub use heads::{Backbone, Head, HeadKind, PATCH_CLASS};

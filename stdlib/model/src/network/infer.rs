@@ -94,7 +94,7 @@ impl Network {
 }
 
 /// Turns one image's `[classes, height, width]` probabilities into a head's map.
-fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> HeadMap {
+pub(crate) fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> HeadMap {
     let classes = probabilities.shape[1];
     let pixels: usize = probabilities.shape[2..].iter().product();
     let values = probabilities.floats().unwrap_or_default();

@@ -11,6 +11,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
 use cerb_image::Rgb8;
 
+pub(crate) use infer::head_map;
 pub use infer::{HeadMap, HeadMaps};
 
 use crate::array::{Array, Values};
