@@ -6,6 +6,8 @@ use crate::error::ModelError;
 
 /// The version of Burn that this crate is pinned to; part of the device class. A test holds it to the manifest.
 const BURN: &str = "0.22.1";
+/// What runs on the CPU, with the number of its order of sums, and its precision: the same bits on every machine.
+const KERNELS: &str = "cerb-kernels 1 f32";
 
 /// Says where to run: what `--device` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,10 +25,19 @@ impl DeviceChoice {
         open(self).map(drop)
     }
 
-    /// Returns engine, version, instruction set or GPU, and precision: `burn-flex 0.22.1 x86-64-avx512 f32`.
+    /// Returns engine, version, GPU and precision of what [`Inference`](crate::Inference) runs:
+    /// `cerb-kernels 1 f32`, `burn-cuda 0.22.1 NVIDIA-H200 f32`.
     ///
-    /// Equal classes give equal bits; it is part of the cache key of what Burn computes.
+    /// Equal classes give equal bits; it is part of the cache key of what the network computes.
     pub fn device_class(self) -> Result<String, ModelError> {
+        match self {
+            Self::Cpu => Ok(KERNELS.to_owned()),
+            Self::Cuda => self.reference_class(),
+        }
+    }
+
+    /// Returns the class of the reference path, which is Burn's everywhere: `burn-flex 0.22.1 x86-64-avx512 f32`.
+    pub(crate) fn reference_class(self) -> Result<String, ModelError> {
         match self {
             Self::Cpu => Ok(format!("burn-flex {BURN} {} f32", instruction_set())),
             Self::Cuda => {
@@ -96,7 +107,8 @@ mod tests {
     fn the_device_class_names_the_pinned_version() {
         let manifest = include_str!("../../../Cargo.toml");
         assert!(manifest.contains(&format!("burn = {{ version = \"={BURN}\"")));
-        let class = DeviceChoice::Cpu.device_class().unwrap();
+        assert_eq!(DeviceChoice::Cpu.device_class().unwrap(), KERNELS);
+        let class = DeviceChoice::Cpu.reference_class().unwrap();
         assert!(
             class.starts_with("burn-flex 0.22.1 ") && class.ends_with(" f32"),
             "{class}"

@@ -20,6 +20,6 @@ mod tests {
 
     #[test]
     fn the_cpu_is_always_there() {
-        assert!(device_class(DeviceChoice::Cpu).unwrap().contains("burn"));
+        assert!(device_class(DeviceChoice::Cpu).unwrap().contains("kernels"));
     }
 }

@@ -72,7 +72,7 @@ impl Network {
         Ok(Self {
             layers,
             settings,
-            device_class: choice.device_class()?,
+            device_class: choice.reference_class()?,
             device,
             batch: 1,
         })

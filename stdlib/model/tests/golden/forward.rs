@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use cerb_image::Rgb8;
-use cerb_model::{Array, Backbone, DeviceChoice, Head, HeadMap, Network, Weights};
+use cerb_model::{
+    Array, Backbone, CpuNetwork, DeviceChoice, Head, HeadMap, HeadMaps, Network, Values, Weights,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -54,12 +56,16 @@ fn image_of(path: &Path) -> Rgb8 {
     }
 }
 
-fn network() -> Network {
+fn weights() -> Weights {
     let mut weights = Weights::formula(Backbone::Resnet34, &Head::published());
     weights
         .replace_from(&golden("model").join("bn_running_stats.safetensors"))
         .unwrap();
-    Network::load(&weights, DeviceChoice::Cpu)
+    weights
+}
+
+fn network() -> Network {
+    Network::load(&weights(), DeviceChoice::Cpu)
         .unwrap()
         .with_batch(2)
 }
@@ -232,6 +238,37 @@ fn golden_logits_and_intermediate_maps_agree_with_the_reference() {
     }
 }
 
+#[test]
+fn our_kernels_give_the_golden_logits() {
+    let network = CpuNetwork::load(&weights()).unwrap();
+    for Forward {
+        name: case,
+        images,
+        bytes,
+    } in forwards()
+    {
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let heads = names(&Head::published());
+        let asked: Vec<&str> = heads.iter().map(String::as_str).collect();
+        let each: Vec<Vec<Array>> = images
+            .iter()
+            .map(|image| network.logits(image, &asked).unwrap())
+            .collect();
+        let mut compared = 0;
+        for (at, head) in heads.iter().enumerate() {
+            let mut shape = each[0][at].shape.clone();
+            shape[0] = images.len();
+            let values = each.iter().flat_map(|logits| logits[at].floats().unwrap());
+            let logits = Array {
+                shape,
+                values: Values::Float(values.copied().collect()),
+            };
+            compared += check_logits(&tensors, &format!("{case} kernels"), head, &logits);
+        }
+        assert!(compared >= heads.len(), "{case}: {compared} comparisons");
+    }
+}
+
 /// Compares what the file holds of a head: `raw.` or `raw_s4.` every n-th pixel, `raw_crop.` the centre.
 fn check_logits(tensors: &SafeTensors, case: &str, head: &str, logits: &Array) -> usize {
     let [_, _, height, width] = logits.shape[..] else {
@@ -268,7 +305,7 @@ fn check_logits(tensors: &SafeTensors, case: &str, head: &str, logits: &Array) -
 
 #[test]
 fn golden_inference_gives_the_probabilities_and_classes_of_the_reference() {
-    let network = network();
+    let (network, kernels) = (network(), CpuNetwork::load(&weights()).unwrap());
     for Forward {
         name: case,
         images,
@@ -281,8 +318,13 @@ fn golden_inference_gives_the_probabilities_and_classes_of_the_reference() {
         heads.reverse();
         let asked: Vec<&str> = heads.iter().map(String::as_str).collect();
         let results = network.infer(&images, &asked).unwrap();
+        let ours = images
+            .iter()
+            .map(|image| kernels.infer(image, &asked).unwrap());
+        let ours: Vec<HeadMaps> = ours.collect();
         let mut compared = 0;
-        for (index, result) in results.iter().enumerate() {
+        let both = results.iter().enumerate().chain(ours.iter().enumerate());
+        for (index, result) in both {
             for head in &heads {
                 let name = format!("infer.{index}.{head}");
                 if tensors.tensor(&name).is_err() {
@@ -326,7 +368,7 @@ fn golden_inference_gives_the_probabilities_and_classes_of_the_reference() {
             }
         }
         assert!(
-            compared >= heads.len() * images.len(),
+            compared >= 2 * heads.len() * images.len(),
             "{case}: {compared} comparisons"
         );
     }

@@ -7,7 +7,7 @@ use cerb_engine::{
     ports,
 };
 use cerb_image::{Cell, Maps, MapsHeader, MapsWriter, PatchGrid};
-use cerb_model::{Head, HeadKind, Model, ModelError, Network};
+use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ impl Operator for Infer {
             DeviceChoice::Cuda => cerb_model::DeviceChoice::Cuda,
         };
         let weights = model.weights().map_err(model_error)?;
-        let network = Network::load(&weights, device).map_err(model_error)?;
+        let network = Inference::load(&weights, device).map_err(model_error)?;
         drop(weights);
         let heads = self.wanted(&network)?;
         let channels = heads
@@ -223,7 +223,7 @@ impl Infer {
         }
     }
 
-    fn wanted(&self, network: &Network) -> Result<Vec<Head>, OpError> {
+    fn wanted(&self, network: &Inference) -> Result<Vec<Head>, OpError> {
         let all = &network.settings().heads;
         if self.heads.is_empty() {
             return Ok(all.clone());
@@ -397,7 +397,7 @@ impl Tile {
 
 /// What every window needs.
 struct Work<'a> {
-    network: Network,
+    network: Inference,
     slide: Slide,
     grid: &'a PatchGrid,
     names: Vec<String>,
@@ -413,25 +413,20 @@ impl Work<'_> {
             .slide
             .read_at(header.mpp, x, y, header.input, header.input, &self.options);
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let said = self
-            .network
-            .infer(&[image.map_err(slide_error)?], &names)
-            .map_err(model_error)?;
+        let image = image.map_err(slide_error)?;
+        let maps = self.network.infer(&image, &names).map_err(model_error)?;
         let output = header.output as usize;
-        let mut tiles = Vec::new();
-        for maps in said {
-            if (maps.width, maps.height) != (output, output) {
-                return Err(OpError::Input(format!(
-                    "the network answers for {} × {} px, the grid expects {output}",
-                    maps.width, maps.height
-                )));
-            }
-            tiles.extend(maps.maps.into_iter().map(|(name, map)| {
-                let (channels, values) = map.to_tile(maps.width, maps.height);
-                (name, channels, values)
-            }));
+        if (maps.width, maps.height) != (output, output) {
+            return Err(OpError::Input(format!(
+                "the network answers for {} × {} px, the grid expects {output}",
+                maps.width, maps.height
+            )));
         }
-        Ok(tiles)
+        let tile = |(name, map): (String, HeadMap)| {
+            let (channels, values) = map.to_tile(maps.width, maps.height);
+            (name, channels, values)
+        };
+        Ok(maps.maps.into_iter().map(tile).collect())
     }
 }
 
@@ -560,7 +555,7 @@ mod tests {
             .unwrap()
             .maps;
 
-        let network = Network::load(&weights, cerb_model::DeviceChoice::Cpu).unwrap();
+        let network = Inference::load(&weights, cerb_model::DeviceChoice::Cpu).unwrap();
         let image = slide
             .read_at(
                 0.5,
@@ -572,9 +567,8 @@ mod tests {
             )
             .unwrap();
         let said = network
-            .infer(&[image], &["Nuclei-INST", "Nuclei-TYPE"])
-            .unwrap()
-            .remove(0);
+            .infer(&image, &["Nuclei-INST", "Nuclei-TYPE"])
+            .unwrap();
         for name in ["Nuclei-INST", "Nuclei-TYPE"] {
             let window = maps.window(name, 8 * 144, 0, 144, 144).unwrap();
             assert_eq!(window.data, said.maps[name].to_tile(144, 144).1, "{name}");
