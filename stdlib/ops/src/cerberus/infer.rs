@@ -90,7 +90,7 @@ ports! {
 
 impl Operator for Infer {
     const NAME: &'static str = "cerberus.infer";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const DETERMINISM: Determinism = Determinism::Device;
     const GROWS: &'static [&'static str] = &["maps"];
     type In = In;
