@@ -156,9 +156,28 @@ pub(crate) fn prepare(out: &Path, pipeline: &str) -> Result<(), EngineError> {
         });
     }
     fs::create_dir_all(out).map_err(fail)?;
+    tidy(out);
     let probe = out.join(passing_name("cerb"));
     fs::write(&probe, b"").map_err(fail)?;
     fs::remove_file(&probe).map_err(fail)
+}
+
+/// Removes what a killed process left under a passing name; where nobody tells who lives, it stays.
+fn tidy(out: &Path) {
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in fs::read_dir(out).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let stem = name.strip_prefix(".cerb-");
+        let rest = stem.or_else(|| name.strip_prefix(".manifest.json-"));
+        let process = rest.and_then(|rest| rest.split_once('-')?.0.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // What cannot be removed does no harm.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Returns whether an artifact stands at its path already.
@@ -203,6 +222,20 @@ pub(crate) fn write_manifest(out: &Path, manifest: &Manifest) -> Result<(), Engi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_a_living_one_has_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = passing_name("cerb");
+        let left = [".cerb-999999999-0", ".manifest.json-999999999-3"];
+        for name in left.into_iter().chain([own.as_str(), ".hidden", "a.csv"]) {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        tidy(dir.path());
+        let there = |name: &str| dir.path().join(name).exists();
+        assert!(left.iter().all(|name| !there(name)));
+        assert!(there(&own) && there(".hidden") && there("a.csv"));
+    }
 
     #[test]
     fn a_key_stands_in_the_path() {
