@@ -102,7 +102,7 @@ fn a_reader_that_goes_away_does_not_stop_the_run() {
         .exits(0)
         .says("not all events were written")
         .says("done");
-    assert!(reader.join().unwrap().starts_with("{\"at_ms\":0,"));
+    assert!(reader.join().unwrap().starts_with("{\"at_ms\":"));
     assert_eq!(lab.results().len(), 4);
 }
 
