@@ -1,5 +1,5 @@
-//! The network on the CPU by our own kernels: several times faster than the reference path, and the same bits
-//! on every machine.
+//! The network on the CPU by our own kernels: fewer multiplications than the reference path, and the same bits
+//! whichever instruction set runs it.
 //!
 //! The layers are those of `network/`; batch norm is folded into the weights before it. Of each decoder only the
 //! window that decides the kept centre is computed. Windows begin and end on multiples of four pixels,
