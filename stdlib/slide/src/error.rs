@@ -30,7 +30,10 @@ pub enum SlideError {
         what: String,
     },
     /// One tile or strip cannot be decoded.
-    #[error("`{}` is damaged: tile at column {column}, row {row} of level {level}: {why}", path.display())]
+    #[error(
+        "`{}` is damaged: tile at column {column}, row {row} of level {level}, {} × {} px from ({}, {}): {why}",
+        path.display(), size[0], size[1], corner[0], corner[1]
+    )]
     Tile {
         /// The slide.
         path: PathBuf,
@@ -40,6 +43,10 @@ pub enum SlideError {
         column: u32,
         /// Row of the tile; of a file in strips the strip's number.
         row: u32,
+        /// Its first pixel in the level, x and y.
+        corner: [u32; 2],
+        /// Its pixels, across and down.
+        size: [u32; 2],
         /// What the decoder says.
         why: String,
     },

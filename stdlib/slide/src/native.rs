@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cerb_image::Rgb8;
 use quick_cache::sync::Cache;
@@ -15,9 +16,11 @@ use crate::slide::{Level, Resolution};
 use crate::source::Source;
 use crate::tiff::{Directory, Tiff, tag};
 
-/// Decoded blocks kept per slide. A band of 448 px across a slide of 100 000 px has 1200
-/// tiles of 196 kB at most; a band read in squares of 4096 px needs a tenth of that.
-const CACHE_BYTES: u64 = 64 << 20;
+/// Decoded blocks kept per slide: a band of 600 px across a slide of 100 000 px, which is what
+/// rows of windows share, or all of a slide of 9000 px a side.
+const CACHE_BYTES: u64 = 256 << 20;
+/// Parts of the cache that lock for themselves.
+const SHARDS: usize = 16;
 
 /// Where a block belongs: image (levels first, then the others), block.
 type Key = (u32, u32);
@@ -37,6 +40,8 @@ pub(crate) struct Native {
     levels: Vec<Raster>,
     associated: Vec<(String, Raster)>,
     cache: Cache<Key, Arc<Vec<u8>>, ByBytes>,
+    largest_block: u64,
+    decoded: AtomicU64,
 }
 
 /// What the directories of a file are.
@@ -79,20 +84,24 @@ impl Native {
             ..Description::default()
         };
         describe_resolution(&tiff, &layout, &mut description)?;
-        let cache = cache(levels.iter().map(Raster::decoded_bytes).max().unwrap_or(0));
+        let largest_block = levels.iter().map(Raster::decoded_bytes).max().unwrap_or(0);
         Ok((
             Self {
                 tiff,
                 levels,
                 associated,
-                cache,
+                cache: cache(largest_block),
+                largest_block,
+                decoded: AtomicU64::new(0),
             },
             description,
         ))
     }
 
+    /// Returns a block, decoded by the first thread that asks while the others wait for it.
     fn block(&self, level: usize, index: u32) -> Result<Arc<Vec<u8>>, SlideError> {
         self.cache.get_or_insert_with(&(level as u32, index), || {
+            self.decoded.fetch_add(1, Ordering::Relaxed);
             self.levels[level]
                 .block(&self.tiff, index)
                 .map(Arc::new)
@@ -109,13 +118,19 @@ impl Native {
     ) -> SlideError {
         match error {
             BlockError::Read(error) => error,
-            BlockError::Decode(why) => SlideError::Tile {
-                path: self.tiff.source.path().to_path_buf(),
-                level,
-                column: index % raster.columns,
-                row: index / raster.columns,
-                why: format!("{why} ({})", raster.name),
-            },
+            BlockError::Decode(why) => {
+                let (column, row) = (index % raster.columns, index / raster.columns);
+                let (width, height) = (raster.block_width, raster.block_height);
+                SlideError::Tile {
+                    path: self.tiff.source.path().to_path_buf(),
+                    level,
+                    column,
+                    row,
+                    corner: [column * width, row * height],
+                    size: [width, height],
+                    why: format!("{why} ({})", raster.name),
+                }
+            }
         }
     }
 }
@@ -125,6 +140,18 @@ impl Reader for Native {
         let raster = &self.levels[level];
         let block = |index| self.block(level, index);
         copy_blocks(raster, rect, target, block)
+    }
+
+    fn keep_at_most(&self, bytes: u64) {
+        // Two blocks are needed for anything to be found again.
+        let bytes = bytes.max(2 * self.largest_block);
+        if bytes < self.cache.capacity() {
+            self.cache.set_capacity(bytes);
+        }
+    }
+
+    fn decoded(&self) -> u64 {
+        self.decoded.load(Ordering::Relaxed)
     }
 
     fn associated(&self, name: &str) -> Result<Rgb8, SlideError> {
@@ -168,10 +195,9 @@ fn cache(largest_block: u64) -> Cache<Key, Arc<Vec<u8>>, ByBytes> {
     options
         .estimated_items_capacity((capacity / largest_block.max(1)).clamp(2, 1 << 16) as usize)
         .weight_capacity(capacity);
-    if largest_block > CACHE_BYTES / 64 {
-        // A shard must hold a few blocks, or it keeps none.
-        options.shards(1);
-    }
+    // A shard must hold a few blocks, or it keeps none.
+    let few = 4 * largest_block * SHARDS as u64;
+    options.shards(if few > CACHE_BYTES { 1 } else { SHARDS });
     match options.build() {
         Ok(options) => Cache::with_options(
             options,

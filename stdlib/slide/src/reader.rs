@@ -36,6 +36,14 @@ pub(crate) trait Reader: Send + Sync {
     /// Fills `target` with the pixels of `rect`, which lies inside `level`.
     fn read(&self, level: usize, rect: Rect, target: Target<'_>) -> Result<(), SlideError>;
 
+    /// Bounds the memory of what is kept of decoded tiles, in bytes; nothing where none are kept.
+    fn keep_at_most(&self, _bytes: u64) {}
+
+    /// Tiles of the levels decoded so far; 0 where that is not known.
+    fn decoded(&self) -> u64 {
+        0
+    }
+
     /// Reads an image beside the levels, whole.
     fn associated(&self, name: &str) -> Result<cerb_image::Rgb8, SlideError>;
 }

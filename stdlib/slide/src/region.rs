@@ -2,6 +2,7 @@
 
 use cerb_image::Rgb8;
 
+use crate::reader::Target;
 use crate::resample::{self, Taps};
 use crate::slide::{Level, Outside};
 use crate::{Slide, SlideError};
@@ -179,9 +180,13 @@ impl Slide {
                 let (x, y) = (i64::from(x0), i64::from(y0));
                 let source =
                     self.read_level(choice.level, x, y, x1 - x0, y1 - y0, Outside::White)?;
-                resample::apply(&source, &across, &down, |i, j, pixel| {
-                    image.set(left + i as u32, top + j as u32, pixel);
-                });
+                let stride = 3 * width as usize;
+                let corner = top as usize * stride + 3 * left as usize;
+                let target = Target {
+                    data: &mut image.data[corner..],
+                    stride,
+                };
+                resample::apply(&source, &across, &down, target);
             }
         }
         Ok(image)

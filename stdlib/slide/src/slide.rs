@@ -199,6 +199,20 @@ impl Slide {
         &self.inner.path
     }
 
+    /// Bounds the memory that decoded tiles are kept in, in bytes, if they take more now.
+    ///
+    /// Without it a slide keeps up to 256 MiB. What is read does not depend on it, only how often a
+    /// tile is decoded.
+    pub fn keep_at_most(&self, bytes: u64) {
+        self.inner.reader.keep_at_most(bytes);
+    }
+
+    /// Returns how many tiles have been decoded, by whatever thread or clone; 0 for a slide that
+    /// OpenSlide reads, which keeps its own.
+    pub fn decoded(&self) -> u64 {
+        self.inner.reader.decoded()
+    }
+
     /// Returns µm per level-0 pixel, the mean of both axes.
     ///
     /// Never a guess: a slide that states none, one outside [`PLAUSIBLE_MPP`], and axes that

@@ -53,11 +53,23 @@ impl Source {
             )));
         }
         let mut bytes = vec![0; length as usize];
-        read_exact_at(&self.file, &mut bytes, offset).map_err(|source| SlideError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        Ok(bytes)
+        match read_exact_at(&self.file, &mut bytes, offset) {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Tells a file that was cut since it was opened from one that the system cannot read.
+    fn failed(&self, source: std::io::Error) -> SlideError {
+        let path = self.path.clone();
+        match self.file.metadata().map(|now| now.len()) {
+            Ok(found) if found < self.size => SlideError::Changed {
+                path,
+                expected: self.size,
+                found,
+            },
+            _ => SlideError::Io { path, source },
+        }
     }
 
     pub(crate) fn damaged(&self, what: impl Into<String>) -> SlideError {

@@ -248,7 +248,9 @@ fn a_corrupt_tile_is_an_error_that_names_it_and_the_others_are_read() {
     assert_eq!(error.code(), "slide::tile");
     // 9 tiles a row: tile 40 is in row 4, column 4.
     assert!(
-        error.to_string().contains("column 4, row 4 of level 0"),
+        error
+            .to_string()
+            .contains("column 4, row 4 of level 0, 240 × 240 px from (960, 960)"),
         "{error}"
     );
     assert!(slide.read_level(0, 0, 0, 900, 900, Outside::White).is_ok());
@@ -390,4 +392,115 @@ fn requests_that_make_no_sense_are_errors() {
             .data
             .is_empty()
     );
+}
+
+#[test]
+fn a_slide_smaller_than_a_window_is_read_in_the_middle_of_white() {
+    let files = Files::new();
+    let slide = Slide::open(&files.write("small.tif", &with(&[])), Some(0.5)).unwrap();
+    for (mpp, side) in [(0.5, 16), (1.0, 8), (0.4, 20)] {
+        assert_eq!(slide.size_at(mpp).unwrap(), (side, side));
+        let options = cerb_slide::ReadOptions::default();
+        let window = slide.read_at(mpp, -152, -152, 448, 448, &options).unwrap();
+        let painted: Vec<_> = (0..448 * 448)
+            .map(|i| (i % 448, i / 448))
+            .filter(|&(x, y)| window.at(x, y) == [7; 3])
+            .collect();
+        assert_eq!(painted.len() as u32, side * side, "{mpp}");
+        assert_eq!(painted.first(), Some(&(152, 152)));
+        assert_eq!(painted.last(), Some(&(151 + side, 151 + side)));
+        assert_eq!(window.at(151, 152), [255; 3]);
+    }
+}
+
+#[test]
+fn a_slide_one_pixel_wide_is_read_at_any_resolution() {
+    let files = Files::new();
+    let one = with(&[(256, 3, 1, 1), (279, 4, 1, 16)]);
+    let slide = Slide::open(&files.write("line.tif", &one), Some(0.5)).unwrap();
+    for mpp in [0.5, 0.4, 1.0, 8.0, 100.0] {
+        let (width, height) = slide.size_at(mpp).unwrap();
+        assert!(width == 1 && height >= 1, "{width} × {height} at {mpp}");
+        for outside in [Outside::White, Outside::Black, Outside::Mirror] {
+            let options = cerb_slide::ReadOptions {
+                outside,
+                ..Default::default()
+            };
+            let window = slide.read_at(mpp, -10, -10, 30, 30, &options).unwrap();
+            assert_eq!(window.at(10, 10), [7; 3], "{outside:?} at {mpp}");
+        }
+    }
+}
+
+#[test]
+fn axes_that_differ_a_little_are_read_each_at_its_own_and_a_lot_is_an_error() {
+    let files = Files::new();
+    let stated = |x: u32, y: u32| {
+        let mut pixels = [7; 256];
+        for (i, value) in [x, 1, y, 1].into_iter().enumerate() {
+            pixels[4 * i..4 * i + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let mut entries = grey();
+        entries.extend([(282, 5, 1, 8), (283, 5, 1, 16), (296, 3, 1, 3)]);
+        entries.sort_unstable();
+        Slide::open(&files.write("axes.tif", &tiff(&entries, &pixels, 0)), None).unwrap()
+    };
+    // Pixels per cm: 0.5 µm along x, 0.4 and 0.47 µm along y.
+    let error = stated(20_000, 25_000).mpp().unwrap_err();
+    assert_eq!(error.code(), "slide::mpp_conflict");
+    assert!(
+        error
+            .to_string()
+            .contains("0.5 mpp along x and 0.4 mpp along y"),
+        "{error}"
+    );
+    let slide = stated(20_000, 21_300);
+    assert_eq!(slide.size_at(1.0).unwrap(), (8, 8));
+    let [x, y] = slide.scale_at(1.0).unwrap();
+    assert!(x == 2.0 && (y - 2.13).abs() < 1e-9, "{x} {y}");
+}
+
+#[test]
+fn a_file_cut_while_it_is_read_is_said_to_have_changed() {
+    let files = Files::new();
+    let bytes = std::fs::read(common::fixture("skin-small.svs")).unwrap();
+    let path = files.write("shrinking.svs", &bytes);
+    let slide = Slide::open(&path, None).unwrap();
+    let corner = || slide.read_level(0, 0, 0, 200, 200, Outside::White);
+    let before = corner().unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|file| file.set_len(100_000))
+        .unwrap();
+    let all = slide.read_level(0, 0, 0, 2048, 2048, Outside::White);
+    let error = all.unwrap_err();
+    assert_eq!(error.code(), "slide::changed");
+    let text = error.to_string();
+    let sizes = format!("it had {} bytes", bytes.len());
+    assert!(
+        text.contains("shrinking.svs") && text.contains(&sizes),
+        "{text}"
+    );
+    assert!(text.contains("has 100000 now"), "{text}");
+    assert!(
+        corner().unwrap() == before,
+        "what was decoded is still there"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_removed_while_it_is_read_is_read_to_its_end() {
+    let files = Files::new();
+    let bytes = std::fs::read(common::fixture("skin-small.svs")).unwrap();
+    let path = files.write("gone.svs", &bytes);
+    let slide = Slide::open(&path, None).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(
+        slide
+            .read_level(0, 0, 0, 2048, 2048, Outside::White)
+            .is_ok()
+    );
+    assert_eq!(refused(&path).code(), "slide::io");
 }
