@@ -28,7 +28,14 @@ pub enum Part {
 /// Returns the outline of one part of a shape, x and y, from its first pixel in raster
 /// order down its left side; hole borders are ignored. An empty shape gives no point.
 pub fn outline(shape: &Grid<u8>, part: Part) -> Vec<[i32; 2]> {
-    start(shape, part).map_or_else(Vec::new, |start| trace(shape, start))
+    let set = |(x, y): (isize, isize)| {
+        x >= 0
+            && y >= 0
+            && (x as usize) < shape.width
+            && (y as usize) < shape.height
+            && shape.at(x as usize, y as usize) != 0
+    };
+    start(shape, part).map_or_else(Vec::new, |start| trace(set, start))
 }
 
 /// Finds the first pixel of the part.
@@ -59,17 +66,11 @@ fn start(shape: &Grid<u8>, part: Part) -> Option<(usize, usize)> {
     }
 }
 
-/// Follows the border from `start`, which has no set pixel before it in raster order.
-fn trace(shape: &Grid<u8>, start: (usize, usize)) -> Vec<[i32; 2]> {
+/// Follows the border from `start`, which has no pixel of its part before it in raster order;
+/// `set` says which pixels are of the shape.
+pub(crate) fn trace(set: impl Fn((isize, isize)) -> bool, start: (usize, usize)) -> Vec<[i32; 2]> {
     let start = (start.0 as isize, start.1 as isize);
     let step = |(x, y): (isize, isize), d: usize| (x + STEPS[d].0, y + STEPS[d].1);
-    let set = |(x, y): (isize, isize)| {
-        x >= 0
-            && y >= 0
-            && (x as usize) < shape.width
-            && (y as usize) < shape.height
-            && shape.at(x as usize, y as usize) != 0
-    };
     let point = |(x, y): (isize, isize)| [x as i32, y as i32];
     // The last pixel of the border: the first neighbour clockwise from west.
     let Some(towards) = (0..8).find(|&d| set(step(start, d))) else {

@@ -204,12 +204,17 @@ impl Object {
                 }
             }
         }
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.total_cmp(&b.0)));
-        match counts[..] {
-            [(0.0, _), second, ..] => Some(second),
-            [first, ..] => Some(first),
-            [] => None,
-        }
+        chosen(counts)
+    }
+}
+
+/// Returns the value with the most votes: the smaller of equals, 0 only when there is no other.
+pub(crate) fn chosen(mut counts: Vec<(f32, u64)>) -> Option<(f32, u64)> {
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.total_cmp(&b.0)));
+    match counts[..] {
+        [(0.0, _), second, ..] => Some(second),
+        [first, ..] => Some(first),
+        [] => None,
     }
 }
 

@@ -139,7 +139,7 @@ fn connected_runs(
     (runs, parent)
 }
 
-fn find(parent: &mut [u32], mut i: u32) -> u32 {
+pub(crate) fn find(parent: &mut [u32], mut i: u32) -> u32 {
     while parent[i as usize] != i {
         let next = parent[parent[i as usize] as usize];
         parent[i as usize] = next;
@@ -148,7 +148,7 @@ fn find(parent: &mut [u32], mut i: u32) -> u32 {
     i
 }
 
-fn join(parent: &mut [u32], a: u32, b: u32) {
+pub(crate) fn join(parent: &mut [u32], a: u32, b: u32) {
     let (a, b) = (find(parent, a), find(parent, b));
     parent[a.max(b) as usize] = a.min(b);
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde::{Deserialize, Serialize};
 
-use crate::Grid;
+use crate::{Grid, Window};
 
 /// Keyword of the text chunk that holds the geometry.
 const KEYWORD: &str = "cerb-mask";
@@ -120,6 +120,36 @@ impl Mask {
     /// Says whether any pixel in the half-open box is set; the box is clipped to the mask.
     pub fn any_in(&self, x0: u32, y0: u32, x1: u32, y1: u32) -> bool {
         (y0..y1.min(self.height)).any(|y| (x0..x1.min(self.width)).any(|x| self.get(x, y)))
+    }
+
+    /// Clears the pixels of a window whose centres do not lie on the mask; `scale` is the level-0
+    /// pixels per pixel of the window.
+    pub fn clear_outside(&self, window: &mut Window, scale: [f64; 2]) {
+        let under = |from: i64, count: usize, axis: usize| -> Vec<u32> {
+            let at = |v: i64| (v as f64 + 0.5) * scale[axis] / self.geometry.scale[axis];
+            // What lies before the mask or behind it is off the mask.
+            (from..)
+                .take(count)
+                .map(|v| if v < 0 { u32::MAX } else { at(v) as u32 })
+                .collect()
+        };
+        let columns = under(window.x, window.width, 0);
+        let rows = under(window.y, window.height, 1);
+        let channels = window.channels;
+        let line = window.width * channels;
+        if line == 0 {
+            return;
+        }
+        for (values, &y) in window.data.chunks_exact_mut(line).zip(&rows) {
+            let mut at = 0;
+            for same in columns.chunk_by(|a, b| a == b) {
+                let end = at + same.len() * channels;
+                if !self.get(same[0], y) {
+                    values[at..end].fill(0.0);
+                }
+                at = end;
+            }
+        }
     }
 
     /// Returns the share of the mask that is set, from 0 to 1.
@@ -278,6 +308,39 @@ mod tests {
         let mask = ring();
         assert_eq!(Mask::from_grid(&mask.to_grid(), *mask.geometry()), mask);
         assert!(mask.any_in(3, 0, 5, 1) && !mask.any_in(0, 0, 4, 13));
+    }
+
+    #[test]
+    fn a_window_keeps_what_lies_on_the_mask() {
+        let geometry = MaskGeometry {
+            mpp: 4.0,
+            scale: [8.0, 8.0],
+            slide: [64, 64],
+        };
+        let mut mask = Mask::new(8, 8, geometry);
+        mask.set(2, 1, true);
+        let (x, y, width, height) = (-1, -1, 40, 40);
+        let mut window = Window {
+            x,
+            y,
+            width,
+            height,
+            channels: 2,
+            core: crate::Rect {
+                x0: 0,
+                y0: 0,
+                x1: width,
+                y1: height,
+            },
+            data: vec![1.0; 2 * width * height],
+        };
+        mask.clear_outside(&mut window, [2.0, 2.0]);
+        let left = window.channel(1);
+        for i in 0..width * height {
+            let (x, y) = ((i % width) as i64 - 1, (i / width) as i64 - 1);
+            let on = (8..12).contains(&x) && (4..8).contains(&y);
+            assert_eq!(left.data[i] > 0.0, on, "{x}, {y}");
+        }
     }
 
     #[test]

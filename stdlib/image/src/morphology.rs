@@ -55,7 +55,7 @@ impl Element {
     }
 
     /// Returns the runs as offsets from the anchor: `(dy, first dx, last dx)`.
-    fn runs(&self) -> impl Iterator<Item = (isize, isize, isize)> + '_ {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (isize, isize, isize)> + '_ {
         let anchor = (self.size / 2) as isize;
         self.rows
             .iter()

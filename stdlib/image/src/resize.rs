@@ -12,7 +12,11 @@ pub fn scaled(length: usize, factor: f64) -> usize {
 /// This is OpenCV's bilinear at a factor of 0.5, for odd sizes too; its own last bit
 /// depends on the number of channels, so ours sums along rows first, then down.
 pub fn half_bilinear(grid: &Grid<f32>) -> Grid<f32> {
-    let (width, height) = (scaled(grid.width, 0.5), scaled(grid.height, 0.5));
+    half_sized(grid, scaled(grid.width, 0.5), scaled(grid.height, 0.5))
+}
+
+/// As [`half_bilinear`], for a part of a map whose halves are `width × height`.
+pub(crate) fn half_sized(grid: &Grid<f32>, width: usize, height: usize) -> Grid<f32> {
     let mut out = Grid::filled(width, height, 0.0);
     for y in 0..height {
         let (upper, lower) = (grid.row(2 * y), grid.row((2 * y + 1).min(grid.height - 1)));
@@ -103,7 +107,8 @@ pub fn nearest<T: Copy>(grid: &Grid<T>, width: usize, height: usize) -> Grid<T> 
     out
 }
 
-fn sources(from: usize, to: usize) -> Vec<usize> {
+/// Returns, for each output of [`nearest`], its source.
+pub(crate) fn sources(from: usize, to: usize) -> Vec<usize> {
     // OpenCV divides twice, and floors what that gives.
     let step = 1.0 / (to as f64 / from as f64);
     (0..to)

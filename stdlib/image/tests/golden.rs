@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 use cerb_image::info::{self, Info, Mode};
-use cerb_image::{Grid, glands, nuclei, resize};
+use cerb_image::{Grid, Instance, glands, nuclei, regions, resize};
 use serde_json::Value;
 use support::{Npz, golden, list};
 
@@ -158,6 +158,116 @@ fn compare(found: &[Info], expected: &Value, what: &str) {
                 "{what}: share of the type"
             );
         }
+    }
+}
+
+/// Asserts that a half-resolution input is what the file holds of it: every fourth pixel.
+fn same_sparse(found: &[Grid<f32>], expected: &support::Array, what: &str) {
+    for (channel, found) in found.iter().enumerate() {
+        let mut sparse = Vec::new();
+        for y in (0..found.height).step_by(4) {
+            sparse.extend(found.row(y).iter().step_by(4));
+        }
+        let expected = expected.channel(channel);
+        assert_eq!(sparse.len(), expected.data.len(), "{what}: size");
+        let differ = |(a, b): &(&f32, &f32)| (*a - *b).abs() > 1e-6;
+        let differ = sparse.iter().zip(&expected.data).filter(differ).count();
+        assert_eq!(differ, 0, "{what}: channel {channel}");
+    }
+}
+
+#[test]
+fn golden_regions_give_their_glands_and_lumina_exactly() {
+    let (folder, own) = golden();
+    let cases = list(&folder, |name| {
+        name.starts_with("region_") && name.ends_with(".npz") && !name.ends_with("_expected.npz")
+    });
+    assert!(
+        !own || !cases.is_empty(),
+        "no `region_*.npz` in {}",
+        folder.display()
+    );
+    for case in &cases {
+        let name = stem(case);
+        let npz = Npz::open(case);
+        let expected = Npz::open(&folder.join(format!("{name}_expected.npz")));
+        let json = std::fs::read(folder.join(format!("{name}_expected.json"))).unwrap();
+        let json: Value = serde_json::from_slice(&json).unwrap();
+        let json = json["regions"].as_array().unwrap();
+        let mask = npz["mask"].mask();
+        let read = |names: &[&str]| -> Vec<Grid<f32>> {
+            let channel = |name: &&str| match name.ends_with("type") {
+                true => npz[*name].floats(),
+                false => npz[*name].probability(),
+            };
+            names.iter().map(channel).collect()
+        };
+        let gland_maps = read(&["gland_inner", "gland_contour", "gland_type"]);
+        let lumen_maps = read(&["lumen_inner", "lumen_contour"]);
+        let regions = regions::regions(Some(&mask), gland_maps[0].width, gland_maps[0].height);
+        assert_eq!(regions.len(), json.len(), "{name}: number of regions");
+        for (k, (region, json)) in regions.iter().zip(json).enumerate() {
+            let what = format!("{name}: region {k}");
+            let bounds: Vec<usize> =
+                serde_json::from_value(json["proc_bbox_rmin_rmax_cmin_cmax"].clone()).unwrap();
+            let b = region.bounds;
+            assert_eq!(vec![b.y0, b.y1, b.x0, b.x1], bounds, "{what}: bounds");
+            let half = |maps: &[Grid<f32>]| {
+                let read = |rect| Ok::<_, ()>(maps.iter().map(|map| map.crop(rect)).collect());
+                region.half(maps.len(), read).unwrap()
+            };
+            let input = half(&gland_maps);
+            same_sparse(
+                &input,
+                &expected[format!("r{k}_gland_half_input").as_str()],
+                &what,
+            );
+            let glands = regions::glands(&input[0], &input[1]);
+            let labels = expected[format!("r{k}_gland_inst_half").as_str()].labels();
+            same(&glands, &labels, &format!("{what}: glands"));
+            let objects = region.objects(&glands, Some(&input[2]));
+            compare_placed(&objects, &json["gland"], &format!("{what}: glands"));
+
+            let input = half(&lumen_maps);
+            same_sparse(
+                &input,
+                &expected[format!("r{k}_lumen_half_input").as_str()],
+                &what,
+            );
+            let lumina = regions::lumina(&input[0], &input[1], &glands);
+            let labels = expected[format!("r{k}_lumen_inst_half").as_str()].labels();
+            same(&lumina, &labels, &format!("{what}: lumina"));
+            let objects = region.objects(&lumina, None);
+            compare_placed(&objects, &json["lumen"], &format!("{what}: lumina"));
+        }
+    }
+    println!("{} slides in regions", cases.len());
+}
+
+/// Compares objects in pixels of the maps, which come in the order of their labels.
+fn compare_placed(found: &[Instance], expected: &Value, what: &str) {
+    let mut expected: Vec<(u32, &Value)> = (expected.as_object().unwrap().iter())
+        .map(|(id, object)| (id.parse().unwrap(), object))
+        .collect();
+    expected.sort_by_key(|(id, _)| *id);
+    assert_eq!(found.len(), expected.len(), "{what}: number of objects");
+    for (found, (id, object)) in found.iter().zip(expected) {
+        let what = format!("{what}: object {id}");
+        let bbox: [i32; 4] =
+            serde_json::from_value(object["box_xyxy_reference_quirk"].clone()).unwrap();
+        assert_eq!(found.bbox, bbox, "{what}: box");
+        let contour: Vec<[i32; 2]> = serde_json::from_value(object["contour"].clone()).unwrap();
+        assert_eq!(found.contour, contour, "{what}: outline");
+        let centroid: [f64; 2] = serde_json::from_value(object["centroid"].clone()).unwrap();
+        assert_eq!(found.centroid, centroid, "{what}: centroid");
+        let class = object.get("type").and_then(Value::as_u64);
+        assert_eq!(found.class.map(u64::from), class, "{what}: type");
+        let prob = object.get("type_prob").and_then(Value::as_f64);
+        assert_eq!(
+            found.prob,
+            prob.map(|prob| prob as f32),
+            "{what}: share of the type"
+        );
     }
 }
 
