@@ -168,10 +168,65 @@ def pixels(arrays):
         near("stain", arrays.next(), stains[..., channel], 1e-5)
 
 
+def tissue(arrays):
+    rgb, (kernel, area), grey = arrays.next(), arrays.next(), arrays.next()
+    same("brightness", grey, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+    # TIAToolbox's MorphologicalMasker, written anew with the same functions of OpenCV.
+    dark = (grey < filters.threshold_otsu(grey)).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(dark)
+    large = stats[:, cv2.CC_STAT_AREA] >= area
+    large[0] = False
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(kernel), int(kernel)))
+    same("tissue by brightness", arrays.next(), cv2.dilate(large[labels].astype(np.uint8), element))
+    hed = [skimage.img_as_ubyte(color.rgb2hed(rgb)[..., channel]) for channel in range(3)]
+    stains = [arrays.next().copy() for _ in range(3)]
+    for ours, theirs in zip(stains, hed):
+        same("stain in bytes", ours, theirs)
+    disc = morphology.disk(4)
+    entropies = [filters.rank.entropy(stain, disc) for stain in stains]
+    ours = arrays.next()
+    near("entropy", ours, entropies[0] + entropies[1] - entropies[2], 1e-5)
+    ours = ours.astype(np.float64)
+    above = ours > filters.threshold_otsu(ours)
+    disc = morphology.disk(3)
+
+    def filled(mask):
+        # A gap at the edge of the picture is no hole to us.
+        small = morphology.remove_small_holes(mask, int(area))
+        return small & ndimage.binary_fill_holes(mask)
+
+    closed = filled(morphology.binary_erosion(above, disc))
+    kept = morphology.remove_small_objects(closed, int(area))
+    same("tissue by entropy", arrays.next(), filled(morphology.binary_dilation(kept, disc)))
+
+
+# Reinhard et al. 2001 and the target that Amgad et al. 2019 published.
+CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
+OPPONENT = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
+MEAN, SPREAD = [8.74108109, -0.12440419, 0.0444982], [0.6135447, 0.10989545, 0.0286032]
+
+
+def reinhard(rgb):
+    lab = np.log(rgb.reshape(-1, 3) @ CONES.T) @ OPPONENT.T
+    lab = (lab - lab.mean(0)) / lab.std(0) * SPREAD + MEAN
+    rgb_again = np.exp(lab @ np.linalg.inv(OPPONENT).T) @ np.linalg.inv(CONES).T
+    return np.clip(np.round(rgb_again), 0, 255).reshape(rgb.shape)
+
+
+def colour(arrays):
+    from torchstain.numpy.normalizers.macenko import NumpyMacenkoNormalizer
+
+    rgb = arrays.next()
+    # A value on the edge between two whole numbers may fall to either side.
+    macenko = NumpyMacenkoNormalizer().normalize(rgb, stains=False)[0]
+    near("macenko", arrays.next(), macenko, 1)
+    near("reinhard", arrays.next(), reinhard(rgb), 1)
+
+
 def main():
     section, path = sys.argv[1:]
     arrays, count = Arrays(path), 0
-    compare = {"masks": masks, "watershed": watershed, "nuclei": nuclei, "objects": objects, "pixels": pixels}[section]
+    compare = {"masks": masks, "watershed": watershed, "nuclei": nuclei, "objects": objects, "pixels": pixels, "tissue": tissue, "colour": colour}[section]
     while arrays:
         try:
             compare(arrays)

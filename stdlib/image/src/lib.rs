@@ -6,6 +6,7 @@
 //! those are named; `tests/` compares them on random input.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod artefacts;
 pub mod blur;
 pub mod contour;
 pub mod focus;
@@ -18,6 +19,7 @@ mod maps;
 mod mask;
 pub mod math;
 pub mod morphology;
+mod normalise;
 pub mod nuclei;
 pub mod otsu;
 mod pack;
@@ -27,6 +29,7 @@ pub mod regions;
 pub mod resize;
 pub mod runs;
 pub mod stain;
+pub mod tissue;
 pub mod units;
 pub mod watershed;
 
@@ -36,4 +39,5 @@ pub use instances::{
 };
 pub use maps::{Maps, MapsHeader, MapsWriter, Square, Tiles, Window};
 pub use mask::{Mask, MaskGeometry};
+pub use normalise::Staining;
 pub use patches::{Cell, GridHeader, PatchGrid};

@@ -42,6 +42,19 @@ impl Element {
         }
     }
 
+    /// Returns scikit-image's `disk`: what lies within `radius` of the centre.
+    pub fn disc(radius: usize) -> Self {
+        let rows = (0..=2 * radius).map(|y| {
+            let dy = y.abs_diff(radius);
+            let dx = (radius * radius - dy * dy).isqrt();
+            (radius - dx, radius + dx + 1)
+        });
+        Self {
+            size: 2 * radius + 1,
+            rows: rows.collect(),
+        }
+    }
+
     /// Returns the side.
     pub fn size(&self) -> usize {
         self.size

@@ -29,6 +29,21 @@ pub fn threshold(histogram: &[u64; 256]) -> Option<u8> {
     best.map(|(_, level)| level)
 }
 
+/// Returns Otsu's threshold of real numbers, by 256 bins between the least and the largest; `None`
+/// when there is one value only.
+pub fn threshold_of(values: &[f32]) -> Option<f64> {
+    let bounds = values.iter().map(|&v| f64::from(v));
+    let low = bounds.clone().fold(f64::INFINITY, f64::min);
+    let high = bounds.fold(f64::NEG_INFINITY, f64::max);
+    let bins = 256.0 / (high - low);
+    if !bins.is_finite() {
+        return None;
+    }
+    let bin = |&value: &f32| ((f64::from(value) - low) * bins).min(255.0) as u8;
+    let level = threshold(&histogram(values.iter().map(bin)))?;
+    Some(low + (f64::from(level) + 0.5) / bins)
+}
+
 /// Counts how often each level occurs.
 pub fn histogram(values: impl IntoIterator<Item = u8>) -> [u64; 256] {
     let mut histogram = [0; 256];

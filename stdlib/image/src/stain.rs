@@ -40,6 +40,17 @@ impl Separation {
         [0, 1, 2].map(|stain| self.amount(&density, stain))
     }
 
+    /// Returns the amounts on a scale where 1 is six decades of density, which 0 is taken to have:
+    /// scikit-image's `rgb2hed`.
+    pub fn amounts_of_full_range(&self, pixel: [u8; 3]) -> [f64; 3] {
+        const DECADES: f64 = 6.0;
+        let density = pixel.map(|value| match value {
+            0 => 1.0,
+            _ => self.density[usize::from(value)] / DECADES,
+        });
+        [0, 1, 2].map(|stain| self.exact(&density, stain))
+    }
+
     /// Returns how much of one stain each pixel holds.
     pub fn channel(&self, image: &Rgb8, stain: Stain) -> Grid<f32> {
         let stain = stain as usize;
@@ -55,10 +66,14 @@ impl Separation {
     }
 
     fn amount(&self, density: &[f64; 3], stain: usize) -> f32 {
+        self.exact(density, stain) as f32
+    }
+
+    fn exact(&self, density: &[f64; 3], stain: usize) -> f64 {
         let amount = density[0] * self.unmix[0][stain]
             + density[1] * self.unmix[1][stain]
             + density[2] * self.unmix[2][stain];
-        amount.max(0.0) as f32
+        amount.max(0.0)
     }
 }
 
@@ -68,7 +83,7 @@ pub fn optical_density(value: u8) -> f64 {
 }
 
 /// Returns the inverse of a 3 × 3 matrix by its cofactors.
-fn inverse(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
+pub(crate) fn inverse(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
     let cofactor = |i: usize, j: usize| {
         let (a, b, c, d) = ((i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3);
         m[a][c] * m[b][d] - m[a][d] * m[b][c]

@@ -15,7 +15,7 @@ use cerb_image::info::{self, Info, Mode};
 use cerb_image::label::{Connectivity, fill_holes, label, remove_small};
 use cerb_image::morphology::{Element, dilate, erode};
 use cerb_image::watershed::watershed;
-use cerb_image::{Grid, Rgb8, blur, nuclei, otsu, resize, stain};
+use cerb_image::{Grid, Rgb8, Staining, blur, nuclei, otsu, resize, stain, tissue};
 
 const CASES: usize = 1000;
 
@@ -456,4 +456,92 @@ fn oracle_resizes_blur_threshold_and_stains() {
         }
     }
     cases.agree("pixels", CASES);
+}
+
+/// Tissue-like pixels: blobs of two stains in changing amounts on glass, with noise.
+fn stained(random: &mut Random, width: usize, height: usize) -> Rgb8 {
+    let mask = random_field(random, width, height);
+    let tints = [(0.9, 0.3), (0.2, 0.8), (0.5, 0.5)].map(|(blue, pink)| {
+        let strength = random.between(50, 180) as f64 / 100.0;
+        (strength * blue, strength * pink)
+    });
+    let mut data = Vec::with_capacity(3 * width * height);
+    for &kind in &mask.data {
+        let (blue, pink) = match kind {
+            0 => (0.0, 0.02),
+            kind => tints[usize::from(kind) - 1],
+        };
+        let texture = random.between(60, 140) as f64 / 100.0;
+        for (h, e) in [(0.65, 0.07), (0.70, 0.99), (0.29, 0.11)] {
+            let value = 245.0 * (-texture * (h * blue + e * pink)).exp();
+            data.push((value as usize + random.below(6)).clamp(1, 255) as u8);
+        }
+    }
+    Rgb8::from_vec(width as u32, height as u32, data).unwrap()
+}
+
+/// Discs of three kinds on nothing.
+fn random_field(random: &mut Random, width: usize, height: usize) -> Grid<u8> {
+    let mut field = Grid::filled(width, height, 0u8);
+    for i in 0..random.between(3, 12) {
+        let (cx, cy) = (random.below(width) as i64, random.below(height) as i64);
+        let r = random.between(4, 2 + width / 4) as i64;
+        for y in (cy - r).max(0)..(cy + r).min(height as i64) {
+            for x in (cx - r).max(0)..(cx + r).min(width as i64) {
+                if (x - cx).pow(2) + (y - cy).pow(2) < r * r {
+                    field.set(x as usize, y as usize, 1 + (i % 3) as u8);
+                }
+            }
+        }
+    }
+    field
+}
+
+#[test]
+fn oracle_tissue_by_brightness_and_entropy() {
+    let mut random = Random(0x5eed_0006);
+    let mut cases = Cases::default();
+    let count = CASES / 10;
+    for _ in 0..count {
+        let (width, height) = (random.between(40, 90), random.between(40, 90));
+        let rgb = stained(&mut random, width, height);
+        let (kernel, area) = (random.between(1, 9), random.between(1, 60));
+        cases.array(0, &[height, width, 3], rgb.data.iter().copied());
+        cases.numbers(&[kernel as i32, area as i32]);
+        let grey = Grid::from_vec(width, height, tissue::brightness(&rgb)).unwrap();
+        cases.u8(&grey);
+        cases.u8(&tissue::by_brightness(&grey, kernel, area as u64));
+        let stains =
+            tissue::stain_bytes(&rgb).map(|bytes| Grid::from_vec(width, height, bytes).unwrap());
+        stains.iter().for_each(|stain| cases.u8(stain));
+        let entropy = tissue::entropy(&stains);
+        cases.f32(&entropy);
+        cases.u8(&tissue::by_entropy(&entropy, area as u64, area as u64));
+    }
+    cases.agree("tissue", count);
+}
+
+#[test]
+fn oracle_stain_normalisation() {
+    let mut random = Random(0x5eed_0007);
+    let mut cases = Cases::default();
+    let mut count = 0;
+    while count < CASES / 10 {
+        let (width, height) = (random.between(90, 120), random.between(90, 120));
+        let rgb = stained(&mut random, width, height);
+        let pixels: Vec<[u8; 3]> = rgb.pixels().collect();
+        let fits = [Staining::macenko(&pixels), Staining::reinhard(&pixels)];
+        if !fits.iter().all(Staining::is_known) {
+            // Too few of the discs fell on the picture.
+            continue;
+        }
+        count += 1;
+        cases.array(0, &[height, width, 3], rgb.data.iter().copied());
+        for staining in fits {
+            let mut made = rgb.clone();
+            staining.apply(&mut made);
+            cases.array(0, &[height, width, 3], made.data.iter().copied());
+        }
+    }
+    cases.agree("colour", count);
 }
