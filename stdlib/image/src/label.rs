@@ -32,11 +32,59 @@ pub struct Labels {
     pub components: Vec<Component>,
 }
 
-/// A run of foreground pixels in one row.
-struct Run {
-    y: u32,
-    from: u32,
-    to: u32,
+/// Pixels `from..to` of row `y`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Row.
+    pub y: u32,
+    /// First column.
+    pub from: u32,
+    /// Column after the last.
+    pub to: u32,
+}
+
+/// A connected component as the runs of its pixels: what is cheap when most of an array is background.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Smallest box around it.
+    pub bounds: Rect,
+    /// Its runs in raster order; the first begins at its first pixel.
+    pub runs: Vec<Run>,
+}
+
+/// Finds the components of the pixels whose flat index fulfils `set`, by their first pixel in raster order.
+pub fn pieces(
+    width: usize,
+    height: usize,
+    set: impl Fn(usize) -> bool,
+    connectivity: Connectivity,
+) -> Vec<Piece> {
+    let (runs, mut parent) = connected_runs(width, height, set, connectivity);
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut number = vec![0usize; runs.len()];
+    for (i, &run) in runs.iter().enumerate() {
+        let root = find(&mut parent, i as u32) as usize;
+        let (y, from, to) = (run.y as usize, run.from as usize, run.to as usize);
+        if root == i {
+            number[i] = pieces.len();
+            let bounds = Rect {
+                x0: from,
+                y0: y,
+                x1: to,
+                y1: y + 1,
+            };
+            pieces.push(Piece {
+                bounds,
+                runs: Vec::new(),
+            });
+        }
+        let Piece { bounds, runs } = &mut pieces[number[root]];
+        bounds.x0 = bounds.x0.min(from);
+        bounds.x1 = bounds.x1.max(to);
+        bounds.y1 = y + 1;
+        runs.push(run);
+    }
+    pieces
 }
 
 /// Labels the pixels that are not 0.

@@ -8,6 +8,7 @@
 
 pub mod artefacts;
 pub mod blur;
+pub mod clumps;
 pub mod contour;
 pub mod focus;
 pub mod glands;
@@ -30,6 +31,7 @@ pub mod resize;
 pub mod runs;
 pub mod stain;
 pub mod tissue;
+pub mod tiling;
 pub mod units;
 pub mod watershed;
 

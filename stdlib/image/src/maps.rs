@@ -663,14 +663,25 @@ pub struct Window {
 impl Window {
     /// Copies one channel; a channel that is not there is all zeros.
     pub fn channel(&self, channel: usize) -> Grid<f32> {
-        let mut grid = Grid::filled(self.width, self.height, 0.0);
+        let all = Rect {
+            x0: 0,
+            y0: 0,
+            x1: self.width,
+            y1: self.height,
+        };
+        self.part(channel, all)
+    }
+
+    /// Copies one channel of a part that lies inside the window.
+    pub fn part(&self, channel: usize, part: Rect) -> Grid<f32> {
+        let mut grid = Grid::filled(part.width(), part.height(), 0.0);
         if channel < self.channels {
-            for (value, pixel) in grid
-                .data
-                .iter_mut()
-                .zip(self.data.chunks_exact(self.channels))
-            {
-                *value = pixel[channel];
+            for y in 0..grid.height {
+                let from = ((part.y0 + y) * self.width + part.x0) * self.channels;
+                let pixels = self.data[from..].chunks_exact(self.channels);
+                for (value, pixel) in grid.row_mut(y).iter_mut().zip(pixels) {
+                    *value = pixel[channel];
+                }
             }
         }
         grid

@@ -6,6 +6,7 @@ use std::io::Read;
 use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
 use serde::{Deserialize, Serialize};
 
+use crate::Mask;
 use crate::pack::{self, Cursor};
 
 const MAGIC: &[u8] = b"cerb patches 1\n";
@@ -53,6 +54,32 @@ impl PatchGrid {
     pub fn new(header: GridHeader, mut cells: Vec<Cell>) -> Self {
         cells.sort_unstable();
         cells.dedup();
+        Self { header, cells }
+    }
+
+    /// Returns the patches that cover a slide, or those with mask under their output.
+    ///
+    /// As published, one factor, of the heights, brings both axes to the mask, corners are rounded
+    /// up, and a patch whose output is then empty is left out.
+    pub fn covering(header: GridHeader, mask: Option<&Mask>) -> Self {
+        let step = |i: u32| u64::from(i) * u64::from(header.stride);
+        let (rows, cols) = (
+            header.height.div_ceil(header.stride),
+            header.width.div_ceil(header.stride),
+        );
+        let factor = mask.map_or(1.0, |mask| {
+            f64::from(mask.height()) / f64::from(header.height)
+        });
+        let corner = |v: u64| (factor * v as f64).ceil() as u32;
+        let side = u64::from(header.output);
+        let meant = |&Cell { row, col }: &Cell| {
+            let (x, y) = (step(col), step(row));
+            mask.is_none_or(|mask| {
+                mask.any_in(corner(x), corner(y), corner(x + side), corner(y + side))
+            })
+        };
+        let all = (0..rows).flat_map(|row| (0..cols).map(move |col| Cell { row, col }));
+        let cells = all.filter(meant).collect();
         Self { header, cells }
     }
 

@@ -89,24 +89,38 @@ pub fn watershed(image: &Grid<f32>, markers: &Grid<i32>, mask: &Grid<u8>) -> Gri
     debug_assert_eq!((width, height), (markers.width, markers.height));
     debug_assert_eq!((width, height), (mask.width, mask.height));
     let mut labels = Grid::filled(width, height, 0i32);
-    let mut queue = Queue(Vec::new());
+    let mut seeds = Vec::new();
     for (index, (&marker, &inside)) in markers.data.iter().zip(&mask.data).enumerate() {
         if marker != 0 && inside != 0 {
             labels.data[index] = marker;
-            queue.push(Entry::new(image.data[index], 0, index));
+            seeds.push(index);
         }
+    }
+    let one = |first: &usize| {
+        seeds
+            .iter()
+            .all(|&index| markers.data[index] == markers.data[*first])
+    };
+    if seeds.first().is_none_or(one) {
+        // A single marker takes all it reaches, in whatever order.
+        while let Some(index) = seeds.pop() {
+            for neighbour in neighbours(index, width, height) {
+                if mask.data[neighbour] != 0 && labels.data[neighbour] == 0 {
+                    labels.data[neighbour] = labels.data[index];
+                    seeds.push(neighbour);
+                }
+            }
+        }
+        return labels;
+    }
+    let mut queue = Queue(Vec::with_capacity(seeds.len()));
+    for index in seeds {
+        queue.push(Entry::new(image.data[index], 0, index));
     }
     let mut age = 1;
     while let Some(Entry { index, .. }) = queue.pop() {
         let index = index as usize;
-        let (x, y) = (index % width, index / width);
-        let neighbours = [
-            (y > 0).then(|| index - width),
-            (x > 0).then(|| index - 1),
-            (x + 1 < width).then_some(index + 1),
-            (y + 1 < height).then_some(index + width),
-        ];
-        for neighbour in neighbours.into_iter().flatten() {
+        for neighbour in neighbours(index, width, height) {
             if mask.data[neighbour] == 0 || labels.data[neighbour] != 0 {
                 continue;
             }
@@ -116,6 +130,19 @@ pub fn watershed(image: &Grid<f32>, markers: &Grid<i32>, mask: &Grid<u8>) -> Gri
         }
     }
     labels
+}
+
+/// Lists the neighbours above, to the left, to the right and below.
+fn neighbours(index: usize, width: usize, height: usize) -> impl Iterator<Item = usize> {
+    let (x, y) = (index % width, index / width);
+    [
+        (y > 0).then(|| index - width),
+        (x > 0).then(|| index - 1),
+        (x + 1 < width).then_some(index + 1),
+        (y + 1 < height).then_some(index + width),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 #[cfg(test)]

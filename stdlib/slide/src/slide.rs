@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cerb_image::Rgb8;
+use cerb_image::tiling::mirrored;
 use cerb_store::Digest;
 
 use crate::SlideError;
@@ -88,14 +89,9 @@ impl Outside {
 
     /// Says which of `size` pixels stands at index `i`.
     pub(crate) fn place(self, i: i64, size: u32) -> Option<u32> {
-        let size = i64::from(size);
         let inside = match self {
-            Self::White | Self::Black => Some(i).filter(|i| (0..size).contains(i)),
-            Self::Mirror if size == 1 => Some(0),
-            Self::Mirror => {
-                let folded = i.rem_euclid(2 * (size - 1));
-                Some(folded.min(2 * (size - 1) - folded))
-            }
+            Self::White | Self::Black => Some(i).filter(|i| (0..i64::from(size)).contains(i)),
+            Self::Mirror => return Some(mirrored(i, size)),
         };
         inside.map(|i| i as u32)
     }

@@ -11,14 +11,19 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Returns the folder of post-processing cases, and whether it is the committed one.
+/// Returns the folder of golden values, and whether it is the committed one.
 ///
 /// `CERB_GOLDEN` names another set of the same layout, which may hold fewer kinds of cases.
-pub fn golden() -> (PathBuf, bool) {
-    let (root, own) = match std::env::var_os("CERB_GOLDEN") {
+pub fn golden_root() -> (PathBuf, bool) {
+    match std::env::var_os("CERB_GOLDEN") {
         Some(root) => (workspace().join(root), false),
         None => (workspace().join("tests/golden/reference"), true),
-    };
+    }
+}
+
+/// Returns the folder of post-processing cases, and whether it is the committed one.
+pub fn golden() -> (PathBuf, bool) {
+    let (root, own) = golden_root();
     let inner = root.join("postproc");
     (if inner.is_dir() { inner } else { root }, own)
 }
@@ -131,10 +136,14 @@ impl Array {
         }
     }
 
-    fn values(&self) -> Vec<f64> {
+    /// Returns all values in their order.
+    pub fn values(&self) -> Vec<f64> {
         let chunks = |n: usize| self.bytes.chunks_exact(n);
         match self.descr.as_str() {
             "|u1" => self.bytes.iter().map(|&b| f64::from(b)).collect(),
+            "<i8" => chunks(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f64)
+                .collect(),
             "<i4" => chunks(4)
                 .map(|b| f64::from(i32::from_le_bytes(b.try_into().unwrap())))
                 .collect(),
