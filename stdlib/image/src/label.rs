@@ -1,6 +1,7 @@
 //! Connected components, their statistics, and what is decided by them: small
 //! objects, holes, outermost parts.
 
+use crate::runs::Run;
 use crate::{Grid, Rect};
 
 /// Which pixels count as neighbours.
@@ -30,17 +31,6 @@ pub struct Labels {
     pub map: Grid<i32>,
     /// Component `i` has label `i + 1`.
     pub components: Vec<Component>,
-}
-
-/// Pixels `from..to` of row `y`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Row.
-    pub y: u32,
-    /// First column.
-    pub from: u32,
-    /// Column after the last.
-    pub to: u32,
 }
 
 /// A connected component as the runs of its pixels: what is cheap when most of an array is background.

@@ -194,6 +194,29 @@ mod tests {
     }
 
     #[test]
+    fn corners_on_the_mask_are_rounded_up_and_one_factor_serves_both_axes() {
+        let header = GridHeader {
+            width: 300,
+            height: 300,
+            ..grid().header
+        };
+        // 10 mask rows for 300 px: a factor of 1/30, outputs end at ceil(4.8) and ceil(9.6).
+        let geometry = crate::MaskGeometry {
+            mpp: 15.0,
+            scale: [30.0, 30.0],
+            slide: [300, 300],
+        };
+        let mut mask = Mask::new(10, 10, geometry);
+        let cells = |mask: &Mask| PatchGrid::covering(header.clone(), Some(mask)).cells;
+        assert!(cells(&mask).is_empty());
+        mask.set(5, 4, true);
+        assert_eq!(cells(&mask), [Cell { row: 0, col: 1 }]);
+        mask.set(4, 4, true);
+        let both = [Cell { row: 0, col: 0 }, Cell { row: 0, col: 1 }];
+        assert_eq!(cells(&mask), both);
+    }
+
+    #[test]
     fn an_input_surrounds_its_output() {
         assert_eq!(grid().input_origin(Cell { row: 1, col: 0 }), (-152, -8));
     }

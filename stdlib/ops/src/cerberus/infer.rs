@@ -6,6 +6,7 @@ use cerb_engine::{
     Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value,
     ports,
 };
+use cerb_image::tiling::Canvas;
 use cerb_image::{Cell, Maps, MapsHeader, MapsWriter, PatchGrid};
 use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide};
@@ -350,7 +351,7 @@ struct Tile {
     output: usize,
     per_tile: u32,
     place: (u32, u32),
-    heads: BTreeMap<String, Vec<f32>>,
+    heads: BTreeMap<String, Canvas>,
 }
 
 impl Tile {
@@ -376,18 +377,18 @@ impl Tile {
             let tile = self
                 .heads
                 .entry(name)
-                .or_insert_with(|| vec![0.0; side * side * channels]);
-            for (j, line) in values.chunks_exact(self.output * channels).enumerate() {
-                let to = ((y + j) * side + x) * channels;
-                tile[to..to + line.len()].copy_from_slice(line);
-            }
+                .or_insert_with(|| Canvas::new(side, side, channels));
+            tile.add(x, y, self.output, &values);
         }
     }
 
     /// Stores what there is and starts anew.
     fn store(&mut self, maps: &MapsWriter) -> Result<(), OpError> {
         let (row, col) = self.place;
-        let heads = std::mem::take(&mut self.heads);
+        let heads: BTreeMap<String, Vec<f32>> = std::mem::take(&mut self.heads)
+            .into_iter()
+            .map(|(head, canvas)| (head, canvas.values))
+            .collect();
         if !heads.is_empty() {
             maps.put_tile(row, col, &heads)?;
         }

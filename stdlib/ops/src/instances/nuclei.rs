@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 
 use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, Origin, Value, ports};
+use cerb_image::clumps::{Finder, Found, LARGEST};
+use cerb_image::info::{self, Mode};
+use cerb_image::tiling::{self, Tile};
 use cerb_image::units::{Pixels, SquarePixels};
-use cerb_image::{ClassName, Instance, Instances, InstancesHeader, Maps, Square, info, nuclei};
+use cerb_image::{
+    ClassName, Instance, Instances, InstancesHeader, InstancesWriter, Maps, Square, nuclei,
+};
 use cerb_store::{Artifact, Pieces, Stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,6 +20,9 @@ const SHAPES: &str = "Nuclei-INST";
 const TYPES: &str = "Nuclei-TYPE";
 /// What a part of the work holds: the nuclei of one square.
 const PART: &str = "nuclei";
+
+/// Side of what a published patch answers for: the published tiles are whole ones.
+const OUTPUT: u32 = 144;
 
 /// Names of the published nuclear classes, which are those of CoNIC
 /// (Graham et al., Medical Image Analysis 92, 2024), in its order, and colours of ours.
@@ -29,9 +37,10 @@ const CLASSES: [(u32, &str, [u8; 3]); 6] = [
 
 /// Splits touching nuclei with a marker-controlled watershed, tile by tile.
 ///
-/// Each tile sees a margin of its neighbours, and a nucleus belongs to the tile that
-/// holds its centroid, so none is lost or doubled as long as the margin is wider than a
-/// nucleus. When the maps hold types, each nucleus gets the most frequent one.
+/// Each clump of touching nuclei is split as if it lay alone, and a tile that does not see
+/// all of a clump looks further, so none is lost or doubled, and `tile` and `margin` decide
+/// memory and speed only. A clump longer than 2048 px is split where tiles end; how many
+/// there were is noted. When the maps hold types, each nucleus gets the most frequent one.
 ///
 /// ```cerb
 /// let nuclei = instances.nuclei(maps, min_area: 8 px2)
@@ -46,8 +55,11 @@ pub struct Nuclei {
     min_area: SquarePixels,
     /// Side of the square worked on at once.
     tile: Pixels,
-    /// What neighbouring tiles share; wider than any nucleus.
+    /// What neighbouring tiles share.
     margin: Pixels,
+    /// Whether to go through the slide and choose nuclei as the published code does: four sets of
+    /// tiles, and some nuclei at their edges lost.
+    reference: bool,
 }
 
 impl Default for Nuclei {
@@ -57,6 +69,7 @@ impl Default for Nuclei {
             min_area: SquarePixels(8),
             tile: Pixels(4096),
             margin: Pixels(64),
+            reference: false,
         }
     }
 }
@@ -74,7 +87,7 @@ ports! {
 
 impl Operator for Nuclei {
     const NAME: &'static str = "instances.nuclei";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 
@@ -99,6 +112,13 @@ impl Operator for Nuclei {
                 "margin",
                 format!("{} px is not between 16 and 1024 px", self.margin.0),
                 "`margin: 64 px`",
+            );
+        }
+        if self.reference && self.tile.0 < OUTPUT {
+            return refuse(
+                "tile",
+                format!("{} px is less than one patch, {OUTPUT} px", self.tile.0),
+                "`tile: 4096 px`, as published",
             );
         }
         if let Some(Value::List(heads)) = inputs.get("maps", "heads").map(|fact| &fact.value)
@@ -129,9 +149,15 @@ impl Operator for Nuclei {
     }
 
     fn needs(&self) -> Needs {
-        // Per tile in flight: both channels, the window, labels and queue, about 60 bytes a pixel.
-        let side = u64::from(self.tile.0 + 2 * self.margin.0);
-        Needs::all_cores().per_core(60 * side * side)
+        // Per tile in flight: both channels, types, and what of them is being split. At once, as
+        // published, labels and the queue come to that. A clump may need a window of its own.
+        let (side, bytes) = if self.reference {
+            (u64::from(self.tile.0), 60)
+        } else {
+            let side = u64::from(self.tile.0 + 2 * self.margin.0);
+            (side.max(2 * u64::from(LARGEST)), 40)
+        };
+        Needs::all_cores().per_core(bytes * side * side)
     }
 
     fn run(&self, In { maps }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -144,89 +170,147 @@ impl Operator for Nuclei {
             scale: header.scale,
             slide: header.slide.clone(),
         };
-        let mut found = Instances::writer(ctx.store(), header.clone())?;
+        let types = typed.then_some(TYPES);
+        if self.reference {
+            self.published(&maps, types, header, ctx)
+        } else {
+            self.seamless(&maps, types, header, ctx)
+        }
+    }
+}
+
+impl Nuclei {
+    fn options(&self) -> nuclei::Options {
+        nuclei::Options {
+            threshold: self.threshold,
+            ..nuclei::Options::default()
+        }
+    }
+
+    /// Splits clump by clump.
+    fn seamless(
+        &self,
+        maps: &Maps,
+        types: Option<&str>,
+        header: InstancesHeader,
+        ctx: &mut Ctx,
+    ) -> Result<Out, OpError> {
+        let mut all = Instances::writer(ctx.store(), header.clone())?;
         let squares = maps.squares(self.tile.0, self.margin.0);
         let (parts, store) = (ctx.parts().clone(), ctx.store().clone());
+        let finder = Finder {
+            maps,
+            shapes: SHAPES,
+            types,
+            options: self.options(),
+        };
         let work = |square: &Square| {
             let [x0, y0, x1, y1] = square.core.map(i64::from);
             if maps.is_blank(SHAPES, x0, y0, x1, y1)? {
-                return Ok(Vec::new());
+                return Ok(Found::default());
             }
             let [x0, y0, x1, y1] = square.outer.map(i64::from);
-            let mut reads = vec![maps.fingerprint(SHAPES, x0, y0, x1, y1)?];
-            if typed {
-                reads.push(maps.fingerprint(TYPES, x0, y0, x1, y1)?);
-            }
+            let heads = [Some(SHAPES), types].into_iter().flatten();
+            let reads = heads
+                .map(|head| maps.fingerprint(head, x0, y0, x1, y1))
+                .collect::<Result<Vec<_>, _>>()?;
             let name = format!("square {:?} of {:?}", square.core, square.outer);
             if let Some(pieces) = parts.get(&name, &reads)?
                 && let Some(blob) = pieces.get(PART)
             {
                 let table = Stored::blob(Instances::KIND, *blob, BTreeMap::new());
-                let nuclei = Instances::open(&table, &store)?;
-                return Ok(nuclei.iter()?.collect::<Result<Vec<_>, _>>()?);
+                let nuclei = Instances::open(&table, &store)?.iter()?;
+                return Ok(Found {
+                    nuclei: nuclei.collect::<Result<_, _>>()?,
+                    ..Found::default()
+                });
             }
-            let nuclei = self.split(&maps, square, typed)?;
-            let mut table = Instances::writer(&store, header.clone())?;
-            for nucleus in &nuclei {
-                table.push(nucleus)?;
+            let mut found = finder.find(square)?;
+            found
+                .nuclei
+                .retain(|nucleus| nucleus.area >= self.min_area.0);
+            // A part stands for what its window holds; who looked further is done again.
+            if !found.looked_further {
+                let mut table = Instances::writer(&store, header.clone())?;
+                for nucleus in &found.nuclei {
+                    table.push(nucleus)?;
+                }
+                let blob = table.finish()?.store(&store)?.as_blob();
+                parts.keep(&name, &reads, Pieces::from([(PART.to_owned(), blob)]))?;
             }
-            let blob = table.finish()?.store(&store)?.as_blob();
-            parts.keep(&name, &reads, Pieces::from([(PART.to_owned(), blob)]))?;
-            Ok(nuclei)
+            Ok(found)
         };
-        each(ctx, &squares, "tile", work, |_, nuclei| {
-            nuclei
-                .iter()
-                .try_for_each(|nucleus| found.push(nucleus))
-                .map_err(OpError::from)
+        let mut cut = 0;
+        each(ctx, &squares, "tile", work, |_, found| {
+            cut += found.cut;
+            push(&mut all, &found.nuclei)
         })?;
+        if cut > 0 {
+            ctx.note(format!(
+                "{cut} clumps of foreground are longer than {LARGEST} px and were split where tiles end: are these maps of nuclei?"
+            ));
+        }
         Ok(Out {
-            nuclei: found.finish()?,
+            nuclei: all.finish()?,
+        })
+    }
+
+    /// Splits tile by tile and chooses among the tiles as the published code does.
+    ///
+    /// The squares across the corners come first, since those in which anything is found take
+    /// what lies across their middles from all others; so nothing but their nuclei is held.
+    fn published(
+        &self,
+        maps: &Maps,
+        types: Option<&str>,
+        header: InstancesHeader,
+        ctx: &mut Ctx,
+    ) -> Result<Out, OpError> {
+        let mut all = Instances::writer(ctx.store(), header)?;
+        let size = [maps.header().width, maps.header().height];
+        let mut sets = tiling::tile_sets(size, self.tile.0, self.margin.0, OUTPUT);
+        let crosses = sets.split_off(sets.len().min(3)).concat();
+        let find = |tile: &Tile| {
+            let (x, y, width, height) = tile.on_slide(size);
+            let (x1, y1) = (x + i64::from(width), y + i64::from(height));
+            if maps.is_blank(SHAPES, x, y, x1, y1)? {
+                return Ok(Vec::new());
+            }
+            let shapes = maps.window(SHAPES, x, y, width, height)?;
+            let labels = nuclei::split(&shapes.channel(0), &shapes.channel(1), &self.options());
+            drop(shapes);
+            let types = types.map(|head| maps.window(head, x, y, width, height));
+            let types = types.transpose()?.map(|types| types.channel(0));
+            let published = info::Options {
+                mode: Mode::Reference,
+                ..info::Options::default()
+            };
+            Ok::<_, OpError>(info::instances(&labels, types.as_ref(), &published))
+        };
+        let mut squares: Vec<Tile> = Vec::new();
+        let mut theirs: Vec<Instance> = Vec::new();
+        let across = |tile: &Tile| Ok((*tile, find(tile)?));
+        each(ctx, &crosses, "corner", across, |_, (tile, found)| {
+            if !found.is_empty() {
+                squares.push(tile);
+                theirs.extend(tile.kept(found, &[]));
+            }
+            Ok(())
+        })?;
+        for tiles in sets {
+            let kept = |tile: &Tile| Ok(tile.kept(find(tile)?, &squares));
+            each(ctx, &tiles, "tile", kept, |_, found| push(&mut all, &found))?;
+        }
+        push(&mut all, &theirs)?;
+        Ok(Out {
+            nuclei: all.finish()?,
         })
     }
 }
 
-impl Nuclei {
-    /// Returns the nuclei whose centroid lies in the square's core.
-    fn split(&self, maps: &Maps, square: &Square, typed: bool) -> Result<Vec<Instance>, OpError> {
-        let window = maps.read_square(SHAPES, square)?;
-        let options = nuclei::Options {
-            threshold: self.threshold,
-            ..nuclei::Options::default()
-        };
-        let labels = nuclei::split(&window.channel(0), &window.channel(1), &options);
-        let types = if typed {
-            Some(maps.read_square(TYPES, square)?.channel(0))
-        } else {
-            None
-        };
-        let [x0, y0, x1, y1] = square.core.map(f64::from);
-        let owned =
-            |[x, y]: [f64; 2]| (x0..x1).contains(&(x + 0.5)) && (y0..y1).contains(&(y + 0.5));
-        let shift =
-            |v: i64| i32::try_from(v).map_err(|_| OpError::Input("the slide is too large".into()));
-        let (x, y) = (shift(window.x)?, shift(window.y)?);
-        Ok(
-            info::instances(&labels, types.as_ref(), &info::Options::default())
-                .into_iter()
-                .filter(|nucleus| nucleus.area >= self.min_area.0)
-                .map(|nucleus| {
-                    let nucleus = Instance::from(nucleus).shifted(x, y);
-                    Instance {
-                        centroid: nucleus.centroid.map(settled),
-                        ..nucleus
-                    }
-                })
-                .filter(|nucleus| owned(nucleus.centroid))
-                .collect(),
-        )
-    }
-}
-
-/// Rounds to 1/65536 px: two tiles that see the same nucleus from different origins differ in
-/// the last bits of its centroid, and must agree on whose it is.
-fn settled(value: f64) -> f64 {
-    (value * 65_536.0).round() / 65_536.0
+fn push(table: &mut InstancesWriter, nuclei: &[Instance]) -> Result<(), OpError> {
+    nuclei.iter().try_for_each(|nucleus| table.push(nucleus))?;
+    Ok(())
 }
 
 fn classes() -> Vec<ClassName> {
@@ -348,6 +432,40 @@ mod tests {
                 "tile {tile}"
             );
         }
+    }
+
+    #[test]
+    fn the_published_tiles_are_followed_when_asked_for() {
+        let (_dir, store) = store();
+        let maps = maps(&store, &discs(), true);
+        let seamless = found(&Nuclei::default(), maps.clone(), &store);
+        let published = |tile| Nuclei {
+            tile: Pixels(tile),
+            margin: Pixels(32),
+            reference: true,
+            ..Nuclei::default()
+        };
+        let outlines = |nuclei: &[Instance]| -> Vec<_> {
+            nuclei.iter().map(|one| one.contour.clone()).collect()
+        };
+        // One tile holds the slide, and nothing is chosen.
+        let single = found(&published(4096), maps.clone(), &store);
+        assert_eq!(outlines(&single), outlines(&seamless));
+        let tiled = found(&published(144), maps, &store);
+        assert!(tiled.len() < seamless.len(), "the published loss is there");
+        assert!(10 * tiled.len() > 9 * seamless.len(), "{}", tiled.len());
+        assert!(tiled.iter().all(|one| one.class.is_some()));
+    }
+
+    #[test]
+    fn a_tile_smaller_than_a_patch_cannot_be_the_published_one() {
+        let small = Nuclei {
+            tile: Pixels(100),
+            reference: true,
+            ..Nuclei::default()
+        };
+        let misfit = small.check(&Facts::default()).unwrap_err();
+        assert_eq!(misfit.code, "instances::out_of_range");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use cerb_engine::{Ctx, Facts, Misfit, OpError, Operator, Origin, Unit, Value, ports};
 use cerb_image::units::{Mpp, Pixels};
-use cerb_image::{Cell, GridHeader, Mask, PatchGrid};
+use cerb_image::{GridHeader, Mask, PatchGrid};
 use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,42 +109,12 @@ impl Operator for Grid {
             height,
             scale,
         };
-        let cells = cells(&header, mask.as_ref());
-        if cells.is_empty() {
+        let grid = PatchGrid::covering(header, mask.as_ref());
+        if grid.cells.is_empty() {
             ctx.note("no window has tissue under it");
         }
-        Ok(Out {
-            grid: PatchGrid::new(header, cells),
-        })
+        Ok(Out { grid })
     }
-}
-
-/// Lists the windows whose output has mask under it, by the published rule: one factor,
-/// of the heights, for both axes, and corners rounded up.
-fn cells(header: &GridHeader, mask: Option<&Mask>) -> Vec<Cell> {
-    let (rows, cols) = (
-        header.height.div_ceil(header.stride),
-        header.width.div_ceil(header.stride),
-    );
-    let all = (0..rows).flat_map(|row| (0..cols).map(move |col| Cell { row, col }));
-    let Some(mask) = mask else {
-        return all.collect();
-    };
-    let factor = f64::from(mask.height()) / f64::from(header.height);
-    let corner = |i: u32| (factor * f64::from(i) * f64::from(header.stride)).ceil() as u32;
-    let end = |i: u32| {
-        (factor * (f64::from(i) * f64::from(header.stride) + f64::from(header.output))).ceil()
-            as u32
-    };
-    all.filter(|cell| {
-        mask.any_in(
-            corner(cell.col),
-            corner(cell.row),
-            end(cell.col),
-            end(cell.row),
-        )
-    })
-    .collect()
 }
 
 impl Grid {
@@ -219,19 +189,7 @@ pub(crate) fn enlargement(own: f64, at: f64, allowed: bool) -> Result<(), Misfit
 mod tests {
     use super::*;
     use crate::testing::{open, quickstart_slide, store};
-    use cerb_image::MaskGeometry;
-
-    fn header(width: u32, height: u32) -> GridHeader {
-        GridHeader {
-            mpp: 0.5,
-            input: 448,
-            output: 144,
-            stride: 144,
-            width,
-            height,
-            scale: [1.0, 1.0],
-        }
-    }
+    use cerb_image::Cell;
 
     #[test]
     fn without_a_mask_the_outputs_cover_the_slide_row_by_row() {
@@ -245,42 +203,6 @@ mod tests {
         assert_eq!(grid.cells.len(), 16 * 21);
         assert_eq!(grid.cells[17], Cell { row: 1, col: 1 });
         assert_eq!(grid.input_origin(grid.cells[0]), (-152, -152));
-    }
-
-    #[test]
-    fn corners_on_the_mask_are_rounded_up_and_one_factor_serves_both_axes() {
-        // 10 mask rows for 300 px: a factor of 1/30, outputs end at ceil(4.8) and ceil(9.6).
-        let mut mask = Mask::new(
-            10,
-            10,
-            MaskGeometry {
-                mpp: 15.0,
-                scale: [30.0, 30.0],
-                slide: [300, 300],
-            },
-        );
-        mask.set(5, 4, true);
-        assert_eq!(
-            cells(&header(300, 300), Some(&mask)),
-            [Cell { row: 0, col: 1 }]
-        );
-        mask.set(4, 4, true);
-        let found = cells(&header(300, 300), Some(&mask));
-        assert_eq!(found, [Cell { row: 0, col: 0 }, Cell { row: 0, col: 1 }]);
-    }
-
-    #[test]
-    fn an_empty_mask_gives_no_window() {
-        let mask = Mask::new(
-            10,
-            10,
-            MaskGeometry {
-                mpp: 15.0,
-                scale: [30.0, 30.0],
-                slide: [300, 300],
-            },
-        );
-        assert!(cells(&header(300, 300), Some(&mask)).is_empty());
     }
 
     #[test]
