@@ -6,8 +6,10 @@
 //! those are named; `tests/` compares them on random input.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod areas;
 pub mod artefacts;
 pub mod blur;
+pub mod classes;
 pub mod clumps;
 pub mod contour;
 pub mod focus;
@@ -30,11 +32,12 @@ pub mod regions;
 pub mod resize;
 pub mod runs;
 pub mod stain;
-pub mod tissue;
 pub mod tiling;
+pub mod tissue;
 pub mod units;
 pub mod watershed;
 
+pub use classes::{Classes, ClassesHeader};
 pub use grid::{Grid, Rect, Rgb8};
 pub use instances::{
     ClassName, Instance, Instances, InstancesHeader, InstancesIter, InstancesWriter, SlideFrame,

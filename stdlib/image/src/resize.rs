@@ -76,15 +76,24 @@ fn source(i: usize, length: usize) -> (usize, usize, f32) {
     }
 }
 
-/// Takes every fourth value: sizes are rounded, halves to even, and the last value is repeated.
+/// Takes every fourth value: sizes are those of [`quarter`], and the last value is repeated.
 pub fn quarter_nearest<T: Copy>(grid: &Grid<T>) -> Grid<T> {
-    let at = |i: usize, length: usize| (4 * i).min(length - 1);
     take(
         grid,
-        scaled(grid.width, 0.25),
-        scaled(grid.height, 0.25),
-        at,
+        quarter(grid.width),
+        quarter(grid.height),
+        quarter_source,
     )
+}
+
+/// Returns a quarter of a length, rounded, halves to even; no less than 1 of what has a length.
+pub fn quarter(length: usize) -> usize {
+    scaled(length, 0.25).max(length.min(1))
+}
+
+/// Returns which of `length` values stands at index `i` of a quarter of them.
+pub fn quarter_source(i: usize, length: usize) -> usize {
+    (4 * i).min(length - 1)
 }
 
 /// Repeats each value in a block of 2 × 2.

@@ -6,11 +6,16 @@ mod support;
 #[path = "golden/tiling.rs"]
 mod tiling;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use cerb_image::clumps::Field;
 use cerb_image::info::{self, Info, Mode};
-use cerb_image::{Grid, Instance, Rect, Window, glands, nuclei, regions, resize};
+use cerb_image::{
+    ClassesHeader, Grid, Instance, Maps, MapsHeader, Mask, MaskGeometry, Rect, SlideFrame, Window,
+    classes, glands, nuclei, regions, resize,
+};
+use cerb_store::{Digest, Store};
 use serde_json::Value;
 use support::{Npz, golden, list};
 
@@ -323,6 +328,70 @@ fn compare_placed(found: &[Instance], expected: &Value, what: &str) {
             "{what}: share of the type"
         );
     }
+}
+
+#[test]
+fn golden_class_maps_are_exact() {
+    let (folder, own) = golden();
+    let mut compared = 0;
+    for case in list(&folder, |name| {
+        name.starts_with("region_") && name.ends_with(".npz") && !name.contains("_expected")
+    }) {
+        let expected = Npz::open(&folder.join(format!("{}_expected.npz", stem(&case))));
+        let Some(expected) = expected.get("pclass_quarter_masked") else {
+            continue;
+        };
+        let npz = Npz::open(&case);
+        let (classes, mask) = (npz["pclass"].floats(), npz["mask"].mask());
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (width, height) = (classes.width as u32, classes.height as u32);
+        let slide = SlideFrame {
+            width: width.into(),
+            height: height.into(),
+            digest: Digest::of(b"slide"),
+            mpp: 0.5,
+        };
+        let header = MapsHeader {
+            mpp: 0.5,
+            scale: [1.0, 1.0],
+            width,
+            height,
+            tile: 144,
+            heads: BTreeMap::from([("Patch-Class".to_owned(), 1)]),
+            slide,
+        };
+        let writer = Maps::writer(&store, header).unwrap();
+        for row in 0..height.div_ceil(144) {
+            for col in 0..width.div_ceil(144) {
+                let value = |i: u32| {
+                    let (x, y) = (col * 144 + i % 144, row * 144 + i / 144);
+                    classes.at(x.min(width - 1) as usize, y.min(height - 1) as usize)
+                };
+                let tile = (0..144 * 144).map(value).collect();
+                let heads = BTreeMap::from([("Patch-Class".to_owned(), tile)]);
+                writer.put_tile(row, col, &heads).unwrap();
+            }
+        }
+        let maps = writer.finish().unwrap();
+        let geometry = MaskGeometry {
+            mpp: 4.0,
+            scale: [8.0, 8.0],
+            slide: [width.into(), height.into()],
+        };
+        let mask = Mask::from_grid(&mask, geometry);
+        let header = ClassesHeader::of(&maps);
+        let data = classes::rows(&maps, "Patch-Class", Some(&mask), 0..header.height).unwrap();
+        let found = Grid::from_vec(header.width as usize, header.height as usize, data).unwrap();
+        same(&found, &expected.mask(), &stem(&case));
+        compared += 1;
+    }
+    assert!(
+        !own || compared > 0,
+        "no `pclass_quarter_masked` in {}",
+        folder.display()
+    );
+    println!("{compared} class maps");
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn kinds() -> Registry {
     Registry::new()
         .kind::<cerb_slide::Slide>()
         .kind::<cerb_image::Mask>()
+        .kind::<cerb_image::Classes>()
         .kind::<cerb_image::PatchGrid>()
         .kind::<cerb_image::Maps>()
         .kind::<cerb_image::Instances>()
@@ -114,6 +115,17 @@ mod tests {
         holds::<File>(&file.store(&store).unwrap(), &[]);
         let page = Report::new("a.html", store.put_bytes(b"page").unwrap());
         holds::<Report>(&page.store(&store).unwrap(), &[]);
+        let classes = cerb_image::ClassesHeader {
+            width: 2,
+            height: 1,
+            mpp: 2.0,
+            scale: [8.0, 8.0],
+            slide: testing::header().slide,
+            classes: cerb_image::classes::tissues(),
+        };
+        let classes = cerb_image::Classes::write(&store, classes, |out| out.push(&[1, 5]));
+        let classes: cerb_store::Stored = classes.and_then(|map| map.store(&store)).unwrap();
+        holds::<cerb_image::Classes>(&classes, &[]);
         let weights = dir.path().join("formula.safetensors");
         let heads = cerb_model::Head::published();
         cerb_model::Weights::formula(cerb_model::Backbone::Resnet18, &heads)
@@ -149,6 +161,7 @@ mod tests {
             .collect();
         let expected = [
             "cerberus.infer",
+            "export.classes",
             "export.geojson",
             "export.parquet",
             "file.open",
@@ -160,6 +173,7 @@ mod tests {
             "report.slide",
             "slide.scan",
             "stain.nuclei",
+            "tissue.classes",
             "tissue.mask",
         ];
         assert_eq!(names, expected);

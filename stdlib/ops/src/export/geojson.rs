@@ -186,18 +186,18 @@ fn feature(
 }
 
 /// A feature collection that is written feature by feature.
-struct Collection<W: Write> {
+pub(crate) struct Collection<W: Write> {
     out: W,
     empty: bool,
 }
 
 impl<W: Write> Collection<W> {
-    fn start(mut out: W) -> io::Result<Self> {
+    pub(crate) fn start(mut out: W) -> io::Result<Self> {
         out.write_all(br#"{"type":"FeatureCollection","features":["#)?;
         Ok(Self { out, empty: true })
     }
 
-    fn feature(&mut self, feature: &Value) -> io::Result<()> {
+    pub(crate) fn feature(&mut self, feature: &Value) -> io::Result<()> {
         self.out
             .write_all(if self.empty { b"\n" } else { b",\n" })?;
         self.empty = false;
@@ -205,7 +205,7 @@ impl<W: Write> Collection<W> {
         Ok(())
     }
 
-    fn end(mut self) -> io::Result<W> {
+    pub(crate) fn end(mut self) -> io::Result<W> {
         self.out.write_all(b"\n]}\n")?;
         Ok(self.out)
     }

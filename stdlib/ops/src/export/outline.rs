@@ -107,11 +107,15 @@ impl Outline {
         for value in self.points.iter().flatten() {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
-        let digest = Digest::derive("cerb object id v1", &bytes).to_string();
-        let random = u128::from_str_radix(&digest[..32], 16).unwrap_or(0);
-        // RFC 9562: version 8 in bits 48 to 51, variant 0b10 in bits 64 and 65.
-        random & !(0xf << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62
+        uuid_of(&Digest::derive("cerb object id v1", &bytes))
     }
+}
+
+/// Makes an identity of a digest: a UUID of version 8.
+pub(crate) fn uuid_of(digest: &Digest) -> u128 {
+    let random = u128::from_str_radix(&digest.to_string()[..32], 16).unwrap_or(0);
+    // RFC 9562: version 8 in bits 48 to 51, variant 0b10 in bits 64 and 65.
+    random & !(0xf << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62
 }
 
 /// Writes an identity as UUIDs are written.

@@ -1,10 +1,13 @@
-//! Where the tissue is.
+//! Where the tissue is, and which.
 
+pub mod classes;
 pub mod mask;
 
 use cerb_engine::Registry;
 
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
-    Registry::new().with::<mask::Tissue>()
+    Registry::new()
+        .with::<classes::TissueClasses>()
+        .with::<mask::Tissue>()
 }
