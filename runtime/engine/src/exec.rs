@@ -298,6 +298,12 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         return Err(changed.into());
     }
     let mut outputs = made?;
+    // The time of a reader is that of its own work.
+    let waits = job.bound.values().map(|bound| match bound {
+        Bound::Growing(growing) => growing.waited(),
+        _ => Duration::ZERO,
+    });
+    let worked = began.elapsed().saturating_sub(waits.sum());
     for stored in outputs.values_mut() {
         stored.fields.extend(
             ctx.fields
@@ -321,7 +327,7 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         boot: job.store.boot().to_owned(),
         device: job.device_class.clone(),
         started_ms,
-        wall_ms: millis(began.elapsed()),
+        wall_ms: millis(worked),
         cpu_ms: clock::thread_cpu_ms().saturating_sub(cpu),
         peak_rss: None,
         logs: std::mem::take(&mut ctx.logs),

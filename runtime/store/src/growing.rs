@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::store::hold;
 use crate::{Parts, Pieces, Store, StoreError, Stored};
@@ -53,6 +53,15 @@ struct Inner {
     port: String,
     parts: Parts,
     stopped: Box<dyn Fn() -> bool + Send + Sync>,
+    waits: Mutex<Waits>,
+}
+
+/// The time in which any thread of a reader waited.
+#[derive(Default)]
+struct Waits {
+    /// Threads that wait, and since when there is one.
+    now: Option<(usize, Instant)>,
+    before: Duration,
 }
 
 impl std::fmt::Debug for Growing {
@@ -84,6 +93,7 @@ impl Growing {
             port: port.to_owned(),
             parts,
             stopped: Box::new(stopped),
+            waits: Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -100,6 +110,13 @@ impl Growing {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         hold(&self.inner.growth.end).is_some()
+    }
+
+    /// Returns how long its reader has waited: the time in which any of its threads did.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        let waits = hold(&self.inner.waits);
+        waits.before + waits.now.map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Waits for a part, or for the whole.
@@ -135,8 +152,10 @@ impl Growing {
         } = &*self.inner;
         let mut end = hold(&growth.end);
         if end.is_none() {
+            self.begin_wait();
             let waited = growth.changed.wait_timeout(end, TICK);
             end = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.end_wait();
         }
         let nothing = |why: &str| Err(StoreError::artifact("growing value", why));
         match &*end {
@@ -147,6 +166,24 @@ impl Growing {
             Some(None) => nothing("what was to make it has failed"),
             None if stopped() => nothing("its reader is to stop"),
             None => Ok(None),
+        }
+    }
+
+    fn begin_wait(&self) {
+        let mut waits = hold(&self.inner.waits);
+        let (threads, since) = waits.now.unwrap_or((0, Instant::now()));
+        waits.now = Some((threads + 1, since));
+    }
+
+    fn end_wait(&self) {
+        let mut waits = hold(&self.inner.waits);
+        match waits.now {
+            Some((threads @ 2.., since)) => waits.now = Some((threads - 1, since)),
+            Some((_, since)) => {
+                waits.before += since.elapsed();
+                waits.now = None;
+            }
+            None => {}
         }
     }
 }
@@ -217,9 +254,12 @@ mod tests {
             move || stopped.load(Ordering::SeqCst),
         );
         assert!(reader.wait("1").is_err(), "it was told to stop");
+        let waited = reader.waited();
+        assert!(waited > Duration::ZERO);
         stop.store(false, Ordering::SeqCst);
         growth.end(None);
         assert!(reader.wait("1").is_err() && reader.whole().is_err());
+        assert_eq!(reader.waited(), waited, "there was nothing to wait for");
         // The first end counts.
         growth.end(Some(BTreeMap::new()));
         assert!(reader.whole().is_err());
