@@ -116,7 +116,10 @@ impl Growing {
     #[must_use]
     pub fn waited(&self) -> Duration {
         let waits = hold(&self.inner.waits);
-        waits.before + waits.now.map_or(Duration::ZERO, |(_, since)| since.elapsed())
+        waits.before
+            + waits
+                .now
+                .map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 
     /// Waits for a part, or for the whole.

@@ -289,12 +289,8 @@ thread_local! {
 /// Lends this thread's scratch memory.
 pub(crate) fn with_scratch(one: usize, other: usize, work: impl FnOnce(*mut f32, *mut f32)) {
     SCRATCH.with_borrow_mut(|(first, second)| {
-        if first.as_slice().len() < one {
-            first.grow(one);
-        }
-        if second.as_slice().len() < other {
-            second.grow(other);
-        }
+        first.grow(one);
+        second.grow(other);
         work(
             first.as_mut_slice().as_mut_ptr(),
             second.as_mut_slice().as_mut_ptr(),

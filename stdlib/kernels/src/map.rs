@@ -20,9 +20,14 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Makes room for `len` values; what they are is left open, but for zeros in fresh memory.
+    /// Makes room for at least `len` values; what they are is left open, but for zeros in fresh memory.
+    ///
+    /// It never shrinks: growing back would write zeros that nobody reads.
     pub fn grow(&mut self, len: usize) {
-        self.lines.resize(len.div_ceil(PAD), Line([0.0; PAD]));
+        let lines = len.div_ceil(PAD);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; PAD]));
+        }
     }
 
     pub fn as_slice(&self) -> &[f32] {
@@ -72,11 +77,11 @@ impl Arena {
         let len = height * width * stride;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that is large enough, else the largest, which grows.
-        let fits = |buffer: &Buffer| buffer.lines.capacity() * PAD >= len;
+        let fits = |buffer: &Buffer| buffer.lines.len() * PAD >= len;
         let best = (0..free.len())
             .filter(|&at| fits(&free[at]))
-            .min_by_key(|&at| free[at].lines.capacity())
-            .or_else(|| (0..free.len()).max_by_key(|&at| free[at].lines.capacity()));
+            .min_by_key(|&at| free[at].lines.len())
+            .or_else(|| (0..free.len()).max_by_key(|&at| free[at].lines.len()));
         let mut buffer = best.map_or_else(Buffer::default, |at| free.swap_remove(at));
         drop(free);
         buffer.grow(len);

@@ -5,20 +5,28 @@ use crate::isa::{Isa, Work};
 use crate::lanes::Lanes;
 use crate::map::{Arena, Map, Window};
 
-/// Doubles a map (bilinear, half-pixel centres, edges repeated) and adds another to a window of it.
+/// Doubles a map (bilinear, half-pixel centres, edges repeated) and adds a window of a skip to a window of it.
 ///
-/// `window` counts in pixels of the doubled map, and `skip` has its size.
+/// `window` counts in pixels of the doubled map, `of_skip` in those of the skip; both have the size of what is made.
 ///
 /// # Panics
-/// When the window leaves the doubled map or the skip has another size: a mistake of whoever wires the layers.
+/// When a window leaves its map or their sizes differ: a mistake of whoever wires the layers.
 #[must_use]
-pub fn double_and_add(map: &Map, window: &Window, skip: &Map, isa: Isa, arena: &Arena) -> Map {
+pub fn double_and_add(
+    map: &Map,
+    window: &Window,
+    skip: &Map,
+    of_skip: &Window,
+    isa: Isa,
+    arena: &Arena,
+) -> Map {
     let size = (window.y.len(), window.x.len());
     assert_eq!(
-        (skip.height, skip.width, skip.stride),
+        (of_skip.y.len(), of_skip.x.len(), skip.stride),
         (size.0, size.1, map.stride)
     );
     assert!(window.y.end <= 2 * map.height && window.x.end <= 2 * map.width);
+    assert!(of_skip.y.end <= skip.height && of_skip.x.end <= skip.width);
     let mut out = arena.map(size.0, size.1, map.channels);
     let row = size.1 * map.stride;
     if row == 0 {
@@ -29,7 +37,8 @@ pub fn double_and_add(map: &Map, window: &Window, skip: &Map, isa: Isa, arena: &
         let rows = &rows;
         // SAFETY: each piece of work has a row of its own.
         let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(at * row), row) };
-        let skip = &skip.values()[at * row..(at + 1) * row];
+        let from = ((of_skip.y.start + at) * skip.width + of_skip.x.start) * skip.stride;
+        let skip = &skip.values()[from..from + row];
         let y = window.y.start + at;
         let near = y / 2;
         let far = match y % 2 {

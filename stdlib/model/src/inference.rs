@@ -35,15 +35,25 @@ impl Inference {
         }
     }
 
-    /// Returns what the named heads say of the central `settings().output` pixels of an image.
+    /// Lets one image spread over the threads of the current rayon pool, for images so large that there is no
+    /// memory for one on each thread.
+    #[must_use]
+    pub fn spread(self) -> Self {
+        match self {
+            Self::Cpu(network) => Self::Cpu(Box::new(network.spread())),
+            gpu @ Self::Gpu(_) => gpu,
+        }
+    }
+
+    /// Returns what the named heads say of the central `kept` pixels of an image: a multiple of `settings().output`.
     ///
     /// Only these heads run, and of their decoders only what decides the centre. Sides are multiples of
-    /// 16 px; with 448 px the centre starts at row and column 152.
-    pub fn infer(&self, image: &Rgb8, heads: &[&str]) -> Result<HeadMaps, ModelError> {
+    /// 16 px; with 448 px the central 144 px start at row and column 152.
+    pub fn infer(&self, image: &Rgb8, heads: &[&str], kept: usize) -> Result<HeadMaps, ModelError> {
         match self {
-            Self::Cpu(network) => network.infer(image, heads),
+            Self::Cpu(network) => network.infer(image, heads, kept),
             Self::Gpu(network) => {
-                let mut maps = network.infer(std::slice::from_ref(image), heads)?;
+                let mut maps = network.infer(std::slice::from_ref(image), heads, kept)?;
                 let nothing = || ModelError::Engine("it gave nothing".to_owned());
                 maps.pop().ok_or_else(nothing)
             }

@@ -1,10 +1,12 @@
 //! What operators that read slides share: how slides fail, which parts to read at once,
 //! and work over many parts by several threads.
 
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, PoisonError};
+
 use cerb_engine::{Ctx, OpError};
 use cerb_image::{Mask, SlideFrame};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide, SlideError};
-use rayon::prelude::*;
 
 /// Source pixels, per side, that one read may touch: 4096² × 3 bytes are 50 MB.
 const SOURCE_SIDE: f64 = 4096.0;
@@ -136,28 +138,130 @@ pub(crate) fn each_by<I: Sync, T: Send>(
     work: impl Fn(&I) -> Result<T, OpError> + Sync,
     mut take: impl FnMut(&mut Ctx, T) -> Result<(), OpError>,
 ) -> Result<(), OpError> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| OpError::Resources(error.to_string()))?;
     let stopped = ctx.stopper();
-    let work = |item: &I| {
-        if stopped() {
-            Err(OpError::Cancelled)
-        } else {
-            work(item)
+    let queue = Queue::new(items.len(), 2 * threads);
+    std::thread::scope(|scope| {
+        // Whatever ends the taking ends the work.
+        let _end = End(&queue);
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let _end = EndOnPanic(&queue);
+                while let Some(at) = queue.next() {
+                    let done = match stopped() {
+                        true => Err(OpError::Cancelled),
+                        false => work(&items[at]),
+                    };
+                    queue.put(at, done);
+                }
+            });
         }
-    };
-    let mut done = 0;
-    // Results of one batch are held at a time: a bound on memory that threads alone set.
-    for batch in items.chunks(2 * threads) {
-        let results: Vec<Result<T, OpError>> =
-            pool.install(|| batch.par_iter().map(work).collect());
-        for result in results {
-            take(ctx, result?)?;
-            done += 1;
+        for at in 0..items.len() {
+            let done = queue.take(at).unwrap_or(Err(OpError::Cancelled));
+            take(ctx, done?)?;
+            ctx.progress(at as u64 + 1, items.len() as u64, unit);
         }
-        ctx.progress(done, items.len() as u64, unit);
+        Ok(())
+    })
+}
+
+/// Items that threads work on, no more than a few ahead of the one whose result is taken next: a bound on memory
+/// that threads alone set.
+struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    count: usize,
+    ahead: usize,
+}
+
+struct State<T> {
+    /// The next item to work on, and how many results were taken.
+    next: usize,
+    taken: usize,
+    done: BTreeMap<usize, Result<T, OpError>>,
+    ended: bool,
+}
+
+impl<T> Queue<T> {
+    fn new(count: usize, ahead: usize) -> Self {
+        let state = State {
+            next: 0,
+            taken: 0,
+            done: BTreeMap::new(),
+            ended: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            count,
+            ahead,
+        }
     }
-    Ok(())
+
+    /// Waits until `ready` gives something, or until all is over.
+    fn wait<R>(&self, mut ready: impl FnMut(&mut State<T>) -> Option<R>) -> Option<R> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = ready(&mut state) {
+                return Some(found);
+            }
+            if state.ended {
+                return None;
+            }
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn next(&self) -> Option<usize> {
+        let next = self.wait(|state| {
+            if state.ended || state.next == self.count {
+                return Some(None);
+            }
+            (state.next < state.taken + self.ahead).then(|| {
+                state.next += 1;
+                Some(state.next - 1)
+            })
+        });
+        next.flatten()
+    }
+
+    fn put(&self, at: usize, done: Result<T, OpError>) {
+        self.tell(|state| {
+            state.done.insert(at, done);
+        });
+    }
+
+    /// Waits for the result of an item; nothing when the thread that worked on it panicked.
+    fn take(&self, at: usize) -> Option<Result<T, OpError>> {
+        let done = self.wait(|state| state.done.remove(&at));
+        self.tell(|state| state.taken = at + 1);
+        done
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut State<T>)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+/// Ends the queue when it goes.
+struct End<'a, T>(&'a Queue<T>);
+
+impl<T> Drop for End<'_, T> {
+    fn drop(&mut self) {
+        self.0.tell(|state| state.ended = true);
+    }
+}
+
+/// Ends the queue when its thread panics, so that nobody waits for what it will not give.
+struct EndOnPanic<'a, T>(&'a Queue<T>);
+
+impl<T> Drop for EndOnPanic<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.tell(|state| state.ended = true);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -240,5 +344,77 @@ mod tests {
             |_, _| Ok(()),
         );
         assert_eq!(failing, Err(OpError::Input("seven".into())));
+    }
+
+    #[test]
+    fn results_are_taken_in_order_and_work_keeps_near_to_them() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (_dir, store) = store();
+        let mut ctx = Ctx::detached(&store);
+        let items: Vec<usize> = (0..200).collect();
+        let taken = AtomicUsize::new(0);
+        let work = |&at: &usize| {
+            assert!(
+                at < taken.load(Ordering::SeqCst) + 6 + 1,
+                "{at} is too far ahead"
+            );
+            Ok(at)
+        };
+        let mut seen = Vec::new();
+        each_by(3, &mut ctx, &items, "item", work, |_, at| {
+            seen.push(at);
+            taken.store(seen.len(), Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, items);
+    }
+
+    #[test]
+    fn the_first_failure_in_order_ends_the_work() {
+        let (_dir, store) = store();
+        let mut ctx = Ctx::detached(&store);
+        let items: Vec<u32> = (0..1000).collect();
+        let work = |&at: &u32| match at {
+            7 | 9 => Err(OpError::Input(at.to_string())),
+            _ => Ok(at),
+        };
+        let mut last = None;
+        let ended = each_by(4, &mut ctx, &items, "item", work, |_, at| {
+            last = Some(at);
+            Ok(())
+        });
+        assert_eq!((ended, last), (Err(OpError::Input("7".into())), Some(6)));
+        let refused = each_by(
+            2,
+            &mut ctx,
+            &items,
+            "item",
+            |&at| Ok(at),
+            |_, at| match at {
+                3 => Err(OpError::Input("full".into())),
+                _ => Ok(()),
+            },
+        );
+        assert_eq!(refused, Err(OpError::Input("full".into())));
+    }
+
+    #[test]
+    #[should_panic(expected = "a scoped thread panicked")]
+    fn a_panic_at_work_is_no_hang() {
+        let (_dir, store) = store();
+        let work = |&at: &usize| match at {
+            5 => panic!("broken"),
+            _ => Ok(at),
+        };
+        let items: Vec<usize> = (0..50).collect();
+        let _ = each_by(
+            2,
+            &mut Ctx::detached(&store),
+            &items,
+            "item",
+            work,
+            |_, _| Ok(()),
+        );
     }
 }

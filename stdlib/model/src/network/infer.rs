@@ -7,6 +7,7 @@ use cerb_image::Rgb8;
 
 use super::{Extent, Network, read};
 use crate::array::Array;
+use crate::cpu::check_kept;
 use crate::error::ModelError;
 use crate::heads::HeadKind;
 
@@ -33,8 +34,8 @@ pub enum HeadMap {
     },
     /// `TYPE`: `[height, width]`, the most probable class; the first of equals.
     Types(Vec<u8>),
-    /// Patch class of the whole centre.
-    Patch(u8),
+    /// `OUT`: the class of each patch, row by row.
+    Patches(Vec<u8>),
 }
 
 impl HeadMap {
@@ -44,27 +45,31 @@ impl HeadMap {
         match self {
             Self::Probabilities { channels, values } => (*channels, values.clone()),
             Self::Types(types) => (1, types.iter().copied().map(f32::from).collect()),
-            Self::Patch(class) => (1, vec![f32::from(*class); width * height]),
+            Self::Patches(classes) => {
+                let cells = classes.len().isqrt();
+                let at =
+                    |y: usize, x: usize| classes[y * cells / height * cells + x * cells / width];
+                let pixels = (0..width * height).map(|pixel| at(pixel / width, pixel % width));
+                (1, pixels.map(f32::from).collect())
+            }
         }
     }
 }
 
 impl Network {
-    /// Returns what the named heads say of the central `settings().output` pixels of each image.
+    /// Returns what the named heads say of the central `side` pixels of each image: a multiple of `settings().output`.
     ///
     /// Only these heads run, and of their decoders only what decides the centre. Images have
-    /// one size, a multiple of 16 px; with 448 px the centre starts at row and column 152.
-    pub fn infer(&self, images: &[Rgb8], heads: &[&str]) -> Result<Vec<HeadMaps>, ModelError> {
+    /// one size, a multiple of 16 px; with 448 px the central 144 px start at row and column 152.
+    pub fn infer(
+        &self,
+        images: &[Rgb8],
+        heads: &[&str],
+        side: usize,
+    ) -> Result<Vec<HeadMaps>, ModelError> {
         let selected = self.select(heads)?;
-        let side = self.settings.output as usize;
-        if let Some(small) = images
-            .iter()
-            .find(|image| (image.width as usize).min(image.height as usize) < side)
-        {
-            return Err(ModelError::Input(format!(
-                "an image of {} × {} px is smaller than the {side} px that are kept of it",
-                small.width, small.height
-            )));
+        for image in images {
+            check_kept(image, side, self.settings.output)?;
         }
         let mut results = Vec::with_capacity(images.len());
         for images in images.chunks(self.batch) {
@@ -72,7 +77,7 @@ impl Network {
                 &self.settings,
                 self.input(images)?,
                 &selected,
-                Extent::Centre(side),
+                Extent::Centre(side, side / self.settings.output as usize),
                 &mut |_, _| {},
             )?;
             let mut maps = vec![BTreeMap::new(); images.len()];
@@ -94,7 +99,7 @@ impl Network {
 }
 
 /// Turns one image's `[classes, height, width]` probabilities into a head's map.
-pub(crate) fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> HeadMap {
+fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> HeadMap {
     let classes = probabilities.shape[1];
     let pixels: usize = probabilities.shape[2..].iter().product();
     let values = probabilities.floats().unwrap_or_default();
@@ -108,19 +113,22 @@ pub(crate) fn head_map(kind: HeadKind, probabilities: &Array, image: usize) -> H
                 values: kept.collect(),
             }
         }
-        HeadKind::Type => HeadMap::Types(
-            (0..pixels)
-                .map(|pixel| first_maximum(values, pixels, pixel))
-                .collect(),
-        ),
-        HeadKind::Out => HeadMap::Patch(first_maximum(values, pixels, 0)),
+        HeadKind::Type => HeadMap::Types(classes_of(values, pixels)),
+        HeadKind::Out => HeadMap::Patches(classes_of(values, pixels)),
     }
 }
 
-/// Returns the class of the largest probability at `pixel`, the first of equals.
-fn first_maximum(values: &[f32], pixels: usize, pixel: usize) -> u8 {
+/// Returns the most probable class of each pixel of `[classes, pixels]` values.
+fn classes_of(values: &[f32], pixels: usize) -> Vec<u8> {
+    (0..pixels)
+        .map(|pixel| first_maximum(values.iter().skip(pixel).step_by(pixels)))
+        .collect()
+}
+
+/// Returns the class of the largest probability, the first of equals.
+pub(crate) fn first_maximum<'a>(values: impl Iterator<Item = &'a f32>) -> u8 {
     let mut best = (0, f32::NEG_INFINITY);
-    for (class, &value) in values.iter().skip(pixel).step_by(pixels).enumerate() {
+    for (class, &value) in values.enumerate() {
         if value > best.1 {
             best = (class, value);
         }
@@ -154,6 +162,8 @@ mod tests {
         };
         let map = head_map(HeadKind::Inst, &probabilities, 0);
         assert_eq!(map.to_tile(2, 1), (2, vec![0.3, 0.5, 0.4, 0.6]));
-        assert_eq!(HeadMap::Patch(8).to_tile(2, 2), (1, vec![8.0; 4]));
+        assert_eq!(HeadMap::Patches(vec![8]).to_tile(2, 2), (1, vec![8.0; 4]));
+        let four = HeadMap::Patches(vec![1, 2, 3, 4]).to_tile(4, 4).1;
+        assert_eq!(four[4..12], [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
     }
 }

@@ -11,7 +11,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
 use cerb_image::Rgb8;
 
-pub(crate) use infer::head_map;
+pub(crate) use infer::first_maximum;
 pub use infer::{HeadMap, HeadMaps};
 
 use crate::array::{Array, Values};
@@ -54,7 +54,8 @@ struct Layers {
 #[derive(Clone, Copy)]
 enum Extent {
     Whole,
-    Centre(usize),
+    /// Pixels of the centre, and patches that its classes answer for, per side.
+    Centre(usize, usize),
 }
 
 impl Network {
@@ -231,9 +232,9 @@ impl Layers {
         tap: Tap,
     ) -> Result<Vec<Tensor<4>>, ModelError> {
         let [_, _, height, width] = input.dims();
-        let kept = match extent {
-            Extent::Whole => Window::whole(height, width),
-            Extent::Centre(side) => Window::centre(height, width, side),
+        let (kept, cells) = match extent {
+            Extent::Whole => (Window::whole(height, width), 1),
+            Extent::Centre(side, cells) => (Window::centre(height, width, side), cells),
         };
         let [x0, x1, x2, x3, x4] = self.encoder.forward(input, tap);
         let mut logits: Vec<Option<Tensor<4>>> = vec![None; settings.heads.len()];
@@ -244,7 +245,7 @@ impl Layers {
                 .copied()
                 .find(|&index| settings.heads[index].kind == HeadKind::Out)
         {
-            logits[index] = Some(head.forward(x4.clone(), tap));
+            logits[index] = Some(head.forward(x4.clone(), cells, tap));
         }
         if let Some(conv_map) = &self.conv_map
             && wanted
@@ -330,7 +331,7 @@ mod tests {
                 .unwrap()
         };
         let whole = forward(Extent::Whole);
-        for (whole, centre) in whole.into_iter().zip(forward(Extent::Centre(48))) {
+        for (whole, centre) in whole.into_iter().zip(forward(Extent::Centre(48, 1))) {
             let cut = Window::centre(176, 208, 48).cut(whole, &Window::whole(176, 208));
             assert_eq!(read(cut).unwrap(), read(centre).unwrap());
         }
@@ -367,7 +368,7 @@ mod tests {
         let network = network(&Head::published()[5..]);
         let refused = |images: &[Rgb8]| {
             matches!(
-                network.infer(images, &["Patch-Class"]),
+                network.infer(images, &["Patch-Class"], 144),
                 Err(ModelError::Input(_))
             )
         };
@@ -376,7 +377,12 @@ mod tests {
             network.logits(&[image(32, 32), image(48, 32)], &["Patch-Class"]),
             Err(ModelError::Input(_))
         ));
-        assert!(network.infer(&[], &["Patch-Class"]).unwrap().is_empty());
+        assert!(
+            network
+                .infer(&[], &["Patch-Class"], 144)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]

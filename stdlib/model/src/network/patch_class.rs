@@ -38,10 +38,16 @@ impl PatchClassHead {
 
     /// Crops each axis of x4 that is longer than nine to its middle, where the published
     /// code leaves both alone when one is nine: equal on square patches.
-    pub(super) fn forward(&self, x4: Tensor<4>, tap: Tap) -> Tensor<4> {
-        let [_, _, height, width] = x4.dims();
-        let middle = Window::centre(height, width, POOLED).cut(x4, &Window::whole(height, width));
-        let mean = middle.mean_dim(3).mean_dim(2);
+    ///
+    /// `cells` × `cells` patches side by side, each a window of nine, get a class each.
+    pub(super) fn forward(&self, x4: Tensor<4>, cells: usize, tap: Tap) -> Tensor<4> {
+        let [n, channels, height, width] = x4.dims();
+        let middle = Window::centre(height, width, cells * POOLED);
+        let (rows, columns) = (middle.y.len() / cells, middle.x.len() / cells);
+        let middle = middle.cut(x4, &Window::whole(height, width));
+        let mean = middle.reshape([n, channels, cells, rows, cells, columns]);
+        let mean = mean.mean_dim(5).mean_dim(3);
+        let mean = mean.reshape([n, channels, cells, cells]);
         let x = activation::relu(self.norm1.forward(mean));
         tap("dec.Patch-Class.bn1", &x);
         let x = self.conv1.forward(self.dropout.forward(x));

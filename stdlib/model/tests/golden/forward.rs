@@ -317,10 +317,10 @@ fn golden_inference_gives_the_probabilities_and_classes_of_the_reference() {
         let mut heads = names(&Head::published());
         heads.reverse();
         let asked: Vec<&str> = heads.iter().map(String::as_str).collect();
-        let results = network.infer(&images, &asked).unwrap();
+        let results = network.infer(&images, &asked, 144).unwrap();
         let ours = images
             .iter()
-            .map(|image| kernels.infer(image, &asked).unwrap());
+            .map(|image| kernels.infer(image, &asked, 144).unwrap());
         let ours: Vec<HeadMaps> = ours.collect();
         let mut compared = 0;
         let both = results.iter().enumerate().chain(ours.iter().enumerate());
@@ -355,14 +355,14 @@ fn golden_inference_gives_the_probabilities_and_classes_of_the_reference() {
                         &format!("{case} {name}"),
                     ),
                     // One class wins on all golden images; the logits are compared elsewhere.
-                    HeadMap::Patch(class) => assert!(
+                    HeadMap::Patches(class) => assert!(
                         tensors
                             .tensor(&name)
                             .unwrap()
                             .data()
                             .iter()
-                            .all(|expected| expected == class),
-                        "{case} {name}: {class}"
+                            .all(|expected| [*expected] == class[..]),
+                        "{case} {name}: {class:?}"
                     ),
                 }
             }

@@ -7,7 +7,7 @@ use cerb_engine::{
     ports,
 };
 use cerb_image::tiling::Canvas;
-use cerb_image::{Cell, Maps, MapsHeader, MapsWriter, PatchGrid};
+use cerb_image::{Cell, GridHeader, Maps, MapsHeader, MapsWriter, PatchGrid};
 use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
@@ -17,8 +17,17 @@ use crate::reading::{each_by, frame, slide_error};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
-/// Windows looked at together at most: each takes half a gigabyte.
+/// Windows looked at together at most.
 const MOST_WINDOWS: usize = 8;
+/// What a window takes for each pixel it reads: the maps of all layers, most of them at once.
+const BYTES_PER_PIXEL: u64 = 1 << 10;
+/// What a core is given: more than enough for a window of 448 px.
+const PER_CORE: u64 = 1 << 29;
+/// What the weights take.
+const BESIDE: u64 = 1 << 29;
+/// What is asked for beside the cores: the weights and, where windows are larger, one of 1024 px.
+const MEMORY: u64 = 3 << 29;
+const GIB: f64 = (1u64 << 30) as f64;
 /// How far two resolutions may differ and be the same: rounding of what files state.
 const SAME_MPP: f64 = 0.01;
 
@@ -99,8 +108,7 @@ impl Operator for Infer {
 
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
         check_resolution(inputs)?;
-        check_size(inputs, "input", "reads")?;
-        check_size(inputs, "output", "answers for")?;
+        check_sizes(inputs)?;
         let heads = self.check_heads(inputs)?;
         let mut facts = Facts::default();
         let from = |port: &str, fact: &str| Origin::Input {
@@ -127,11 +135,10 @@ impl Operator for Infer {
     }
 
     fn needs(&self) -> Needs {
-        // The weights, and half a gigabyte for each window that is being looked at.
         Needs::all_cores()
             .at_most(MOST_WINDOWS)
-            .memory(1 << 29)
-            .per_core(1 << 29)
+            .memory(MEMORY)
+            .per_core(PER_CORE)
             .gpu()
     }
 
@@ -141,8 +148,12 @@ impl Operator for Infer {
             DeviceChoice::Cuda => cerb_model::DeviceChoice::Cuda,
         };
         let weights = model.weights().map_err(model_error)?;
-        let network = Inference::load(&weights, device).map_err(model_error)?;
+        let mut network = Inference::load(&weights, device).map_err(model_error)?;
         drop(weights);
+        let together = together(&grid.header, ctx.memory())?;
+        if together {
+            network = network.spread();
+        }
         let heads = self.wanted(&network)?;
         let channels = heads
             .iter()
@@ -180,17 +191,29 @@ impl Operator for Infer {
             names,
             options: self.options(),
         };
-        // One device answers one question at a time; cores look at a window each.
+        // One device answers one question at a time; cores look at a window each, or at one together.
         let threads = match device {
-            cerb_model::DeviceChoice::Cpu => ctx.threads(),
-            cerb_model::DeviceChoice::Cuda => 1,
+            cerb_model::DeviceChoice::Cpu if !together => ctx.threads(),
+            _ => 1,
         };
+        let pool = together.then(|| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(ctx.threads());
+            pool.build()
+                .map_err(|error| OpError::Resources(error.to_string()))
+        });
+        let pool = pool.transpose()?;
         each_by(
             threads,
             ctx,
             &cells,
             "patch",
-            |&cell| Ok((cell, work.window(cell)?)),
+            |&cell| {
+                let said = match &pool {
+                    Some(pool) => pool.install(|| work.window(cell)),
+                    None => work.window(cell),
+                };
+                Ok((cell, said?))
+            },
             |_, (cell, said)| {
                 if tile.place != tile.place_of(cell) {
                     tile.store(&maps)?;
@@ -296,14 +319,28 @@ fn check_resolution(inputs: &Facts) -> Result<(), Misfit> {
     })
 }
 
-/// Compares a side of the patches with what the network takes.
-fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
-    let (Some(cut), Some(own)) = (inputs.number("grid", side), inputs.number("model", side)) else {
+/// Compares the sides of the patches with what the network was trained on: patches may be larger, if they
+/// answer for whole multiples and see as much around that.
+fn check_sizes(inputs: &Facts) -> Result<(), Misfit> {
+    let of = |port: &str, side: &str| inputs.number(port, side);
+    let (Some(input), Some(output)) = (of("grid", "input"), of("grid", "output")) else {
         return Ok(());
     };
-    if cut == own {
+    let (Some(reads), Some(answers)) = (of("model", "input"), of("model", "output")) else {
         return Ok(());
-    }
+    };
+    let around = reads - answers;
+    let (side, own, asks) = if output % answers != 0.0 {
+        let asks = (output / answers).ceil() * answers;
+        let own = format!("this network answers for multiples of {answers} px");
+        ("output", own, asks)
+    } else if input - output != around {
+        let own = format!("this network sees {} px around its answer", around / 2.0);
+        ("input", own, output + around)
+    } else {
+        return Ok(());
+    };
+    let cut = if side == "input" { input } else { output };
     let from = |port: &str| Origin::Input {
         port: port.into(),
         fact: side.into(),
@@ -313,12 +350,27 @@ fn check_size(inputs: &Facts, side: &str, does: &str) -> Result<(), Misfit> {
         title: "patches and weights disagree on size".into(),
         labels: vec![
             (from("grid"), format!("patches have an {side} of {cut} px")),
-            (from("model"), format!("this network {does} {own} px")),
+            (from("model"), own),
         ],
-        help: Some(format!(
-            "cut as the network was trained, `{side}: {own} px`"
-        )),
+        help: Some(format!("cut them to fit, `{side}: {asks} px`")),
     })
+}
+
+/// Says whether windows are so large that the cores look at one together, not at one each.
+///
+/// # Errors
+/// When there is no memory for one.
+fn together(grid: &GridHeader, memory: u64) -> Result<bool, OpError> {
+    let side = u64::from(grid.input);
+    let takes = BYTES_PER_PIXEL * side * side;
+    if BESIDE + takes > memory {
+        return Err(OpError::Resources(format!(
+            "a window of {side} px takes {:.1} GiB and there are {:.1} GiB: cut smaller ones, `input: 448 px, output: 144 px`, or raise --memory",
+            (BESIDE + takes) as f64 / GIB,
+            memory as f64 / GIB
+        )));
+    }
+    Ok(takes > PER_CORE)
 }
 
 fn channels(head: &Head) -> u32 {
@@ -415,14 +467,9 @@ impl Work<'_> {
             .read_at(header.mpp, x, y, header.input, header.input, &self.options);
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let image = image.map_err(slide_error)?;
-        let maps = self.network.infer(&image, &names).map_err(model_error)?;
-        let output = header.output as usize;
-        if (maps.width, maps.height) != (output, output) {
-            return Err(OpError::Input(format!(
-                "the network answers for {} × {} px, the grid expects {output}",
-                maps.width, maps.height
-            )));
-        }
+        let kept = header.output as usize;
+        let maps = self.network.infer(&image, &names, kept);
+        let maps = maps.map_err(model_error)?;
         let tile = |(name, map): (String, HeadMap)| {
             let (channels, values) = map.to_tile(maps.width, maps.height);
             (name, channels, values)
@@ -435,7 +482,6 @@ impl Work<'_> {
 mod tests {
     use super::*;
     use crate::testing::{open, quickstart_slide, store};
-    use cerb_image::GridHeader;
     use cerb_model::{Backbone, Weights};
 
     fn facts(cut: f64, trained: f64) -> Facts {
@@ -478,23 +524,44 @@ mod tests {
     }
 
     #[test]
-    fn patches_and_weights_must_agree_on_size() {
-        let mut facts = facts(0.5, 0.5);
-        facts.set(
-            "grid",
-            "input",
-            Value::Quantity(1024.0, Unit::Px),
-            Origin::Source,
-        );
-        facts.set(
-            "model",
-            "input",
-            Value::Quantity(448.0, Unit::Px),
-            Origin::Source,
-        );
-        assert_eq!(
-            Infer::default().check(&facts).unwrap_err().code,
-            "patch::mismatch"
+    fn patches_may_be_larger_than_those_of_training_if_they_see_as_much_around() {
+        let refused = |input: f64, output: f64| {
+            let mut facts = facts(0.5, 0.5);
+            let mut set = |port, fact, side| {
+                facts.set(port, fact, Value::Quantity(side, Unit::Px), Origin::Source);
+            };
+            set("grid", "input", input);
+            set("grid", "output", output);
+            set("model", "input", 448.0);
+            set("model", "output", 144.0);
+            let misfit = Infer::default().check(&facts).err();
+            misfit.map(|misfit| (misfit.code, misfit.help.unwrap()))
+        };
+        for (input, output) in [(448.0, 144.0), (1024.0, 720.0), (2032.0, 1728.0)] {
+            assert_eq!(refused(input, output), None);
+        }
+        let asks = |help: &str| Some(("patch::mismatch", format!("cut them to fit, `{help}`")));
+        assert_eq!(refused(1024.0, 144.0), asks("input: 448 px"));
+        assert_eq!(refused(592.0, 300.0), asks("output: 432 px"));
+    }
+
+    #[test]
+    fn windows_for_which_there_is_no_memory_are_refused() {
+        let grid = |input| GridHeader {
+            mpp: 0.5,
+            input,
+            output: input - 304,
+            stride: input - 304,
+            width: 5000,
+            height: 5000,
+            scale: [1.0, 1.0],
+        };
+        assert!(!together(&grid(448), 1 << 30).unwrap());
+        assert!(together(&grid(1024), 4 << 30).unwrap());
+        let refused = together(&grid(2032), 2 << 30).unwrap_err().to_string();
+        assert!(
+            refused.contains("4.4 GiB") && refused.contains("2.0 GiB"),
+            "{refused}"
         );
     }
 
@@ -568,7 +635,7 @@ mod tests {
             )
             .unwrap();
         let said = network
-            .infer(&image, &["Nuclei-INST", "Nuclei-TYPE"])
+            .infer(&image, &["Nuclei-INST", "Nuclei-TYPE"], 144)
             .unwrap();
         for name in ["Nuclei-INST", "Nuclei-TYPE"] {
             let window = maps.window(name, 8 * 144, 0, 144, 144).unwrap();
