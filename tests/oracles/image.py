@@ -223,10 +223,25 @@ def colour(arrays):
     near("reinhard", arrays.next(), reinhard(rgb), 1)
 
 
+def areas(arrays):
+    from shapely import Polygon, box
+
+    classes, (count,) = arrays.next(), arrays.next()
+    parts = sum(ndimage.label(classes == value, CROSS)[1] for value in range(1, 16))
+    assert count == parts, f"{count} areas, expected {parts}"
+    for _ in range(count):
+        value, pixels, rings = arrays.next()
+        outline, *holes = [arrays.next() for _ in range(rings)]
+        area = Polygon(outline, holes)
+        assert area.is_valid and area.area == pixels, f"area {area} of {pixels} px:\n{classes}"
+        drawn = [area.contains(box(x, y, x + 1, y + 1)) for y, x in np.ndindex(classes.shape)]
+        assert (classes[np.reshape(drawn, classes.shape)] == value).all(), f"area {area}:\n{classes}"
+
+
 def main():
     section, path = sys.argv[1:]
     arrays, count = Arrays(path), 0
-    compare = {"masks": masks, "watershed": watershed, "nuclei": nuclei, "objects": objects, "pixels": pixels, "tissue": tissue, "colour": colour}[section]
+    compare = {"masks": masks, "watershed": watershed, "nuclei": nuclei, "objects": objects, "pixels": pixels, "tissue": tissue, "colour": colour, "areas": areas}[section]
     while arrays:
         try:
             compare(arrays)

@@ -366,20 +366,34 @@ mod tests {
         nuclei
     }
 
-    fn all(maps: &Maps, tile: u32, margin: u32) -> (Vec<Instance>, bool) {
+    /// Finds all nuclei with as many threads as are asked for.
+    fn all(maps: &Maps, tile: u32, margin: u32, threads: usize) -> (Vec<Instance>, bool) {
         let finder = Finder {
             maps,
             shapes: SHAPES,
             types: Some(TYPES),
             options: Options::default(),
         };
-        let (mut nuclei, mut further) = (Vec::new(), false);
-        for square in maps.squares(tile, margin) {
-            let found = finder.find(&square).unwrap();
-            further |= found.looked_further;
-            assert_eq!(found.cut, 0);
-            nuclei.extend(found.nuclei);
-        }
+        let squares = maps.squares(tile, margin);
+        let share = squares.len().div_ceil(threads);
+        let found: Vec<Found> = std::thread::scope(|scope| {
+            let work = |part: &'_ [Square]| -> Vec<Found> {
+                part.iter()
+                    .map(|square| finder.find(square).unwrap())
+                    .collect()
+            };
+            let parts: Vec<_> = squares
+                .chunks(share)
+                .map(|part| scope.spawn(move || work(part)))
+                .collect();
+            parts
+                .into_iter()
+                .flat_map(|part| part.join().unwrap())
+                .collect()
+        });
+        assert!(found.iter().all(|found| found.cut == 0));
+        let further = found.iter().any(|found| found.looked_further);
+        let nuclei = found.into_iter().flat_map(|found| found.nuclei).collect();
         (sorted(nuclei), further)
     }
 
@@ -398,10 +412,16 @@ mod tests {
         for density in 0..3 {
             let (inner, contour) = shapes(density as u64, density);
             let maps = maps(&store, &inner, &contour);
-            let (whole, _) = all(&maps, 1024, 16);
+            let (whole, _) = all(&maps, 1024, 16, 1);
             assert!(whole.len() > 100, "density {density}: {}", whole.len());
-            for (tile, margin) in [(64, 16), (100, 20), (128, 64), (333, 1), (17, 3)] {
-                let (found, further) = all(&maps, tile, margin);
+            for (tile, margin, threads) in [
+                (64, 16, 3),
+                (100, 20, 1),
+                (128, 64, 2),
+                (333, 1, 2),
+                (17, 3, 8),
+            ] {
+                let (found, further) = all(&maps, tile, margin, threads);
                 widened += u32::from(further);
                 assert!(
                     found == whole,
@@ -417,7 +437,7 @@ mod tests {
         let (_dir, store) = store();
         let (inner, contour) = shapes(5, 0);
         let maps = maps(&store, &inner, &contour);
-        let found = all(&maps, 64, 16).0;
+        let found = all(&maps, 64, 16, 1).0;
         let labels = nuclei::split(&inner, &contour, &Options::default());
         let types = maps.window(TYPES, 0, 0, WIDTH, HEIGHT).unwrap().channel(0);
         let whole = info::instances(&labels, Some(&types), &info::Options::default());

@@ -10,12 +10,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cerb_image::areas::areas;
 use cerb_image::contour::{Part, outline};
 use cerb_image::info::{self, Info, Mode};
 use cerb_image::label::{Connectivity, fill_holes, label, remove_small};
 use cerb_image::morphology::{Element, dilate, erode};
 use cerb_image::watershed::watershed;
-use cerb_image::{Grid, Rgb8, Staining, blur, nuclei, otsu, resize, stain, tissue};
+use cerb_image::{
+    Classes, ClassesHeader, Grid, Rgb8, SlideFrame, Staining, blur, nuclei, otsu, resize, stain,
+    tissue,
+};
+use cerb_store::{Digest, Store, StoreError};
 
 const CASES: usize = 1000;
 
@@ -544,4 +549,45 @@ fn oracle_stain_normalisation() {
         }
     }
     cases.agree("colour", count);
+}
+
+#[test]
+fn oracle_areas_of_classes_are_valid_polygons() {
+    let mut random = Random(0x5eed_000a);
+    let mut cases = Cases::default();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    const COUNT: usize = 200;
+    for case in 0..COUNT {
+        let (width, height) = (random.between(1, 14), random.between(1, 14));
+        let kinds = 2 + case % 3;
+        let map = Grid::filled(width, height, 0u8).map(|_| random.below(kinds) as u8);
+        let header = ClassesHeader {
+            width: width as u32,
+            height: height as u32,
+            mpp: 2.0,
+            scale: [8.0, 8.0],
+            slide: SlideFrame {
+                width: 8 * width as u64,
+                height: 8 * height as u64,
+                digest: Digest::of(b"slide"),
+                mpp: 0.25,
+            },
+            classes: cerb_image::classes::tissues(),
+        };
+        let written = Classes::write(&store, header, |out| out.push(&map.data));
+        let classes: Classes = written.unwrap_or_else(|error: StoreError| panic!("{error}"));
+        let found = areas(&classes).unwrap();
+        cases.u8(&map);
+        cases.numbers(&[found.len() as i32]);
+        for area in found {
+            let (class, pixels) = (i32::from(area.class), area.pixels as i32);
+            cases.numbers(&[class, pixels, area.rings.len() as i32]);
+            for ring in area.rings {
+                let points: Vec<_> = ring.iter().map(|point| point.map(|v| v as i32)).collect();
+                cases.points(&points);
+            }
+        }
+    }
+    cases.agree("areas", COUNT);
 }

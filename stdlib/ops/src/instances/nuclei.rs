@@ -504,4 +504,47 @@ mod tests {
             "model::missing_head"
         );
     }
+
+    /// Run with `cargo test --release -p cerb-ops --lib -- --ignored twenty_million`.
+    #[test]
+    #[ignore = "twenty million nuclei take minutes and gigabytes of disk"]
+    fn twenty_million_nuclei_take_bounded_memory() {
+        const SIDE: u32 = 36_000;
+        let (_dir, store) = store();
+        let header = MapsHeader {
+            width: SIDE,
+            height: SIDE,
+            tile: 1200,
+            ..maps(&store, &[(50, 50, 9)], false).header().clone()
+        };
+        // A nucleus of 6 × 6 px every 8 px: 4500 × 4500 of them.
+        let pixel = |i: u32| {
+            let (x, y) = (i % 1200 % 8, i / 1200 % 8);
+            let within = |low: u32| (low..8 - low).contains(&x) && (low..8 - low).contains(&y);
+            [
+                f32::from(u8::from(within(2))),
+                f32::from(u8::from(within(1))),
+            ]
+        };
+        let tile: Vec<f32> = (0..1200 * 1200).flat_map(pixel).collect();
+        let tile = BTreeMap::from([(SHAPES.to_owned(), tile)]);
+        let writer = Maps::writer(&store, header).unwrap();
+        for i in 0..900 {
+            writer.put_tile(i / 30, i % 30, &tile).unwrap();
+        }
+        let input = In {
+            maps: writer.finish().unwrap(),
+        };
+        let found = Nuclei::default().run(input, &mut Ctx::detached(&store));
+        assert_eq!(found.unwrap().nuclei.count(), 20_250_000);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak
+            .and_then(|peak| peak.trim().strip_suffix(" kB"))
+            .unwrap();
+        let peak = peak.trim().parse::<u64>().unwrap() << 10;
+        println!("peak: {} MiB", peak >> 20);
+        // What a tile takes, and what two of them found.
+        assert!(peak < 3 << 29, "{peak}");
+    }
 }
