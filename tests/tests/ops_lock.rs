@@ -218,6 +218,7 @@ fn made() -> BTreeMap<String, Pinned> {
     let outcome = engine.run(&plan, &run, &|_| {}, &Cancel::new()).unwrap();
     assert_eq!(outcome.exit_code(), 0, "{:?}", outcome.failures);
     let mut digests: BTreeMap<String, BTreeMap<String, BTreeMap<String, String>>> = BTreeMap::new();
+    let mut behind_device = digests.clone();
     for action in engine.preview(&plan).unwrap().actions {
         let signature = registry
             .signatures()
@@ -225,19 +226,22 @@ fn made() -> BTreeMap<String, Pinned> {
         let (Some(signature), Some(key)) = (signature, action.key) else {
             continue;
         };
-        // What reads from the device's work is no other operator's own, but for what comes before it and the classes
-        // of patches, which no rounding decides.
+        // What comes before the device's work, and the classes of patches, which no rounding decides, are the
+        // same on every device.
         let own = ["patch.grid", "tissue.classes", "export.classes"];
-        if action.node.starts_with("network")
+        let behind = action.node.starts_with("network")
             && signature.determinism == "exact"
-            && !own.contains(&action.operator.as_str())
-        {
-            continue;
-        }
+            && !own.contains(&action.operator.as_str());
         let record = store.record(&key).unwrap().unwrap();
         let ports = record.outputs.into_iter();
         let ports = ports.map(|(port, stored)| (port, stored.digest.to_string()));
         let label = format!("{}@{}", action.node, action.item.unwrap_or_default());
+        // What reads from the device's work is an operator's own only where it has no other.
+        let digests = if behind {
+            &mut behind_device
+        } else {
+            &mut digests
+        };
         digests
             .entry(action.operator)
             .or_default()
@@ -247,9 +251,12 @@ fn made() -> BTreeMap<String, Pinned> {
         .signatures()
         .filter(|one| !one.plan_time)
         .map(|one| {
-            let made = digests.get(&one.name);
+            let (made, determinism) = match digests.get(&one.name) {
+                Some(made) => (Some(made), one.determinism.as_str()),
+                None => (behind_device.get(&one.name), "device"),
+            };
             let made = made.unwrap_or_else(|| panic!("ops.cerb does not use `{}`", one.name));
-            let class = match one.determinism.as_str() {
+            let class = match determinism {
                 "device" => class.clone(),
                 other => other.to_owned(),
             };

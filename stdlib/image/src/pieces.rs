@@ -72,21 +72,23 @@ pub fn foreground(window: &Window, part: Part, options: &Options) -> Vec<Run> {
 
 /// Says of each block of two rows whether it is foreground.
 fn threshold(line: &mut [bool], upper: &[f32], lower: &[f32], threshold: f64) {
+    // What is above the threshold is above the next number below it that fits.
+    let near = threshold as f32;
+    let threshold = if f64::from(near) > threshold {
+        near.next_down()
+    } else {
+        near
+    };
     let decide = |inner: f32, contour: f32| {
         let rim = if contour > 0.5 { 1.0 } else { 0.0 };
-        f64::from(inner - rim) > threshold
+        inner - rim > threshold
     };
     let mean = |a: f32, b: f32, c: f32, d: f32| ((a + b) * 0.5 + (c + d) * 0.5) * 0.5;
-    let blocks = upper
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .zip(lower.as_chunks::<4>().0);
-    for (set, (u, l)) in line.iter_mut().zip(blocks) {
+    let (blocks, rest) = upper.as_chunks::<4>();
+    for ((set, u), l) in line.iter_mut().zip(blocks).zip(lower.as_chunks::<4>().0) {
         *set = decide(mean(u[0], u[2], l[0], l[2]), mean(u[1], u[3], l[1], l[3]));
     }
     // A last column that stands alone is repeated.
-    let (blocks, rest) = upper.as_chunks::<4>();
     if let (Some(set), [u0, u1], [.., l0, l1]) = (line.get_mut(blocks.len()), rest, lower) {
         *set = decide(mean(*u0, *u0, *l0, *l0), mean(*u1, *u1, *l1, *l1));
     }
@@ -272,9 +274,12 @@ impl Shapes {
     /// Counts the values of a map of types under the shapes of a part, where a pixel of a shape stands
     /// for a block of 2 × 2: label, value, count, by label and value.
     ///
-    /// `types` holds the types of the maps under `part`; they are taken as they are, at their own resolution.
+    /// `types` holds the one channel of types under `part`; they are taken as they are, at their own resolution.
     pub fn votes(&self, part: Part, types: &Window) -> Vec<Vote> {
         let mut votes: Vec<Vote> = Vec::new();
+        if types.channels != 1 {
+            return votes;
+        }
         let mut open: Vec<(f32, u64)> = Vec::new();
         let mut last = 0;
         let mut close = |id: u32, open: &mut Vec<(f32, u64)>| {
@@ -289,17 +294,11 @@ impl Shapes {
                 last = id;
             }
             let (x0, y0) = (2 * part[0], 2 * part[1]);
-            let column = |x: u32| ((2 * x - x0) as usize).min(types.width) * types.channels;
+            let column = |x: u32| ((2 * x - x0) as usize).min(types.width);
             let top = (2 * run.y - y0) as usize;
             for y in top..(top + 2).min(types.height) {
-                let row = &types.data[y * types.width * types.channels..];
-                let values = &row[column(run.from)..column(run.to)];
-                for pixel in values.chunks_exact(types.channels) {
-                    match open.iter_mut().find(|(value, _)| *value == pixel[0]) {
-                        Some((_, count)) => *count += 1,
-                        None => open.push((pixel[0], 1)),
-                    }
-                }
+                let row = &types.data[y * types.width..(y + 1) * types.width];
+                count(&row[column(run.from)..column(run.to)], &mut open);
             }
         }
         close(last, &mut open);
@@ -312,6 +311,26 @@ impl Shapes {
             same
         });
         votes
+    }
+}
+
+/// Counts values into `counts`, by comparing all with each of the few there are.
+fn count(values: &[f32], counts: &mut Vec<(f32, u64)>) {
+    let mut left = values.len();
+    let mut next = 0;
+    while left > 0 {
+        if next == counts.len() {
+            let new = |value: &&f32| !value.is_nan() && counts.iter().all(|(old, _)| old != *value);
+            let Some(&new) = values.iter().find(new) else {
+                return;
+            };
+            counts.push((new, 0));
+        }
+        let (value, count) = &mut counts[next];
+        let same = values.iter().filter(|other| *other == value).count();
+        *count += same as u64;
+        left -= same;
+        next += 1;
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Geojson {}
 
 ports! {
     pub struct In {
-        /// Nuclei to write.
+        /// Nuclei to write; or glands or lumina alone, as annotations.
         nuclei: Instances,
         /// Glands to write too.
         glands: Option<Instances>,
@@ -61,23 +61,22 @@ impl Operator for Geojson {
         let mut tallies = Vec::new();
         let total = nuclei.count();
         let mut outliner = Outliner::default();
+        let tissue = nuclei.header().tissue.clone();
+        let kind = match tissue.as_str() {
+            "glands" | "lumina" => "annotation",
+            _ => "detection",
+        };
         for (i, nucleus) in nuclei.iter()?.enumerate() {
             let nucleus = nucleus?;
             if let Some((outline, id)) = outliner.outline(&nucleus, nuclei.header()) {
-                out.feature(&feature(
-                    &nucleus,
-                    &outline,
-                    id,
-                    nuclei.header(),
-                    "detection",
-                ))?;
+                out.feature(&feature(&nucleus, &outline, id, nuclei.header(), kind))?;
             }
             if i % 4096 == 0 {
                 ctx.check()?;
                 ctx.progress(i as u64, total, "nucleus");
             }
         }
-        tallies.push(("nuclei", outliner.tally));
+        tallies.push((tissue, outliner.tally));
         tallies.extend(annotations(glands.as_ref(), lumina.as_ref(), &mut out)?);
         let blob = out
             .end()?
@@ -86,9 +85,9 @@ impl Operator for Geojson {
             .finish()?;
         let mut file = File::new("objects.geojson", blob);
         for (tissue, tally) in tallies {
-            ctx_note(ctx, tissue, &tally);
+            ctx_note(ctx, &tissue, &tally);
             file = file
-                .with(tissue, tally.written)
+                .with(&tissue, tally.written)
                 .with(&format!("{tissue}_dropped"), tally.dropped + tally.repeated);
         }
         Ok(Out { file })
@@ -107,21 +106,21 @@ fn annotations<W: Write>(
     glands: Option<&Instances>,
     lumina: Option<&Instances>,
     out: &mut Collection<W>,
-) -> Result<Vec<(&'static str, Tally)>, OpError> {
+) -> Result<Vec<(String, Tally)>, OpError> {
     let mut tallies = Vec::new();
-    // Glands and lumina are hundreds on a slide, not hundreds of thousands: these are held.
+    // Glands and lumina are thousands on a slide, not hundreds of thousands: these are held.
     let mut inside: BTreeMap<usize, Vec<Value>> = BTreeMap::new();
-    let mut held: Vec<(Outline, Value)> = Vec::new();
+    let mut held: Vec<([f64; 4], Outline, Value)> = Vec::new();
     if let Some(glands) = glands {
         let mut outliner = Outliner::default();
         for gland in glands.iter()? {
             let gland = gland?;
             if let Some((outline, id)) = outliner.outline(&gland, glands.header()) {
                 let feature = feature(&gland, &outline, id, glands.header(), "annotation");
-                held.push((outline, feature));
+                held.push((outline.bounds(), outline, feature));
             }
         }
-        tallies.push(("glands", outliner.tally));
+        tallies.push(("glands".to_owned(), outliner.tally));
     }
     let mut alone = Vec::new();
     if let Some(lumina) = lumina {
@@ -131,15 +130,20 @@ fn annotations<W: Write>(
             if let Some((outline, id)) = outliner.outline(&lumen, lumina.header()) {
                 let feature = feature(&lumen, &outline, id, lumina.header(), "annotation");
                 let centre = lumina.header().to_level0(lumen.centroid);
-                match held.iter().position(|(gland, _)| gland.holds(centre)) {
+                let holds = |(bounds, gland, _): &([f64; 4], Outline, Value)| {
+                    let [x, y] = centre;
+                    let [x0, y0, x1, y1] = *bounds;
+                    (x0..=x1).contains(&x) && (y0..=y1).contains(&y) && gland.holds(centre)
+                };
+                match held.iter().position(holds) {
                     Some(gland) => inside.entry(gland).or_default().push(feature),
                     None => alone.push(feature),
                 }
             }
         }
-        tallies.push(("lumina", outliner.tally));
+        tallies.push(("lumina".to_owned(), outliner.tally));
     }
-    for (i, (_, mut gland)) in held.into_iter().enumerate() {
+    for (i, (_, _, mut gland)) in held.into_iter().enumerate() {
         if let Some(children) = inside.remove(&i) {
             gland["properties"]["childObjects"] = Value::Array(children);
         }
@@ -283,6 +287,21 @@ mod tests {
             ring.contains(&json!([1.01, 1.01])) && ring.first() == ring.last() && ring.len() == 5,
             "{ring:?}"
         );
+    }
+
+    #[test]
+    fn glands_alone_are_annotations() {
+        let (_dir, store) = store();
+        let input = In {
+            nuclei: table(&store, "glands", &[square(0, 0, 50)]),
+            glands: None,
+            lumina: None,
+        };
+        let (json, file) = written(&store, input);
+        let properties = &json["features"][0]["properties"];
+        assert_eq!(properties["objectType"], "annotation");
+        assert_eq!(properties["classification"]["name"], "Gland");
+        assert_eq!(file.fields["glands"], 1);
     }
 
     #[test]

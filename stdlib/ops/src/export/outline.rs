@@ -4,13 +4,16 @@
 //! QuPath snaps what it imports to that grid and refuses polygons that are then
 //! invalid, so snapping, checking and repairing happen here, in whole hundredths.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cerb_image::{Instance, InstancesHeader};
 use cerb_store::Digest;
 use geo::bool_ops::{FillRule, OpType};
 use geo::{Area, BooleanOps, Coord, LineString, MultiPolygon, Polygon};
 
+/// Sides of an outline from which on they are sorted into cells before they are compared: a gland's may
+/// have a hundred thousand.
+const MANY: usize = 256;
 /// Hundredths of a pixel in a pixel.
 pub(crate) const STEPS: f64 = 100.0;
 
@@ -253,15 +256,56 @@ fn is_simple(points: &[[i64; 2]]) -> bool {
         return false;
     }
     let corner = |i: usize| points[i % n];
-    (0..n).all(|i| {
+    // Neighbours share their corner and nothing else: no spike that runs back on itself.
+    let spike = |i: usize| {
         let (a, b, c) = (corner(i), corner(i + 1), corner(i + 2));
-        // Neighbours share their corner and nothing else: no spike that runs back on itself.
-        let spike = turn(a, b, c) == 0 && (on_segment(a, b, c) || on_segment(b, c, a));
-        !spike
-            && (i + 2..n)
-                .filter(|j| (j + 1) % n != i)
-                .all(|j| !meet(a, b, corner(j), corner(j + 1)))
+        turn(a, b, c) == 0 && (on_segment(a, b, c) || on_segment(b, c, a))
+    };
+    if (0..n).any(spike) {
+        return false;
+    }
+    if n < MANY {
+        sides_apart(points, &(0..n).collect::<Vec<_>>())
+    } else {
+        cells(points).iter().all(|sides| sides_apart(points, sides))
+    }
+}
+
+/// Says whether no two of these sides meet, but for neighbours in their corner.
+fn sides_apart(points: &[[i64; 2]], sides: &[usize]) -> bool {
+    let n = points.len();
+    let corner = |i: usize| points[i % n];
+    (1..).zip(sides).all(|(next, &i)| {
+        let (a, b) = (corner(i), corner(i + 1));
+        let neighbours = |j: usize| (i + 1) % n == j || (j + 1) % n == i;
+        sides[next..]
+            .iter()
+            .all(|&j| neighbours(j) || !meet(a, b, corner(j), corner(j + 1)))
     })
+}
+
+/// Sorts sides into square cells, as many as there are sides: two that meet have a cell in common.
+fn cells(points: &[[i64; 2]]) -> Vec<Vec<usize>> {
+    let n = points.len();
+    let across = (n as f64).sqrt().ceil() as i64;
+    let first = |axis: usize| points.iter().map(|p| p[axis]).min().unwrap_or(0);
+    let last = |axis: usize| points.iter().map(|p| p[axis]).max().unwrap_or(0);
+    let low = [first(0), first(1)];
+    let side = ((last(0) - low[0]).max(last(1) - low[1]) / across).max(0) + 1;
+    let mut cells: BTreeMap<(i64, i64), Vec<usize>> = BTreeMap::new();
+    for i in 0..n {
+        let (a, b) = (points[i], points[(i + 1) % n]);
+        let span = |axis: usize| {
+            let at = |v: i64| (v - low[axis]) / side;
+            at(a[axis].min(b[axis]))..=at(a[axis].max(b[axis]))
+        };
+        for row in span(1) {
+            for col in span(0) {
+                cells.entry((row, col)).or_default().push(i);
+            }
+        }
+    }
+    cells.into_values().collect()
 }
 
 /// Resolves crossings and spikes, keeps the largest part, and puts it back on the grid.
@@ -331,6 +375,38 @@ mod tests {
         let outline = ring(&[[0, 0], [0, 4], [4, 4], [6, 6], [6, 4], [4, 4], [4, 0]]).unwrap();
         assert_eq!(outline.bounds(), [0.0, 0.0, 4.0, 4.0]);
         assert!(is_simple(&outline.points));
+    }
+
+    #[test]
+    fn sides_that_meet_share_a_cell() {
+        let mut state = 1u64;
+        let mut random = |end: i64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as i64 % end
+        };
+        let mut apart = 0;
+        for _ in 0..3000 {
+            let n = 3 + random(8) as usize;
+            let points: Vec<[i64; 2]> = (0..n).map(|_| [random(30), random(30)]).collect();
+            let all = sides_apart(&points, &(0..n).collect::<Vec<_>>());
+            let by_cells = cells(&points)
+                .iter()
+                .all(|sides| sides_apart(&points, sides));
+            assert_eq!(by_cells, all, "{points:?}");
+            apart += u32::from(all);
+        }
+        assert!((200..2800).contains(&apart), "{apart}");
+    }
+
+    #[test]
+    fn a_gland_as_large_as_the_slide_has_an_outline() {
+        // 200,000 sides, which compared in pairs would take minutes.
+        let there = (0..100_000).map(|x| [x, x % 2 * 3]);
+        let back = (0..100_000).rev().map(|x| [x, 40_000 + x % 2 * 3]);
+        let points: Vec<[i64; 2]> = there.chain(back).collect();
+        assert!(ring(&points).is_some_and(|outline| !outline.repaired));
     }
 
     #[test]

@@ -47,7 +47,7 @@ ports! {
         nuclei: Instances,
     }
     pub struct Out {
-        /// The file, `nuclei.parquet`.
+        /// The file, named after what it holds: `nuclei.parquet`, `glands.parquet`.
         file: File,
     }
 }

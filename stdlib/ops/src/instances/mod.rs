@@ -1,10 +1,17 @@
 //! Objects from maps.
 
+pub mod glands;
+pub mod lumina;
 pub mod nuclei;
+mod pieces;
+mod published;
 
 use cerb_engine::Registry;
 
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
-    Registry::new().with::<nuclei::Nuclei>()
+    Registry::new()
+        .with::<nuclei::Nuclei>()
+        .with::<glands::Glands>()
+        .with::<lumina::Lumina>()
 }

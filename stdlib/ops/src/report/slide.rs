@@ -28,7 +28,8 @@ const BINS: usize = 48;
 /// Shows what was found on a slide: counts, pictures with outlines, sizes, and the facts behind them.
 ///
 /// The page is one file of HTML; the overlay is a picture of the whole slide, at most
-/// 3000 px wide and high, with every outline on it.
+/// 3000 px wide and high, with every outline on it. Glands and lumina are drawn below the nuclei,
+/// with their counts and areas by class; glands or lumina alone take the nuclei's place.
 ///
 /// ```cerb
 /// let page = report.slide(s, mask, nuclei)
@@ -47,6 +48,10 @@ ports! {
         mask: Option<Mask>,
         /// What was found on it.
         nuclei: Instances,
+        /// The glands found on it.
+        glands: Option<Instances>,
+        /// The lumina found on it.
+        lumina: Option<Instances>,
     }
     pub struct Out {
         /// The page, `report.html`.
@@ -72,10 +77,12 @@ impl Operator for Slide {
             slide,
             mask,
             nuclei,
+            glands,
+            lumina,
         }: In,
         ctx: &mut Ctx,
     ) -> Result<Out, OpError> {
-        let found = Found::read(
+        let mut found = Found::read(
             &nuclei,
             slide.scale_at(CLOSE_UP_MPP).map_err(slide_error)?,
             ctx,
@@ -84,6 +91,10 @@ impl Operator for Slide {
         let mut close_ups = Vec::new();
         for corner in found.places(slide.size_at(CLOSE_UP_MPP).map_err(slide_error)?) {
             close_ups.push(View::close_up(&slide, corner)?);
+        }
+        for table in glands.iter().chain(&lumina) {
+            let below = Below::draw(table, &mut whole, &mut close_ups)?;
+            found.below.push(below);
         }
         let mut outliner = Outliner::default();
         for nucleus in nuclei.iter()? {
@@ -112,7 +123,8 @@ impl Operator for Slide {
             &close_ups,
         )?;
         let report = ctx.store().put_bytes(html.as_bytes())?;
-        let report = Report::new("report.html", report).with("nuclei", outliner.tally.written);
+        let report = Report::new("report.html", report)
+            .with(&nuclei.header().tissue, outliner.tally.written);
         Ok(Out {
             report,
             overlay: File::new("overlay.png", overlay),
@@ -176,8 +188,64 @@ impl View {
     }
 }
 
+/// What the page says of glands or lumina.
+struct Below {
+    tissue: String,
+    /// How many there are and their area in µm², by class.
+    classes: BTreeMap<String, (u64, f64)>,
+}
+
+impl Below {
+    /// Draws the outlines and counts.
+    fn draw(table: &Instances, whole: &mut View, close_ups: &mut [View]) -> Result<Self, OpError> {
+        let header = table.header();
+        let mut below = Self {
+            tissue: header.tissue.clone(),
+            classes: BTreeMap::new(),
+        };
+        let mut outliner = Outliner::default();
+        for object in table.iter()? {
+            let object = object?;
+            let (name, colour) = class(&object, header);
+            let (count, area) = below.classes.entry(name).or_default();
+            *count += 1;
+            *area += object.area as f64 * header.mpp * header.mpp;
+            if let Some((outline, _)) = outliner.outline(&object, header) {
+                whole.draw(&outline, colour, 2);
+                close_ups
+                    .iter_mut()
+                    .for_each(|view| view.draw(&outline, colour, 3));
+            }
+        }
+        Ok(below)
+    }
+
+    fn count(&self) -> u64 {
+        self.classes.values().map(|(count, _)| count).sum()
+    }
+
+    /// Returns a row for each class: how many, and their area.
+    fn rows(&self) -> Vec<(String, String)> {
+        let row = |(name, (count, area)): (&String, &(u64, f64))| {
+            let said = format!("{}, {:.3} mm²", grouped(*count), area / 1e6);
+            (name.clone(), said)
+        };
+        self.classes.iter().map(row).collect()
+    }
+}
+
+/// Writes a word with a capital.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 /// What the page says of all nuclei.
 struct Found {
+    /// Glands and lumina, where there are tables of them.
+    below: Vec<Below>,
     /// Areas in µm², ascending.
     areas: Vec<f32>,
     /// Nuclei per class name.
@@ -190,6 +258,7 @@ impl Found {
     fn read(nuclei: &Instances, scale: [f64; 2], ctx: &mut Ctx) -> Result<Self, OpError> {
         let header = nuclei.header();
         let mut found = Self {
+            below: Vec::new(),
             areas: Vec::new(),
             classes: BTreeMap::new(),
             density: BTreeMap::new(),
@@ -276,8 +345,13 @@ fn page(
     let header = nuclei.header();
     let mpp = slide.mpp().map_err(slide_error)?;
     let tissue_mm2 = mask.map(|mask| mask.count() as f64 * mask.geometry().mpp.powi(2) / 1e6);
-    let mut page = Page::new("Nuclei on one slide");
-    let mut numbers = vec![(grouped(nuclei.count()), "nuclei")];
+    let tissue = header.tissue.as_str();
+    let mut page = Page::new(&format!("{} on one slide", capital(tissue)));
+    let density_of = format!("{tissue} per mm² of tissue");
+    let mut numbers = vec![(grouped(nuclei.count()), tissue)];
+    for below in &found.below {
+        numbers.push((grouped(below.count()), &below.tissue));
+    }
     if let Some(area) = tissue_mm2 {
         numbers.push((format!("{area:.2} mm²"), "tissue"));
         let density = if area > 0.0 {
@@ -285,7 +359,7 @@ fn page(
         } else {
             0
         };
-        numbers.push((grouped(density), "nuclei per mm² of tissue"));
+        numbers.push((grouped(density), &density_of));
     }
     if !found.areas.is_empty() {
         numbers.push((format!("{:.1} µm²", found.quantile(0.5)), "median area"));
@@ -342,7 +416,7 @@ fn page(
         });
     }
     if !found.areas.is_empty() {
-        page.heading("Area of the nuclei");
+        page.heading(&format!("Area of the {tissue}"));
         let (counts, end) = found.histogram();
         page.histogram(&counts, end, "µm²");
     }
@@ -355,6 +429,10 @@ fn page(
                 .map(|(name, count)| (name.clone(), grouped(*count)))
                 .collect::<Vec<_>>(),
         );
+    }
+    for below in found.below.iter().filter(|below| below.count() > 0) {
+        page.heading(&capital(&below.tissue));
+        page.table(&below.rows());
     }
     page.heading("Facts");
     page.table(&facts(slide, mask, nuclei, found, tally, mpp, header.mpp));
@@ -440,6 +518,8 @@ mod tests {
             slide,
             mask: None,
             nuclei: instances(&store, 300),
+            glands: None,
+            lumina: None,
         };
         let out = Slide {}.run(input, &mut Ctx::detached(&store)).unwrap();
         let html = String::from_utf8(store.read_blob(&out.report.blob.digest).unwrap()).unwrap();
@@ -465,11 +545,44 @@ mod tests {
                     slide,
                     mask: None,
                     nuclei: instances(&store, 0),
+                    glands: None,
+                    lumina: None,
                 },
                 &mut Ctx::detached(&store),
             )
             .unwrap();
         let html = String::from_utf8(store.read_blob(&out.report.blob.digest).unwrap()).unwrap();
         assert!(html.contains("<dd>0</dd>"));
+    }
+
+    #[test]
+    fn glands_are_named_counted_and_drawn() {
+        let (_dir, store) = store();
+        let page = |glands: Option<Instances>, nuclei: Instances| {
+            let input = In {
+                slide: open(&quickstart_slide(), None, &store),
+                mask: None,
+                nuclei,
+                glands,
+                lumina: None,
+            };
+            let out = Slide {}.run(input, &mut Ctx::detached(&store)).unwrap();
+            let html = store.read_blob(&out.report.blob.digest).unwrap();
+            (String::from_utf8(html).unwrap(), out.overlay.blob.digest)
+        };
+        let mut header = crate::testing::header();
+        header.tissue = "glands".into();
+        let mut glands = Instances::writer(&store, header).unwrap();
+        for i in 0..40 {
+            glands.push(&crate::testing::instance(i)).unwrap();
+        }
+        let glands = glands.finish().unwrap();
+        let (without, bare) = page(None, instances(&store, 5));
+        let (with, drawn) = page(Some(glands.clone()), instances(&store, 5));
+        assert!(!without.contains("Gland") && bare != drawn);
+        // 20 of 25 px at 0.5 mpp have a class.
+        assert!(with.contains("Glands") && with.contains("20, 0.000 mm²"));
+        let (alone, _) = page(None, glands);
+        assert!(alone.contains("Glands on one slide") && !alone.contains("uclei"));
     }
 }
