@@ -166,6 +166,8 @@ mod tests {
             "export.parquet",
             "file.open",
             "file.scan",
+            "instances.glands",
+            "instances.lumina",
             "instances.nuclei",
             "model.load",
             "patch.grid",
