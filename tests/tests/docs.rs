@@ -56,7 +56,18 @@ impl Catalog for Documented<'_> {
                 ("output", quantity(144.0, Unit::Px)),
                 (
                     "heads",
-                    Value::List(["Nuclei-INST", "Nuclei-TYPE"].map(word).to_vec()),
+                    Value::List(
+                        [
+                            "Lumen-INST",
+                            "Gland-INST",
+                            "Nuclei-INST",
+                            "Nuclei-TYPE",
+                            "Gland-TYPE",
+                            "Patch-Class",
+                        ]
+                        .map(word)
+                        .to_vec(),
+                    ),
                 ),
                 ("backbone", word("resnet34")),
             ],

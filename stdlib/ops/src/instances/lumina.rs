@@ -17,8 +17,7 @@ const SHAPES: &str = "Lumen-INST";
 /// A lumen that glands cut into several parts stays one object, outlined by its largest part.
 ///
 /// ```cerb
-/// let glands = instances.glands(maps, mask)
-/// let lumina = instances.lumina(maps, mask, inside: glands)
+/// let lumina = instances.lumina(maps, mask, inside: instances.glands(maps, mask))
 /// ```
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
