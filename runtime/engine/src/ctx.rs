@@ -105,6 +105,19 @@ impl Ctx {
         )
     }
 
+    /// Gives the work so many threads; a run decides that itself.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Ctx {
+        self.threads = threads;
+        self
+    }
+
+    /// Returns the drops and warnings kept so far.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     pub(crate) fn for_action(
         store: &Store,
         cancel: Cancel,

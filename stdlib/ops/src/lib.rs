@@ -58,6 +58,7 @@ fn kinds() -> Registry {
         .kind::<cerb_image::PatchGrid>()
         .kind::<cerb_image::Maps>()
         .kind::<cerb_image::Instances>()
+        .kind::<cerb_image::Staining>()
         .kind::<cerb_model::Model>()
         .kind::<File>()
         .kind::<Report>()
@@ -91,6 +92,8 @@ mod tests {
     fn every_kind_stores_the_fields_it_declares() {
         use cerb_image::{Mask, MaskGeometry};
         let (dir, store) = testing::store();
+        let staining = cerb_image::Staining::Unknown;
+        holds::<cerb_image::Staining>(&staining.store(&store).unwrap(), &[]);
         let geometry = MaskGeometry {
             mpp: 8.0,
             scale: [16.0, 16.0],
@@ -171,11 +174,16 @@ mod tests {
             "instances.nuclei",
             "model.load",
             "patch.grid",
+            "qc.artefacts",
             "qc.focus",
+            "qc.pen",
             "report.slide",
             "slide.scan",
+            "stain.macenko",
             "stain.nuclei",
+            "stain.reinhard",
             "tissue.classes",
+            "tissue.from_file",
             "tissue.mask",
         ];
         assert_eq!(names, expected);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use cerb_engine::{Ctx, OpError};
-use cerb_image::{Mask, SlideFrame};
+use cerb_image::{Mask, MaskGeometry, Rgb8, SlideFrame};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide, SlideError};
 
 /// Source pixels, per side, that one read may touch: 4096² × 3 bytes are 50 MB.
@@ -76,6 +76,51 @@ pub(crate) fn side_at(slide: &Slide, mpp: f64) -> Result<u32, OpError> {
         .filter(|&downsample| downsample <= ratio * 1.01)
         .fold(1.0, f64::max);
     Ok((SOURCE_SIDE / (ratio / nearest).max(1.0)).clamp(16.0, SOURCE_SIDE) as u32)
+}
+
+/// Bounds what a slide keeps of decoded tiles by the memory of the action: a quarter of it.
+pub(crate) fn bound(slide: &Slide, ctx: &Ctx) {
+    slide.keep_at_most(ctx.memory() / 4);
+}
+
+/// Reads one part at a resolution.
+pub(crate) fn read(slide: &Slide, mpp: f64, part: &Part) -> Result<Rgb8, OpError> {
+    let (x, y) = (part.x.into(), part.y.into());
+    slide
+        .read_at(mpp, x, y, part.width, part.height, &options(false))
+        .map_err(slide_error)
+}
+
+/// Returns where the pixels of a mask of a slide at a resolution lie.
+pub(crate) fn geometry(slide: &Slide, mpp: f64) -> Result<MaskGeometry, OpError> {
+    let info = slide.info();
+    Ok(MaskGeometry {
+        mpp,
+        scale: slide.scale_at(mpp).map_err(slide_error)?,
+        slide: [info.width.into(), info.height.into()],
+    })
+}
+
+/// Lists the squares of side `side` that lie whole on a slide; all of it, when it is smaller than one.
+pub(crate) fn whole_tiles(width: u32, height: u32, side: u32) -> Vec<Part> {
+    let side = side.min(width).min(height);
+    let axis = |length: u32| (0..length / side.max(1)).map(move |i| i * side);
+    axis(height)
+        .flat_map(|y| {
+            axis(width).map(move |x| Part {
+                x,
+                y,
+                width: side,
+                height: side,
+            })
+        })
+        .collect()
+}
+
+/// Takes at most `most`, as evenly as can be.
+pub(crate) fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
+    let taken = all.len().min(most);
+    (0..taken).map(|i| all[i * all.len() / taken]).collect()
 }
 
 /// Says which pixels at some resolution lie under a mask that was made at a coarser one.
@@ -268,7 +313,6 @@ impl<T> Drop for EndOnPanic<'_, T> {
 mod tests {
     use super::*;
     use crate::testing::store;
-    use cerb_image::MaskGeometry;
 
     #[test]
     fn parts_cover_everything_once() {
@@ -281,6 +325,13 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|&n| n == 1));
+    }
+
+    #[test]
+    fn tiles_are_spread_and_a_small_slide_is_one() {
+        assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6], 3), [0, 2, 4]);
+        assert_eq!(whole_tiles(100, 70, 256)[0].width, 70);
+        assert_eq!(whole_tiles(600, 300, 256).len(), 2);
     }
 
     #[test]

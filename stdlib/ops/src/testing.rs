@@ -107,3 +107,29 @@ pub(crate) fn painted_slide(
     std::fs::write(&path, painted(size.0, size.1, pixel)).unwrap();
     open(&path, Some(mpp), store)
 }
+
+/// Returns the tissue of a slide, as `tissue.mask` finds it.
+pub(crate) fn tissue_of(slide: &cerb_slide::Slide, store: &Store) -> cerb_image::Mask {
+    use cerb_engine::{Ctx, Operator};
+    let input = crate::tissue::mask::In {
+        slide: slide.clone(),
+    };
+    let tissue = crate::tissue::mask::Tissue::default();
+    tissue.run(input, &mut Ctx::detached(store)).unwrap().mask
+}
+
+/// Paints over the real slide, read at a resolution: a function gives the new pixel for column, row and old pixel.
+pub(crate) fn drawn_on(
+    dir: &std::path::Path,
+    store: &Store,
+    mpp: f64,
+    pixel: impl Fn(u32, u32, [u8; 3]) -> [u8; 3],
+) -> cerb_slide::Slide {
+    let real = open(&quickstart_slide(), None, store);
+    let (width, height) = real.size_at(mpp).unwrap();
+    let options = crate::reading::options(false);
+    let image = real.read_at(mpp, 0, 0, width, height, &options).unwrap();
+    painted_slide(dir, store, mpp, (width, height), |x, y| {
+        pixel(x, y, image.at(x, y))
+    })
+}

@@ -7,7 +7,7 @@ use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{Part, Under, each, options, slide_error};
+use crate::reading::{Part, Under, bound, each, slide_error, spread, whole_tiles};
 
 /// Side of the tiles looked at, in pixels: 0.26 mm at 1 mpp.
 const SIDE: u32 = 256;
@@ -89,15 +89,12 @@ impl Operator for Focus {
         let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
         let scale = slide.scale_at(mpp).map_err(slide_error)?;
         let under = Under::new(mask.as_ref(), scale);
-        let tiles: Vec<Part> = whole_tiles(width, height)
+        let tiles: Vec<Part> = whole_tiles(width, height, SIDE)
             .into_iter()
             .filter(|tile| under.any(*tile))
             .collect();
-        let read = |tile: &Part| {
-            let (x, y) = (tile.x.into(), tile.y.into());
-            let image = slide.read_at(mpp, x, y, tile.width, tile.height, &options(false));
-            Ok(focus::sharpness(&image.map_err(slide_error)?))
-        };
+        let read = |tile: &Part| Ok(focus::sharpness(&crate::reading::read(&slide, mpp, tile)?));
+        bound(&slide, ctx);
         let mut found = Vec::new();
         each(ctx, &spread(&tiles, MOST), "tile", read, |_, sharpness| {
             found.extend(sharpness);
@@ -110,28 +107,6 @@ impl Operator for Focus {
             focus: median(&mut found),
         })
     }
-}
-
-/// Lists the tiles that lie whole on a slide; all of it, when it is smaller than one.
-fn whole_tiles(width: u32, height: u32) -> Vec<Part> {
-    let side = SIDE.min(width).min(height);
-    let axis = |length: u32| (0..length / side.max(1)).map(move |i| i * side);
-    axis(height)
-        .flat_map(|y| {
-            axis(width).map(move |x| Part {
-                x,
-                y,
-                width: side,
-                height: side,
-            })
-        })
-        .collect()
-}
-
-/// Takes at most `most`, as evenly as can be.
-fn spread<T: Copy>(all: &[T], most: usize) -> Vec<T> {
-    let taken = all.len().min(most);
-    (0..taken).map(|i| all[i * all.len() / taken]).collect()
 }
 
 /// Returns the middle value, the mean of two when their number is even, and 0 of none.
@@ -148,6 +123,7 @@ fn median(values: &mut [f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::options;
     use crate::testing::{open, painted_slide, quickstart_slide, store};
     use cerb_image::{Grid, MaskGeometry, blur::gaussian};
     use cerb_store::Store;
@@ -230,10 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_spread_and_a_small_slide_is_one() {
-        assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6], 3), [0, 2, 4]);
-        assert_eq!(whole_tiles(100, 70)[0].width, 70);
-        assert_eq!(whole_tiles(600, 300).len(), 2);
+    fn the_median_is_the_middle() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0, 9.0]), 2.5);
     }
 }

@@ -1,6 +1,8 @@
 //! Where the tissue is, and which.
 
 pub mod classes;
+pub mod from_file;
+mod geojson;
 pub mod mask;
 
 use cerb_engine::Registry;
@@ -9,5 +11,6 @@ use cerb_engine::Registry;
 pub(crate) fn family() -> Registry {
     Registry::new()
         .with::<classes::TissueClasses>()
+        .with::<from_file::FromFile>()
         .with::<mask::Tissue>()
 }
