@@ -7,13 +7,13 @@ use cerb_engine::{
     ports,
 };
 use cerb_image::tiling::Canvas;
-use cerb_image::{Cell, GridHeader, Maps, MapsHeader, MapsWriter, PatchGrid};
+use cerb_image::{Cell, GridHeader, Maps, MapsHeader, MapsWriter, PatchGrid, Staining};
 use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
 use cerb_slide::{Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{each_by, frame, slide_error};
+use crate::reading::{bound, each_by, frame, slide_error};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
@@ -91,6 +91,8 @@ ports! {
         slide: Slide,
         /// Where to look, and at which resolution.
         grid: PatchGrid,
+        /// How the slide is stained, to show it as if stained like a reference; as it is without it.
+        stain: Option<Staining>,
     }
     pub struct Out {
         /// What each head says of each pixel.
@@ -142,7 +144,14 @@ impl Operator for Infer {
             .gpu()
     }
 
-    fn run(&self, In { model, slide, grid }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        let In {
+            model,
+            slide,
+            grid,
+            stain,
+        } = input;
+        bound(&slide, ctx);
         let device = match ctx.device() {
             DeviceChoice::Cpu => cerb_model::DeviceChoice::Cpu,
             DeviceChoice::Cuda => cerb_model::DeviceChoice::Cuda,
@@ -190,6 +199,7 @@ impl Operator for Infer {
             grid: &grid,
             names,
             options: self.options(),
+            stain,
         };
         // One device answers one question at a time; cores look at a window each, or at one together.
         let threads = match device {
@@ -455,6 +465,7 @@ struct Work<'a> {
     grid: &'a PatchGrid,
     names: Vec<String>,
     options: ReadOptions,
+    stain: Option<Staining>,
 }
 
 impl Work<'_> {
@@ -466,7 +477,10 @@ impl Work<'_> {
             .slide
             .read_at(header.mpp, x, y, header.input, header.input, &self.options);
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let image = image.map_err(slide_error)?;
+        let mut image = image.map_err(slide_error)?;
+        if let Some(stain) = &self.stain {
+            stain.apply(&mut image);
+        }
         let kept = header.output as usize;
         let maps = self.network.infer(&image, &names, kept);
         let maps = maps.map_err(model_error)?;
@@ -610,13 +624,14 @@ mod tests {
             scale,
         };
         let grid = PatchGrid::new(
-            header,
+            header.clone(),
             vec![Cell { row: 0, col: 8 }, Cell { row: 0, col: 0 }],
         );
         let input = In {
             model: Model::find(&file).unwrap(),
             slide: slide.clone(),
             grid,
+            stain: None,
         };
         let maps = Infer::default()
             .run(input, &mut Ctx::detached(&store))
@@ -655,5 +670,25 @@ mod tests {
                 .iter()
                 .any(|&v| v != 0.0)
         );
+
+        // Recoloured when the staining of the slide is given.
+        let pixels: Vec<[u8; 3]> = image.pixels().collect();
+        let stain = Staining::macenko(&pixels);
+        let mut recoloured = image.clone();
+        stain.apply(&mut recoloured);
+        assert_ne!(recoloured, image);
+        let input = In {
+            model: Model::find(&file).unwrap(),
+            slide: slide.clone(),
+            grid: PatchGrid::new(header, vec![Cell { row: 0, col: 8 }]),
+            stain: Some(stain),
+        };
+        let maps = Infer::default()
+            .run(input, &mut Ctx::detached(&store))
+            .unwrap()
+            .maps;
+        let said = network.infer(&recoloured, &["Nuclei-INST"], 144).unwrap();
+        let window = maps.window("Nuclei-INST", 8 * 144, 0, 144, 144).unwrap();
+        assert_eq!(window.data, said.maps["Nuclei-INST"].to_tile(144, 144).1);
     }
 }
