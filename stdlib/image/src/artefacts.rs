@@ -1,7 +1,7 @@
 //! What is on a slide and is no tissue to measure: marks of pens, folds.
 //!
 //! Gates on the colour of single pixels of an overview: heuristics, not measurements. Their numbers
-//! were chosen on three scanned slides (`docs/decisions/0016-quality-control.md`).
+//! were chosen on three scanned slides (`docs/decisions/0016-colour-and-quality.md`).
 
 use crate::Rgb8;
 

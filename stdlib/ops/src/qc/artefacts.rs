@@ -23,7 +23,7 @@ const SMOOTH: f64 = 1.0;
 ///
 /// Heuristics, not measurements. A fold is more saturated and darker at once: saturation less value above `fold` on an
 /// overview (after Bautista and Yagi, J Pathol Inform 1:25, 2010). Blurred is a square of 64 µm at 1 mpp whose sharpness, as `qc.focus` tells it,
-/// lies below `sharp`; squares without contrast are not judged. The CMU-1 slide keeps 98 % of its tissue. Strongly stained
+/// lies below `sharp`; squares without contrast are not judged. The CMU-1 slide keeps more than 96 % of its tissue. Strongly stained
 /// slides need a higher `fold`: look at `marks` on a few.
 ///
 /// ```cerb
