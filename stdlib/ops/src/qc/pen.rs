@@ -135,8 +135,9 @@ mod tests {
                 places().filter(|&(x, y)| (y * 4 + x).abs_diff(400) > 60 && out.marks.get(x, y));
             let wrong = wrong.count() as f64 / f64::from(width * height);
             assert!(wrong < 0.01, "{ink:?}: {wrong}");
+            // Black has no saturation, so that most of it is no tissue to begin with.
             assert!(
-                out.share > 0.05 && out.share < 0.5,
+                out.share > 0.02 && out.share < 0.5,
                 "{ink:?}: {}",
                 out.share
             );

@@ -24,13 +24,10 @@ const SHAPE: f64 = 0.01;
 ///
 /// Of a PNG, TIFF or JPEG every pixel that is not black is tissue; the picture shows the whole slide, at any
 /// resolution. Of GeoJSON the areas are tissue, in level-0 pixels as QuPath writes them; points and lines are none.
+/// A folder of masks is listed with `file.scan`, and `for s in slides, m in masks` joins them to their slides by key.
 ///
 /// ```cerb
-/// root data
-/// let drawn = file.scan(data, "masks/*.png")
-/// let wsi = for s in slides, m in drawn {
-///   tissue.from_file(s, m)
-/// }
+/// let mask = tissue.from_file(s, file.open(data, "masks/slide.png"))
 /// ```
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -37,14 +37,14 @@ const GROWTH: f64 = 32.0;
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tissue {
-    /// What tells tissue from glass: `saturation`, `luminosity` or `entropy`.
-    method: Method,
     /// Resolution the tissue is looked for at, and of the mask.
     at: Mpp,
     /// Smallest piece of tissue kept.
     min_area: SquareMicrons,
     /// Largest hole filled.
     max_hole: SquareMicrons,
+    /// What tells tissue from glass: `saturation`, `luminosity` or `entropy`.
+    method: Method,
 }
 
 /// What tells tissue from glass.
@@ -73,10 +73,10 @@ impl Method {
 impl Default for Tissue {
     fn default() -> Self {
         Self {
-            method: Method::Saturation,
             at: Mpp(8.0),
             min_area: SquareMicrons(10_000.0),
             max_hole: SquareMicrons(10_000.0),
+            method: Method::Saturation,
         }
     }
 }
