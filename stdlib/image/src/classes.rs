@@ -223,6 +223,11 @@ impl Classes {
         &self.header
     }
 
+    /// Returns the picture's bytes in the store.
+    pub fn blob(&self) -> Blob {
+        self.blob
+    }
+
     /// Reads the rows from above.
     ///
     /// # Errors

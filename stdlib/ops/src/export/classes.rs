@@ -1,4 +1,4 @@
-//! `export.classes`: the areas of a class map as QuPath reads them.
+//! `export.classes`: a class map as a picture, and its areas as QuPath reads them.
 
 use std::io::BufWriter;
 
@@ -15,13 +15,13 @@ use crate::export::geojson::Collection;
 use crate::export::measure::rounded;
 use crate::export::outline::{uuid, uuid_of};
 
-/// Writes the areas of each tissue class as GeoJSON that QuPath opens by drag and drop.
+/// Writes a class map as a picture, and its areas as GeoJSON that QuPath opens by drag and drop.
 ///
-/// Each connected part of a class is a locked annotation, a polygon with holes in
-/// full-resolution pixels; background is left out.
+/// The picture is a PNG with a palette. Each connected part of a class is a locked annotation, a
+/// polygon with holes in full-resolution pixels; background is left out.
 ///
 /// ```cerb
-/// let file = export.classes(tissue.classes(maps, mask))
+/// let files = export.classes(tissue.classes(maps, mask))
 /// ```
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -33,8 +33,10 @@ ports! {
         classes: Classes,
     }
     pub struct Out {
-        /// The file, `classes.geojson`.
-        file: File,
+        /// The picture, `classes.png`.
+        picture: File,
+        /// The areas, `classes.geojson`.
+        areas: File,
     }
 }
 
@@ -59,7 +61,8 @@ impl Operator for ExportClasses {
             .map_err(|error| OpError::from(error.into_error()))?
             .finish()?;
         Ok(Out {
-            file: File::new("classes.geojson", blob).with("areas", found.len() as u64),
+            picture: File::new("classes.png", classes.blob()),
+            areas: File::new("classes.geojson", blob).with("areas", found.len() as u64),
         })
     }
 }
@@ -128,13 +131,12 @@ mod tests {
             let input = In {
                 classes: classes.clone(),
             };
-            ExportClasses {}
-                .run(input, &mut Ctx::detached(&store))
-                .unwrap()
-                .file
+            let made = ExportClasses {}.run(input, &mut Ctx::detached(&store));
+            made.map(|out| (out.picture, out.areas)).unwrap()
         };
-        let file = run();
-        assert_eq!(file, run());
+        let (picture, file) = run();
+        assert_eq!((&picture, &file), (&run().0, &run().1));
+        assert_eq!(picture.blob, classes.blob());
         assert_eq!(file.fields["areas"], 2);
         let bytes = store.read_blob(&file.blob.digest).unwrap();
         let json: Value = serde_json::from_slice(&bytes).unwrap();

@@ -39,8 +39,8 @@ const CLASSES: [(u32, &str, [u8; 3]); 6] = [
 ///
 /// Each clump of touching nuclei is split as if it lay alone, and a tile that does not see
 /// all of a clump looks further, so none is lost or doubled, and `tile` and `margin` decide
-/// memory and speed only. A clump longer than 2048 px is split where tiles end; how many
-/// there were is noted. When the maps hold types, each nucleus gets the most frequent one.
+/// memory and speed only. A clump longer than 2048 px is split where tiles end, which is
+/// noted. When the maps hold types, each nucleus gets the most frequent one.
 ///
 /// ```cerb
 /// let nuclei = instances.nuclei(maps, min_area: 8 px2)
@@ -247,7 +247,7 @@ impl Nuclei {
         })?;
         if cut > 0 {
             ctx.note(format!(
-                "{cut} clumps of foreground are longer than {LARGEST} px and were split where tiles end: are these maps of nuclei?"
+                "foreground longer than {LARGEST} px was split where tiles end, in {cut} places: are these maps of nuclei?"
             ));
         }
         Ok(Out {
