@@ -88,10 +88,11 @@ fn timed<T>(sum: &mut Duration, work: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Returns how long this thread has been at work: on Linux its first number is nanoseconds.
+/// Returns how long this thread has been at work, as Linux counts it; elsewhere nothing is measured.
 fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let first = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(first.unwrap_or(0))
 }
 
 /// Finds the objects of one tissue and returns their outlines.
