@@ -36,7 +36,7 @@ pub(super) fn fit(
         let place = |i: u32| (tile.x + i % tile.width, tile.y + i / tile.width);
         let taken = (0..).zip(image.pixels()).filter(|&(i, _)| {
             let (x, y) = place(i);
-            let kept = x as usize % STEP == 0 && y as usize % STEP == 0;
+            let kept = (x as usize).is_multiple_of(STEP) && (y as usize).is_multiple_of(STEP);
             kept && under.holds(x.into(), y.into())
         });
         Ok(taken.map(|(_, pixel)| pixel).collect::<Vec<_>>())
