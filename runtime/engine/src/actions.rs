@@ -285,9 +285,9 @@ impl<'p> Actions<'p> {
                         misfit,
                     };
                     let command = command.as_ref();
-                    let work =
-                        NodeWork::of(self.registry, operator, command, args, self.device_class)
-                            .map_err(misfit)?;
+                    let (registry, class) = (self.registry, self.device_class);
+                    let work = NodeWork::of(registry, operator, command, args, class, &node.facts)
+                        .map_err(misfit)?;
                     self.works[index.index()] = Some(Arc::new(work));
                 }
                 Task::Call
@@ -475,7 +475,8 @@ impl<'p> Actions<'p> {
         id: usize,
         values: BTreeMap<String, Value>,
     ) -> Result<NodeWork, Misfit> {
-        match &self.plan.graph[self.all[id].node].work {
+        let node = &self.plan.graph[self.all[id].node];
+        match &node.work {
             Work::Call {
                 operator,
                 args,
@@ -485,7 +486,8 @@ impl<'p> Actions<'p> {
                 let mut args = args.clone();
                 args.extend(values);
                 let command = command.as_ref();
-                NodeWork::of(self.registry, operator, command, &args, self.device_class)
+                let (registry, class) = (self.registry, self.device_class);
+                NodeWork::of(registry, operator, command, &args, class, &node.facts)
             }
             _ => Err(Misfit {
                 code: "engine::plan",

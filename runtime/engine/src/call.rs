@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cerb_lang::{Command, Misfit, Value};
+use cerb_lang::{Command, Facts, Misfit, Value};
 use cerb_store::{Digest, Hasher, canonical};
 use serde_json::{Map, Value as Json, json};
 
@@ -24,13 +24,14 @@ pub(crate) struct NodeWork {
 }
 
 impl NodeWork {
-    /// Builds the operator; the misfit says which argument it refuses.
+    /// Builds the operator; `outputs` is what is known of what it makes. The misfit says which argument it refuses.
     pub fn of(
         registry: &Registry,
         operator: &str,
         command: Option<&Arc<Command>>,
         args: &BTreeMap<String, Value>,
         device_class: &str,
+        outputs: &Facts,
     ) -> Result<NodeWork, Misfit> {
         let (built, revision, determinism) = match command {
             Some(of) => (
@@ -63,7 +64,7 @@ impl NodeWork {
         let around = around(&preimage);
         Ok(NodeWork {
             around,
-            needs: built.needs(),
+            needs: built.needs(outputs),
             operator: Arc::from(built),
             operator_name: operator.to_owned(),
             determinism,

@@ -33,8 +33,9 @@ pub trait Operator: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 's
         Ok(Facts::default())
     }
 
-    /// Asks the executor for cores, memory and a GPU; never part of the cache key.
-    fn needs(&self) -> Needs {
+    /// Asks the executor for cores, memory and a GPU, by what [`check`](Operator::check) says of the outputs
+    /// (which is nothing where no plan is); never part of the cache key.
+    fn needs(&self, _outputs: &Facts) -> Needs {
         Needs::one_core()
     }
 

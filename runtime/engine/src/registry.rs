@@ -24,7 +24,7 @@ pub(crate) trait AnyOperator: Send + Sync {
     /// Effective parameters in base units, defaults explicit.
     fn args(&self) -> Result<Json, String>;
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit>;
-    fn needs(&self) -> Needs;
+    fn needs(&self, outputs: &Facts) -> Needs;
     /// Input ports that may be read while what stands there is made.
     fn along(&self) -> Vec<&'static str> {
         Vec::new()
@@ -51,8 +51,8 @@ impl<O: Operator> AnyOperator for O {
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
         Operator::check(self, inputs)
     }
-    fn needs(&self) -> Needs {
-        Operator::needs(self)
+    fn needs(&self, outputs: &Facts) -> Needs {
+        Operator::needs(self, outputs)
     }
     fn along(&self) -> Vec<&'static str> {
         O::In::growing()

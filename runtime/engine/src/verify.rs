@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use cerb_lang::{Command, Plan, Type, Value, Work};
+use cerb_lang::{Command, Facts, Plan, Type, Value, Work};
 use cerb_store::{Digest, Form, Preimage, Record, Store, Stored};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -225,7 +225,8 @@ impl Engine<'_> {
             0 => u64::MAX,
             memory => memory,
         };
-        let threads = operator.needs().cores_within(self.settings.jobs, memory);
+        let needs = operator.needs(&Facts::default());
+        let threads = needs.cores_within(self.settings.jobs, memory);
         let mut ctx = Ctx::for_action(
             scratch,
             cancel.clone(),

@@ -84,7 +84,7 @@ impl AnyOperator for Program {
         Ok(Facts::default())
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::one_core()
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cerb_engine::{Cancel, Ctx, Ended, Event, Needs, OpError, Operator, Outcome, ports};
+use cerb_engine::{Cancel, Ctx, Ended, Event, Facts, Needs, OpError, Operator, Outcome, ports};
 use cerb_lang::Value;
 use cerb_store::{Artifact, Digest, Growing, Grown, Store, StoreError, Stored, Tree};
 use schemars::JsonSchema;
@@ -122,7 +122,7 @@ impl Operator for Make {
     const GROWS: &'static [&'static str] = &["y"];
     type In = X;
     type Out = RowsMade;
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::all_cores()
     }
     fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<RowsMade, OpError> {

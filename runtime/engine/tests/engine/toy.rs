@@ -236,7 +236,7 @@ impl Operator for Heavy {
     const REVISION: u32 = 1;
     type In = X;
     type Out = Y;
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs {
             cpus: self.cores,
             memory: self.bytes,

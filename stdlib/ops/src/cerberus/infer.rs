@@ -19,14 +19,12 @@ use crate::reading::{bound, each_by, frame, slide_error};
 const TILE: u32 = 1008;
 /// Windows looked at together at most.
 const MOST_WINDOWS: usize = 8;
-/// What a window takes for each pixel it reads: the maps of all layers, most of them at once.
-const BYTES_PER_PIXEL: u64 = 1 << 10;
+/// What a window takes for each pixel it reads, about: the widest maps of all layers at once.
+const BYTES_PER_PIXEL: u64 = 1280;
 /// What a core is given: more than enough for a window of 448 px.
 const PER_CORE: u64 = 1 << 29;
-/// What the weights take.
-const BESIDE: u64 = 1 << 29;
-/// What is asked for beside the cores: the weights and, where windows are larger, one of 1024 px.
-const MEMORY: u64 = 3 << 29;
+/// What the weights take while they are packed.
+const WEIGHTS: u64 = 3 << 28;
 const GIB: f64 = (1u64 << 30) as f64;
 /// How far two resolutions may differ and be the same: rounding of what files state.
 const SAME_MPP: f64 = 0.01;
@@ -125,6 +123,10 @@ impl Operator for Infer {
                 from("grid", "mpp"),
             );
         }
+        if let Some(side) = inputs.number("grid", "input") {
+            let side = Value::Quantity(side, Unit::Px);
+            facts.set("maps", "window", side, from("grid", "input"));
+        }
         if let Some(heads) = heads {
             let origin = if self.heads.is_empty() {
                 from("model", "heads")
@@ -136,11 +138,18 @@ impl Operator for Infer {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, outputs: &Facts) -> Needs {
+        let window = outputs.number("maps", "window").unwrap_or(448.0);
+        let takes = window_bytes(window as u32);
+        // Large windows are looked at by all cores together, small ones by one each.
+        let (one, per_core) = match takes > PER_CORE {
+            true => (takes, 0),
+            false => (0, PER_CORE),
+        };
         Needs::all_cores()
             .at_most(MOST_WINDOWS)
-            .memory(MEMORY)
-            .per_core(PER_CORE)
+            .memory(WEIGHTS + one)
+            .per_core(per_core)
             .gpu()
     }
 
@@ -371,16 +380,20 @@ fn check_sizes(inputs: &Facts) -> Result<(), Misfit> {
 /// # Errors
 /// When there is no memory for one.
 fn together(grid: &GridHeader, memory: u64) -> Result<bool, OpError> {
-    let side = u64::from(grid.input);
-    let takes = BYTES_PER_PIXEL * side * side;
-    if BESIDE + takes > memory {
+    let takes = window_bytes(grid.input);
+    if WEIGHTS + takes > memory {
         return Err(OpError::Resources(format!(
-            "a window of {side} px takes {:.1} GiB and there are {:.1} GiB: cut smaller ones, `input: 448 px, output: 144 px`, or raise --memory",
-            (BESIDE + takes) as f64 / GIB,
+            "the network and a window of {} px take {:.1} GiB and there are {:.1} GiB: cut smaller windows, `input: 448 px, output: 144 px`, or raise --memory",
+            grid.input,
+            (WEIGHTS + takes) as f64 / GIB,
             memory as f64 / GIB
         )));
     }
     Ok(takes > PER_CORE)
+}
+
+fn window_bytes(side: u32) -> u64 {
+    BYTES_PER_PIXEL * u64::from(side).pow(2)
 }
 
 fn channels(head: &Head) -> u32 {
@@ -560,6 +573,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_the_machine_goes_by_the_window() {
+        let asked = |side: f64, cores| {
+            let mut facts = Facts::default();
+            facts.set(
+                "maps",
+                "window",
+                Value::Quantity(side, Unit::Px),
+                Origin::Source,
+            );
+            Infer::default().needs(&facts).memory_of(cores)
+        };
+        assert_eq!(asked(448.0, 2), WEIGHTS + 2 * PER_CORE);
+        assert_eq!(asked(1024.0, 2), asked(1024.0, 8));
+        assert!(asked(1024.0, 2) > 2 << 30 && asked(2032.0, 2) > 5 << 30);
+        assert_eq!(
+            Infer::default().needs(&Facts::default()).memory_of(1),
+            asked(448.0, 1)
+        );
+    }
+
+    #[test]
     fn windows_for_which_there_is_no_memory_are_refused() {
         let grid = |input| GridHeader {
             mpp: 0.5,
@@ -574,7 +608,7 @@ mod tests {
         assert!(together(&grid(1024), 4 << 30).unwrap());
         let refused = together(&grid(2032), 2 << 30).unwrap_err().to_string();
         assert!(
-            refused.contains("4.4 GiB") && refused.contains("2.0 GiB"),
+            refused.contains("5.7 GiB") && refused.contains("2.0 GiB"),
             "{refused}"
         );
     }

@@ -148,7 +148,7 @@ impl Operator for Nuclei {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         // Per tile in flight: both channels, types, and what of them is being split. At once, as
         // published, labels and the queue come to that. A clump may need a window of its own.
         let (side, bytes) = if self.reference {

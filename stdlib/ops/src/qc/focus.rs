@@ -80,7 +80,7 @@ impl Operator for Focus {
         Ok(Facts::default())
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::all_cores().memory(64 << 20).per_core(64 << 20)
     }
 

@@ -1,8 +1,10 @@
 //! Reports: results as pages and pictures for people.
 
+mod found;
 mod page;
 mod picture;
 pub mod slide;
+mod view;
 
 use cerb_engine::Registry;
 

@@ -18,7 +18,7 @@ impl Page {
     }
 
     /// Adds a row of large numbers with what they count.
-    pub(crate) fn numbers(&mut self, numbers: &[(String, &str)]) {
+    pub(crate) fn numbers(&mut self, numbers: &[(String, String)]) {
         self.body.push_str("<dl class=\"numbers\">");
         for (number, what) in numbers {
             let _ = write!(
@@ -58,6 +58,20 @@ impl Page {
             let _ = writeln!(
                 self.body,
                 "<tr><th>{}</th><td>{}</td></tr>",
+                escaped(name),
+                escaped(value)
+            );
+        }
+        self.body.push_str("</table>\n");
+    }
+
+    /// Adds a table of colours, names and values.
+    pub(crate) fn legend(&mut self, rows: &[([u8; 3], String, String)]) {
+        self.body.push_str("<table>\n");
+        for ([r, g, b], name, value) in rows {
+            let _ = writeln!(
+                self.body,
+                "<tr><th><i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>{}</th><td>{}</td></tr>",
                 escaped(name),
                 escaped(value)
             );
@@ -145,6 +159,7 @@ img { display: block; max-width: 100%; height: auto; border: 1px solid var(--lin
 table { border-collapse: collapse; width: 100%; max-width: 44rem; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 500; color: var(--soft); width: 14rem; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+th i { display: inline-block; width: .9em; height: .9em; margin-right: .5em; border: 1px solid var(--line); border-radius: 2px; vertical-align: -.1em; }
 .histogram { width: 100%; max-width: 44rem; } .histogram rect { fill: var(--bar); } .histogram line { stroke: var(--soft); }
 .histogram text { fill: var(--soft); font-size: 12px; text-anchor: middle; }
 ";

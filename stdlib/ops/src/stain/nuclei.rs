@@ -115,7 +115,7 @@ impl Operator for Nuclei {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         // What is read of the slide at once, and each tile's planes: about 100
         // bytes a pixel.
         let side = u64::from(self.tile.0 + 2 * REACH);

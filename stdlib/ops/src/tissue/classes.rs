@@ -68,7 +68,7 @@ impl Operator for TissueClasses {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         // A window of the maps of 4096 × 1024 px, and rows of the widest class map.
         Needs::all_cores().memory(128 << 20).per_core(64 << 20)
     }

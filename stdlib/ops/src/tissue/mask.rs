@@ -110,7 +110,7 @@ impl Operator for Tissue {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::all_cores().memory(256 << 20).per_core(128 << 20)
     }
 
