@@ -5,9 +5,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cerberus;
+pub mod cohort;
 pub mod compare;
 mod device;
 pub mod export;
+pub mod features;
 pub mod file;
 pub mod instances;
 pub mod model;
@@ -44,6 +46,8 @@ pub fn registry() -> Result<Registry, Vec<RegistryError>> {
         .and(cerberus::family())
         .and(instances::family())
         .and(export::family())
+        .and(features::family())
+        .and(cohort::family())
         .and(report::family())
         .and(compare::registered())
         .checked()
@@ -60,6 +64,7 @@ fn kinds() -> Registry {
         .kind::<cerb_image::Instances>()
         .kind::<cerb_image::Staining>()
         .kind::<cerb_model::Model>()
+        .kind::<features::Features>()
         .kind::<File>()
         .kind::<Report>()
 }

@@ -1,14 +1,15 @@
 //! Reports: results as pages and pictures for people.
 
+pub mod cohort;
 mod found;
 mod page;
-mod picture;
+pub(crate) mod picture;
 pub mod slide;
-mod view;
+pub(crate) mod view;
 
 use cerb_engine::Registry;
 
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
-    Registry::new().with::<slide::Slide>()
+    Registry::new().with::<slide::Slide>().with::<cohort::Cohort>()
 }

@@ -79,6 +79,21 @@ impl Page {
         self.body.push_str("</table>\n");
     }
 
+    /// Adds small pictures (base64 of a JPEG), each with a title and lines of text.
+    pub(crate) fn cards(&mut self, cards: &[(&str, &str, Vec<String>)]) {
+        self.body.push_str("<div class=\"cards\">\n");
+        for (jpeg, title, lines) in cards {
+            let title = escaped(title);
+            let lines: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
+            let _ = writeln!(
+                self.body,
+                "<figure><img alt=\"{title}\" src=\"data:image/jpeg;base64,{jpeg}\"><figcaption><b>{title}</b><br>{}</figcaption></figure>",
+                lines.join("<br>")
+            );
+        }
+        self.body.push_str("</div>\n");
+    }
+
     /// Adds a histogram: counts in equal bins from 0 to `end`, with the unit of the axis.
     pub(crate) fn histogram(&mut self, counts: &[u64], end: f64, unit: &str) {
         let most = counts.iter().copied().max().unwrap_or(0).max(1) as f64;
@@ -156,6 +171,8 @@ figure { margin: 0; } figcaption { color: var(--soft); font-size: .85rem; margin
 img { display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; background: #fff; }
 .tall img { max-height: 46rem; width: auto; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; align-items: start; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1.25rem; }
+.cards img { height: 10rem; object-fit: contain; } .cards b { color: var(--ink); font-weight: 500; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; max-width: 44rem; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 500; color: var(--soft); width: 14rem; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
