@@ -218,6 +218,15 @@ impl Classes {
         })
     }
 
+    /// Returns the area of each class but background, in µm².
+    pub fn areas(&self) -> Vec<(&ClassName, f64)> {
+        let area = |class: &ClassName| self.fields.get(&field(&class.name))?.as_f64();
+        let classes = self.header.classes.iter().skip(1);
+        classes
+            .filter_map(|class| Some((class, area(class)?)))
+            .collect()
+    }
+
     /// Returns what all pixels share.
     pub fn header(&self) -> &ClassesHeader {
         &self.header

@@ -93,8 +93,14 @@ mod tests {
             thumbnail: String::new(),
         };
         let features = Keyed::from([
-            ("a, \"b\"".to_owned(), row(&[("nuclei", 12.0), ("glands", 1.0)])),
-            ("c".to_owned(), row(&[("tissue_mm2", 0.1 + 0.2), ("nuclei", 3e9)])),
+            (
+                "a, \"b\"".to_owned(),
+                row(&[("nuclei", 12.0), ("glands", 1.0)]),
+            ),
+            (
+                "c".to_owned(),
+                row(&[("tissue_mm2", 0.1 + 0.2), ("nuclei", 3e9)]),
+            ),
         ]);
         let out = Table {}
             .run(In { features }, &mut Ctx::detached(&store))

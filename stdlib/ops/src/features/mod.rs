@@ -34,8 +34,7 @@ impl Features {
 
 impl Artifact for Features {
     const KIND: &'static str = "Features";
-    const FIELDS: &'static [FieldSpec] =
-        &[FieldSpec::new("numbers", "Int", "Numbers there are.")];
+    const FIELDS: &'static [FieldSpec] = &[FieldSpec::new("numbers", "Int", "Numbers there are.")];
 
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
         let bytes = serde_json::to_vec(&self)

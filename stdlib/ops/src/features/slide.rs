@@ -71,6 +71,7 @@ impl Operator for Slide {
         }
         if let Some(classes) = &input.classes {
             for (class, um2) in classes.areas() {
+                let class = class.name.replace(' ', "_");
                 features.push(format!("{class}_mm2"), um2 / 1e6);
             }
         }
@@ -158,7 +159,10 @@ mod tests {
         assert_eq!((get("nuclei"), get("tissue_mm2")), (Some(41.0), Some(0.5)));
         assert_eq!(get("nuclei_per_mm2"), Some(82.0));
         assert_eq!(get("nuclei_area_um2"), Some(6.25));
-        assert_eq!((get("nuclei_epithelial"), get("glands")), (Some(21.0), None));
+        assert_eq!(
+            (get("nuclei_epithelial"), get("glands")),
+            (Some(21.0), None)
+        );
         assert!(features.thumbnail.len() < 20_000 && features.thumbnail.starts_with("/9j/"));
         let stored = features.clone().store(&store).unwrap();
         assert_eq!(Features::open(&stored, &store).unwrap(), features);

@@ -9,7 +9,11 @@ use crate::features::Features;
 use crate::report::page::{Page, grouped};
 
 /// Numbers that are summed, with what they count.
-const SUMS: [(&str, &str); 3] = [("nuclei", "nuclei"), ("glands", "glands"), ("lumina", "lumina")];
+const SUMS: [(&str, &str); 3] = [
+    ("nuclei", "nuclei"),
+    ("glands", "glands"),
+    ("lumina", "lumina"),
+];
 /// Bins of the histogram over slides.
 const BINS: usize = 32;
 
@@ -40,10 +44,13 @@ impl Operator for Cohort {
     type Out = Out;
 
     fn run(&self, In { features }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let mut page = Page::new(match features.len() {
-            1 => "One slide".to_owned(),
-            count => format!("{} slides", grouped(count as u64)),
-        }.as_str());
+        let mut page = Page::new(
+            match features.len() {
+                1 => "One slide".to_owned(),
+                count => format!("{} slides", grouped(count as u64)),
+            }
+            .as_str(),
+        );
         let values = |name: &str| -> Vec<f64> {
             features.values().filter_map(|row| row.get(name)).collect()
         };
@@ -135,6 +142,10 @@ mod tests {
         };
         let out = Cohort {}.run(input, &mut Ctx::detached(&store)).unwrap();
         let html = store.read_blob(&out.report.blob.digest).unwrap();
-        assert!(String::from_utf8(html).unwrap().contains("<h1>0 slides</h1>"));
+        assert!(
+            String::from_utf8(html)
+                .unwrap()
+                .contains("<h1>0 slides</h1>")
+        );
     }
 }

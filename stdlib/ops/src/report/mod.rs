@@ -11,5 +11,7 @@ use cerb_engine::Registry;
 
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
-    Registry::new().with::<slide::Slide>().with::<cohort::Cohort>()
+    Registry::new()
+        .with::<slide::Slide>()
+        .with::<cohort::Cohort>()
 }

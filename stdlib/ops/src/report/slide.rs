@@ -256,7 +256,7 @@ fn page(input: &In, layers: &[Layer], whole: &View, close_ups: &[View]) -> Resul
     }
     if let Some(classes) = &input.classes {
         page.heading("Tissue classes");
-        page.legend(&areas(classes)?);
+        page.legend(&areas(classes));
     }
     page.heading("Facts");
     page.table(&facts(input, layers)?);
@@ -289,29 +289,16 @@ fn numbers(layers: &[Layer], tissue_mm2: Option<f64>) -> Vec<(String, String)> {
 }
 
 /// Returns the area of each class that there is, and its share of all but background.
-fn areas(classes: &Classes) -> Result<Vec<([u8; 3], String, String)>, OpError> {
-    let header = classes.header();
-    let mut pixels = vec![0u64; header.classes.len()];
-    let mut rows = classes.rows()?;
-    while let Some(row) = rows.read()? {
-        for &class in row {
-            if let Some(count) = pixels.get_mut(usize::from(class)) {
-                *count += 1;
-            }
-        }
-    }
-    let all = pixels.iter().skip(1).sum::<u64>().max(1) as f64;
-    let named = header.classes.iter().zip(pixels).skip(1);
-    let rows = named.filter(|(_, count)| *count > 0).map(|(class, count)| {
-        let mm2 = count as f64 * header.mpp * header.mpp / 1e6;
-        let share = 100.0 * count as f64 / all;
-        (
-            class.colour,
-            class.name.clone(),
-            format!("{mm2:.2} mm² · {share:.1} %"),
-        )
+fn areas(classes: &Classes) -> Vec<([u8; 3], String, String)> {
+    let areas = classes.areas();
+    let all: f64 = areas.iter().map(|(_, um2)| um2).sum();
+    let there = areas.into_iter().filter(|(_, um2)| *um2 > 0.0);
+    let rows = there.map(|(class, um2)| {
+        let share = 100.0 * um2 / all;
+        let value = format!("{:.2} mm² · {share:.1} %", um2 / 1e6);
+        (class.colour, class.name.clone(), value)
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 fn capital(text: &str) -> String {
