@@ -88,7 +88,7 @@ impl Operator for Glands {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         if self.reference {
             Needs::one_core()
         } else {

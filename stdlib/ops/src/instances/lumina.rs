@@ -85,7 +85,7 @@ impl Operator for Lumina {
         Ok(facts)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         if self.reference {
             Needs::one_core()
         } else {
