@@ -86,7 +86,7 @@ impl Operator for Artefacts {
         Ok(Facts::default())
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::all_cores().memory(256 << 20).per_core(128 << 20)
     }
 

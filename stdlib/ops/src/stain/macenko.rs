@@ -57,7 +57,7 @@ impl Operator for Macenko {
         fit::check(self.at, inputs)
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         fit::needs()
     }
 

@@ -66,7 +66,7 @@ impl Operator for FromFile {
         Ok(Facts::default())
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self, _: &Facts) -> Needs {
         Needs::one_core().memory(1 << 30)
     }
 
