@@ -119,6 +119,8 @@ mod tests {
         };
         let grid = cerb_image::PatchGrid::new(header, Vec::new());
         holds::<cerb_image::PatchGrid>(&grid.store(&store).unwrap(), &[]);
+        let features = features::Features::default();
+        holds::<features::Features>(&features.store(&store).unwrap(), &[]);
         let file = File::new("a.txt", store.put_bytes(b"text").unwrap());
         holds::<File>(&file.store(&store).unwrap(), &[]);
         let page = Report::new("a.html", store.put_bytes(b"page").unwrap());
@@ -169,9 +171,11 @@ mod tests {
             .collect();
         let expected = [
             "cerberus.infer",
+            "cohort.table",
             "export.classes",
             "export.geojson",
             "export.parquet",
+            "features.slide",
             "file.open",
             "file.scan",
             "instances.glands",
@@ -182,6 +186,7 @@ mod tests {
             "qc.artefacts",
             "qc.focus",
             "qc.pen",
+            "report.cohort",
             "report.slide",
             "slide.scan",
             "stain.macenko",

@@ -275,3 +275,8 @@ fn stained((width, height): (u32, u32), shift: u32) -> impl Fn(u32, u32) -> [u8;
 pub fn tissue_tiff(path: &Path, size: (u32, u32), shift: u32) {
     tiff(path, size, stained(size, shift));
 }
+
+/// A slide with nothing on it.
+pub fn blank_tiff(path: &Path, size: (u32, u32)) {
+    tiff(path, size, |_, _| [244, 244, 244]);
+}
