@@ -289,6 +289,12 @@ fn in_a_pipeline(example: &str) -> String {
         .find_map(|line| line.strip_prefix("let "))
         .unwrap_or(example);
     let call = call.split_once('=').map_or(call, |(_, call)| call);
+    let example = format!("let example ={call}\n");
+    // What gathers a cohort stands behind it.
+    let (inside, behind) = match call.contains("wsi.") {
+        true => (String::new(), example),
+        false => (example, String::new()),
+    };
     format!(
         "cerb 1\nroot data\nlet model = model.load(data, \"weights\")\n\
          let wsi = for s in slide.scan(data, \"*.svs\") {{\n\
@@ -296,8 +302,9 @@ fn in_a_pipeline(example: &str) -> String {
          let grid = patch.grid(s, mask, input: 448 px, output: 144 px, at: 0.5 mpp)\n\
          let maps = cerberus.infer(model, s, grid)\n\
          let nuclei = instances.nuclei(maps)\n\
-         let example ={call}\n\
-         {{ example, file: export.geojson(nuclei) }}\n}}\n\
+         {inside}\
+         {{ numbers: features.slide(s, mask, nuclei), file: export.geojson(nuclei) }}\n}}\n\
+         {behind}\
          output \"{{key}}.geojson\" = wsi.file\n"
     )
 }

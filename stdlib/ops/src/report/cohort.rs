@@ -20,7 +20,8 @@ const BINS: usize = 32;
 /// Shows many slides on one page: what there is in all, how it spreads, and each slide with its numbers.
 ///
 /// ```cerb
-/// output "cohort.html" = report.cohort(wsi.numbers)
+/// let page = report.cohort(wsi.numbers)
+/// output "cohort.html" = page
 /// ```
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
