@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::contour::{Part, outline};
+use crate::runs::Run;
 use crate::{Grid, Instance};
 
 /// Whether the published code's slips are reproduced.
@@ -107,14 +108,6 @@ pub fn instances(labels: &Grid<i32>, types: Option<&Grid<f32>>, options: &Option
             }
         })
         .collect()
-}
-
-/// Pixels `from..to` of row `y`.
-#[derive(Clone, Copy)]
-struct Run {
-    y: u32,
-    from: u32,
-    to: u32,
 }
 
 struct Object {

@@ -64,6 +64,18 @@ pub struct ClassName {
     pub colour: [u8; 3],
 }
 
+impl ClassName {
+    /// Names classes by number, name and colour.
+    pub fn list(classes: &[(u32, &str, [u8; 3])]) -> Vec<ClassName> {
+        let named = |&(id, name, colour): &(u32, &str, [u8; 3])| ClassName {
+            id,
+            name: name.to_owned(),
+            colour,
+        };
+        classes.iter().map(named).collect()
+    }
+}
+
 /// The slide that objects lie on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

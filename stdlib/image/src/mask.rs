@@ -152,6 +152,11 @@ impl Mask {
         }
     }
 
+    /// Returns the area of the set pixels in mm².
+    pub fn area_mm2(&self) -> f64 {
+        self.count() as f64 * self.geometry.mpp.powi(2) / 1e6
+    }
+
     /// Returns the share of the mask that is set, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         let pixels = u64::from(self.width) * u64::from(self.height);

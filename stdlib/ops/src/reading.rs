@@ -19,6 +19,28 @@ pub(crate) fn slide_error(error: SlideError) -> OpError {
     }
 }
 
+/// Refuses a mask of another slide than one of this size in level-0 pixels: it would be laid where nothing belongs.
+pub(crate) fn same_slide(mask: Option<&Mask>, size: [u64; 2]) -> Result<(), OpError> {
+    match mask.map(|mask| mask.geometry().slide) {
+        Some(own) if own != size => Err(OpError::Input(format!(
+            "the mask is of a slide of {} × {} px, and this one has {} × {} px",
+            own[0], own[1], size[0], size[1]
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a mask of another slide.
+pub(crate) fn fits(mask: Option<&Mask>, slide: &Slide) -> Result<(), OpError> {
+    let info = slide.info();
+    same_slide(mask, [info.width.into(), info.height.into()])
+}
+
+/// Writes bytes in GiB.
+pub(crate) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
 /// Returns what objects found on a slide say of it.
 pub(crate) fn frame(slide: &Slide) -> Result<SlideFrame, OpError> {
     let info = slide.info();

@@ -13,7 +13,7 @@ use cerb_slide::{Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{bound, each_by, frame, slide_error};
+use crate::reading::{bound, each_by, frame, gib, slide_error};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
@@ -25,7 +25,6 @@ const BYTES_PER_PIXEL: u64 = 1280;
 const PER_CORE: u64 = 1 << 29;
 /// What the weights take while they are packed.
 const WEIGHTS: u64 = 3 << 28;
-const GIB: f64 = (1u64 << 30) as f64;
 /// How far two resolutions may differ and be the same: rounding of what files state.
 const SAME_MPP: f64 = 0.01;
 
@@ -33,7 +32,8 @@ const SAME_MPP: f64 = 0.01;
 ///
 /// The maps hold, per pixel, the probabilities of inside and rim of each kind of object
 /// (`…-INST`), the most probable type (`…-TYPE`), and the class of the patch
-/// (`Patch-Class`). Windows must be cut as the weights were trained.
+/// (`Patch-Class`). Windows may be larger than those of training by whole answers, if they see as
+/// much around them: `docs/model.md`.
 ///
 /// ```cerb
 /// let maps = cerberus.infer(model, s, grid)
@@ -383,10 +383,10 @@ fn together(grid: &GridHeader, memory: u64) -> Result<bool, OpError> {
     let takes = window_bytes(grid.input);
     if WEIGHTS + takes > memory {
         return Err(OpError::Resources(format!(
-            "the network and a window of {} px take {:.1} GiB and there are {:.1} GiB: cut smaller windows, `input: 448 px, output: 144 px`, or raise --memory",
+            "the network and a window of {} px take {} and there are {}: cut smaller windows, `input: 448 px, output: 144 px`, or raise --memory",
             grid.input,
-            (WEIGHTS + takes) as f64 / GIB,
-            memory as f64 / GIB
+            gib(WEIGHTS + takes),
+            gib(memory)
         )));
     }
     Ok(takes > PER_CORE)
@@ -608,7 +608,7 @@ mod tests {
         assert!(together(&grid(1024), 4 << 30).unwrap());
         let refused = together(&grid(2032), 2 << 30).unwrap_err().to_string();
         assert!(
-            refused.contains("5.7 GiB") && refused.contains("2.0 GiB"),
+            refused.contains("5.67 GiB") && refused.contains("2.00 GiB"),
             "{refused}"
         );
     }

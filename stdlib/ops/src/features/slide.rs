@@ -56,10 +56,7 @@ impl Operator for Slide {
 
     fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
         let mut features = Features::default();
-        let tissue = input
-            .mask
-            .as_ref()
-            .map(|mask| mask.count() as f64 * mask.geometry().mpp.powi(2) / 1e6);
+        let tissue = input.mask.as_ref().map(Mask::area_mm2);
         if let Some(area) = tissue {
             features.push("tissue_mm2", area);
         }

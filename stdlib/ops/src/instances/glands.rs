@@ -102,7 +102,11 @@ impl Operator for Glands {
         heads.extend(typed.then_some((TYPES, 1)));
         fitting(&maps, mask.as_ref(), &heads)?;
         let header = InstancesHeader {
-            classes: if typed { classes() } else { Vec::new() },
+            classes: if typed {
+                ClassName::list(&CLASSES)
+            } else {
+                Vec::new()
+            },
             ..header(&maps, "glands", self.reference)
         };
         let mut found = Instances::writer(ctx.store(), header)?;
@@ -142,15 +146,6 @@ impl Glands {
             tile: self.tile,
         }
     }
-}
-
-fn classes() -> Vec<ClassName> {
-    let class = |&(id, name, colour): &(u32, &str, [u8; 3])| ClassName {
-        id,
-        name: name.into(),
-        colour,
-    };
-    CLASSES.iter().map(class).collect()
 }
 
 #[cfg(test)]

@@ -165,7 +165,11 @@ impl Operator for Nuclei {
         let typed = header.heads.contains_key(TYPES);
         let header = InstancesHeader {
             tissue: "nuclei".into(),
-            classes: if typed { classes() } else { Vec::new() },
+            classes: if typed {
+                ClassName::list(&CLASSES)
+            } else {
+                Vec::new()
+            },
             mpp: header.mpp,
             scale: header.scale,
             slide: header.slide.clone(),
@@ -311,17 +315,6 @@ impl Nuclei {
 fn push(table: &mut InstancesWriter, nuclei: &[Instance]) -> Result<(), OpError> {
     nuclei.iter().try_for_each(|nucleus| table.push(nucleus))?;
     Ok(())
-}
-
-fn classes() -> Vec<ClassName> {
-    CLASSES
-        .iter()
-        .map(|&(id, name, colour)| ClassName {
-            id,
-            name: name.into(),
-            colour,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use cerb_image::units::{Pixels, SquarePixels};
 use cerb_image::{Instance, InstancesHeader, InstancesWriter, Maps, Mask, Square, Window};
 use cerb_store::{Digest, Pieces};
 
-use crate::reading::{self, Under, each};
+use crate::reading::{self, Under, each, same_slide};
 
 /// What a part of the work holds: the runs of one tile.
 const PART: &str = "runs";
@@ -149,16 +149,7 @@ pub(super) fn fitting(
     heads: &[(&str, u32)],
 ) -> Result<(), OpError> {
     let header = maps.header();
-    let size = [header.slide.width, header.slide.height];
-    if let Some(mask) = mask
-        && mask.geometry().slide != size
-    {
-        let [width, height] = mask.geometry().slide;
-        return Err(OpError::Input(format!(
-            "the mask is of a slide of {width} × {height} px, the maps are of one of {} × {} px",
-            size[0], size[1]
-        )));
-    }
+    same_slide(mask, [header.slide.width, header.slide.height])?;
     for (head, channels) in heads {
         let found = header.heads.get(*head).copied().unwrap_or(0);
         if found != *channels {

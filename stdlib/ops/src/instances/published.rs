@@ -4,6 +4,8 @@ use cerb_engine::{Ctx, OpError};
 use cerb_image::regions::{self, Region, regions};
 use cerb_image::{Grid, Instance, Maps, Mask, Rect};
 
+use crate::reading::gib;
+
 /// Works on each region of the slide, refusing one that does not fit into the memory this action may use.
 pub(super) fn each_region(
     maps: &Maps,
@@ -38,10 +40,6 @@ fn fits(region: &Region, mpp: f64, allowed: u64) -> Result<(), OpError> {
         gib(bytes),
         gib(allowed),
     )))
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// Reads the channels of a region's heads, halved.

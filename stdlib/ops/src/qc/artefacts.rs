@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::marks;
-use crate::reading::{Part, Under, bound, each, parts, read, side_at, slide_error};
+use crate::reading::{Part, Under, bound, each, fits, parts, read, side_at, slide_error};
 
 /// Resolution that focus is looked at, in µm per pixel; a coarser slide's own.
 const FOCUS: f64 = 1.0;
@@ -91,6 +91,7 @@ impl Operator for Artefacts {
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fits(Some(&mask), &slide)?;
         bound(&slide, ctx);
         let mut marks = self.folds(&slide, &mask, ctx)?;
         let folds = marks::mask(&slide, self.at.0, &marks)?;

@@ -7,7 +7,7 @@ use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{Part, Under, bound, each, slide_error, spread, whole_tiles};
+use crate::reading::{Part, Under, bound, each, fits, slide_error, spread, whole_tiles};
 
 /// Side of the tiles looked at, in pixels: 0.26 mm at 1 mpp.
 const SIDE: u32 = 256;
@@ -85,6 +85,7 @@ impl Operator for Focus {
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fits(mask.as_ref(), &slide)?;
         let mpp = self.at.0;
         let (width, height) = slide.size_at(mpp).map_err(slide_error)?;
         let scale = slide.scale_at(mpp).map_err(slide_error)?;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::marks;
-use crate::reading::{Part, bound, each, parts, read, side_at};
+use crate::reading::{Part, bound, each, fits, parts, read, side_at};
 
 /// Width of the ellipse that marks grow by, in micrometres: the pale rim of a stroke.
 const RIM: f64 = 80.0;
@@ -76,6 +76,7 @@ impl Operator for Pen {
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fits(Some(&mask), &slide)?;
         bound(&slide, ctx);
         let mpp = self.at.0;
         let mut found = marks::grid(&slide, mpp)?;

@@ -158,10 +158,7 @@ fn page(input: &In, layers: &[Layer], whole: &View, close_ups: &[View]) -> Resul
         [all @ .., last] => format!("{} and {last} on one slide", capital(&all.join(", "))),
     };
     let mut page = Page::new(&title);
-    let tissue_mm2 = input
-        .mask
-        .as_ref()
-        .map(|mask| mask.count() as f64 * mask.geometry().mpp.powi(2) / 1e6);
+    let tissue_mm2 = input.mask.as_ref().map(Mask::area_mm2);
     page.numbers(&numbers(layers, tissue_mm2));
 
     page.heading("The slide");

@@ -6,7 +6,7 @@ use cerb_image::{Mask, Staining};
 use cerb_slide::Slide;
 
 use crate::patch::grid::enlargement;
-use crate::reading::{Part, Under, bound, each, read, slide_error, spread, whole_tiles};
+use crate::reading::{Part, Under, bound, each, fits, read, slide_error, spread, whole_tiles};
 
 /// Side of the tiles that pixels are taken from.
 const SIDE: u32 = 256;
@@ -23,6 +23,7 @@ pub(super) fn fit(
     ctx: &mut Ctx,
     method: impl Fn(&[[u8; 3]]) -> Staining,
 ) -> Result<Staining, OpError> {
+    fits(mask, slide)?;
     bound(slide, ctx);
     let mpp = at.0;
     let (width, height) = slide.size_at(mpp).map_err(slide_error)?;

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::patch::grid::enlargement;
-use crate::reading::{Part, Under, bound, each, frame, options, parts, side_at, slide_error};
+use crate::reading::{Part, Under, bound, each, fits, frame, options, parts, side_at, slide_error};
 use crate::stain::method::{Amounts, Normal, REACH, nuclei};
 
 /// Resolution at which the slide's staining is measured, in µm per pixel.
@@ -125,6 +125,7 @@ impl Operator for Nuclei {
     }
 
     fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fits(mask.as_ref(), &slide)?;
         bound(&slide, ctx);
         let mask = mask.map(|mask| grown(&mask));
         let normal = measure(&slide, mask.as_ref(), ctx)?.unwrap_or_else(|| {

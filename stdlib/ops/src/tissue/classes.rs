@@ -6,7 +6,7 @@ use cerb_image::{Classes, Maps, Mask};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::each;
+use crate::reading::{each, same_slide};
 
 /// The head whose values are classes.
 const HEAD: &str = "Patch-Class";
@@ -75,15 +75,7 @@ impl Operator for TissueClasses {
 
     fn run(&self, In { maps, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
         let header = ClassesHeader::of(&maps);
-        if let Some(mask) = &mask {
-            let (own, theirs) = (&header.slide, mask.geometry().slide);
-            if theirs != [own.width, own.height] {
-                return Err(OpError::Input(format!(
-                    "the mask was made for a slide of {} × {} px, and this one has {} × {} px",
-                    theirs[0], theirs[1], own.width, own.height
-                )));
-            }
-        }
+        same_slide(mask.as_ref(), [header.slide.width, header.slide.height])?;
         let (height, store) = (header.height, ctx.store().clone());
         let bands: Vec<_> = (0..height)
             .step_by(ROWS as usize)
