@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cerb_tests::{Manifest, files, manifest, root};
 
 /// Which of our crates each of our crates may name.
-const IMPORTS: [(&str, &[&str]); 10] = [
+const IMPORTS: [(&str, &[&str]); 13] = [
     ("cerb-lang", &[]),
     ("cerb-store", &[]),
     ("cerb-engine", &["cerb-lang", "cerb-store"]),
@@ -14,15 +14,30 @@ const IMPORTS: [(&str, &[&str]); 10] = [
     ("cerb-image", &["cerb-store"]),
     ("cerb-slide", &["cerb-image", "cerb-store"]),
     ("cerb-kernels", &[]),
-    ("cerb-model", &["cerb-image", "cerb-kernels", "cerb-store"]),
+    ("cerb-data", &["cerb-image", "cerb-store"]),
+    ("cerb-metrics", &["cerb-image"]),
+    ("cerb-train", &["cerb-kernels"]),
+    (
+        "cerb-model",
+        &[
+            "cerb-data",
+            "cerb-image",
+            "cerb-kernels",
+            "cerb-store",
+            "cerb-train",
+        ],
+    ),
     (
         "cerb-ops",
         &[
+            "cerb-data",
             "cerb-engine",
             "cerb-image",
+            "cerb-metrics",
             "cerb-model",
             "cerb-slide",
             "cerb-store",
+            "cerb-train",
         ],
     ),
     (
