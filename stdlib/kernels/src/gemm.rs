@@ -110,8 +110,10 @@ pub(crate) unsafe fn multiply<L: Lanes>(
                     relu: finish.relu,
                 };
                 row += match panel == 2 * L::WIDTH {
-                    true => rows_of::<L, 2>(left, place),
-                    false => rows_of::<L, 1>(left, place),
+                    true if left >= L::ROWS => whole_block::<L, 2>(place),
+                    true => rows_of::<L, 2, 0>(left, place),
+                    false if left >= L::ROWS => whole_block::<L, 1>(place),
+                    false => rows_of::<L, 1, 0>(left, place),
                 };
             }
         }
@@ -131,24 +133,44 @@ struct Place {
     relu: bool,
 }
 
+/// Does a block of as many rows as there are registers, where most of the work is done.
+///
+/// A stride that is known when compiling is part of the rows' addresses; one that is not costs an addition per row
+/// and input. These are the strides of the published network and of narrower ones.
+#[inline(always)]
+unsafe fn whole_block<L: Lanes, const C: usize>(at: Place) -> usize {
+    macro_rules! by_stride {
+        ($($stride:literal)*) => {
+            match at.from_stride {
+                // SAFETY: passed on; the stride is the one that is named.
+                $($stride => unsafe { rows_of::<L, C, $stride>(L::ROWS, at) },)*
+                // SAFETY: passed on.
+                _ => unsafe { rows_of::<L, C, 0>(L::ROWS, at) },
+            }
+        };
+    }
+    by_stride!(16 32 48 64 96 128 147 256 288 512 576 1152 2304)
+}
+
 /// Does as many rows at once as there are registers and rows; returns how many.
 #[inline(always)]
-unsafe fn rows_of<L: Lanes, const C: usize>(left: usize, at: Place) -> usize {
+unsafe fn rows_of<L: Lanes, const C: usize, const STRIDE: usize>(left: usize, at: Place) -> usize {
     // SAFETY: passed on; a block is no larger than what is left.
     unsafe {
         match left.min(L::ROWS) {
-            12.. => block::<L, 12, C>(at),
-            8..12 => block::<L, 8, C>(at),
-            6..8 => block::<L, 6, C>(at),
-            4..6 => block::<L, 4, C>(at),
-            2..4 => block::<L, 2, C>(at),
-            _ => block::<L, 1, C>(at),
+            12.. => block::<L, 12, C, STRIDE>(at),
+            8..12 => block::<L, 8, C, STRIDE>(at),
+            6..8 => block::<L, 6, C, STRIDE>(at),
+            4..6 => block::<L, 4, C, STRIDE>(at),
+            2..4 => block::<L, 2, C, STRIDE>(at),
+            _ => block::<L, 1, C, STRIDE>(at),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn block<L: Lanes, const R: usize, const C: usize>(at: Place) -> usize {
+unsafe fn block<L: Lanes, const R: usize, const C: usize, const STRIDE: usize>(at: Place) -> usize {
+    let stride = if STRIDE == 0 { at.from_stride } else { STRIDE };
     // SAFETY: the place holds R rows of inputs and takes R rows of C vectors.
     unsafe {
         let mut sums = [[L::splat(0.0); C]; R];
@@ -159,7 +181,7 @@ unsafe fn block<L: Lanes, const R: usize, const C: usize>(at: Place) -> usize {
                 *v = L::load(weights.add(column * L::WIDTH));
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let value = L::splat(*at.from.add(row * at.from_stride + input));
+                let value = L::splat(*at.from.add(row * stride + input));
                 for (sum, &column) in sums.iter_mut().zip(&columns) {
                     *sum = L::fma(value, column, *sum);
                 }
