@@ -133,13 +133,13 @@ fn published(text: &mut String, outcome: &Outcome, out: &Path, paint: Paint) {
             out.display()
         );
     }
-    for path in outcome.missing.iter().take(MOST) {
+    for (path, why) in outcome.missing.iter().take(MOST) {
         let _ = writeln!(
             text,
             "  {} {}  {}",
             paint.bad("×"),
             out.join(path).display(),
-            paint.dim("not made")
+            paint.dim(&format!("not made: {why}"))
         );
     }
     let more = outcome.missing.len().saturating_sub(MOST);
@@ -297,7 +297,7 @@ mod tests {
             dropped: Vec::new(),
             verdicts: Vec::new(),
             goldens: Vec::new(),
-            missing: Vec::new(),
+            missing: BTreeMap::new(),
             cancelled: false,
             over_budget: false,
             wall_ms: 1500,

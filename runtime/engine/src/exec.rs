@@ -257,6 +257,7 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
     if !job.refresh
         && !along
         && let Some(record) = job.store.record(&key)?
+        && job.operator.lacks(&record.outputs).is_none()
         && record.outputs.values().try_fold(true, |all, stored| {
             Ok::<_, OpError>(all && job.store.complete(stored)?)
         })?

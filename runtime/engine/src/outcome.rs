@@ -143,8 +143,8 @@ pub struct Outcome {
     pub verdicts: Vec<(usize, Verdict)>,
     /// What was held against goldens, claim by claim.
     pub goldens: Vec<Compared>,
-    /// Outputs that are not there and should be.
-    pub missing: Vec<String>,
+    /// Outputs that are not there and should be, by their path below the results, and why not.
+    pub missing: BTreeMap<String, String>,
     /// Whether the run was stopped from outside.
     pub cancelled: bool,
     /// Whether more failed than `@tolerate` allows (nothing, when it is not written).

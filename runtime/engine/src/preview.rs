@@ -50,11 +50,13 @@ pub enum State {
 }
 
 /// Why an action runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Nobody has done this with these arguments and inputs.
     New,
+    /// Its record has nothing at this output port: it was made when the operator had other ports.
+    Lacks(String),
     /// Its result is known, but the bytes are gone and something needs them.
     BytesGone,
     /// `--refresh` asks for it.
@@ -123,6 +125,8 @@ pub(crate) struct Seen {
     /// How long it took, by its record.
     pub took_ms: Option<u64>,
     pub made: Option<Made>,
+    /// The output port that its record lacks, which therefore is none.
+    lacks: Option<String>,
     complete: Option<bool>,
     /// It runs for a reason of its own.
     must: Option<Reason>,
@@ -153,6 +157,7 @@ impl Seen {
             key: None,
             took_ms: None,
             made: None,
+            lacks: None,
             complete: None,
             must: None,
             remade: false,
@@ -335,7 +340,10 @@ impl Outlook {
         let key = work.key(&key::inputs(action, |origin| self.stored(origin), belongs));
         if let Some(record) = store.record(&key)? {
             seen.took_ms = Some(record.wall_ms);
-            seen.made = Some(Made::new(record.outputs));
+            seen.lacks = work.operator.lacks(&record.outputs);
+            if seen.lacks.is_none() {
+                seen.made = Some(Made::new(record.outputs));
+            }
         }
         seen.key = Some(key);
         if actions.late(id).is_some() {
@@ -415,7 +423,7 @@ impl Outlook {
             let gone = seen.complete == Some(false);
             let must = match (seen.key, &seen.made) {
                 (Some(_), _) if refresh => Some(Reason::Refresh),
-                (Some(_), None) => Some(Reason::New),
+                (Some(_), None) => Some(seen.lacks.clone().map_or(Reason::New, Reason::Lacks)),
                 (Some(_), Some(_)) if demand == Demand::Bytes && gone => Some(Reason::BytesGone),
                 _ => None,
             };
@@ -435,7 +443,7 @@ impl Outlook {
             if seen.demand == Demand::Nothing {
                 continue;
             }
-            let asks = match (seen.must, seen.remade) {
+            let asks = match (&seen.must, seen.remade) {
                 _ if seen.dropped.is_some() && !seen.remade => Demand::Digests,
                 _ if actions.all[id].task.passes() && !seen.remade => seen.demand,
                 _ if actions.all[id].task.passes() => seen.demand.min(Demand::MaybeBytes),
@@ -477,7 +485,7 @@ impl Outlook {
             of.sort_unstable();
             of.dedup();
             let of: Vec<String> = of.into_iter().map(|used| actions.label(used)).collect();
-            let state = match (seen.must, seen.key) {
+            let state = match (seen.must.clone(), seen.key) {
                 _ if !of.is_empty() => State::Follows { of },
                 _ if let Some(cause) = seen.dropped => State::Dropped {
                     condition: actions.text(cause.condition),

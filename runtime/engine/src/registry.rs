@@ -37,6 +37,14 @@ pub(crate) trait AnyOperator: Send + Sync {
     fn program(&self) -> Option<Json> {
         None
     }
+    /// Output ports, those that may stay empty included.
+    fn outputs(&self) -> Vec<Port>;
+    /// Returns the output port that a record must have and has not: it was made when the operator had other ports.
+    fn lacks(&self, made: &BTreeMap<String, Stored>) -> Option<String> {
+        let must = |port: &Port| !matches!(port.ty, Type::Optional(_));
+        let mut ports = self.outputs().into_iter();
+        ports.find_map(|port| (must(&port) && !made.contains_key(&port.name)).then_some(port.name))
+    }
     fn run(
         &self,
         bound: &BTreeMap<String, Bound>,
@@ -59,6 +67,9 @@ impl<O: Operator> AnyOperator for O {
     }
     fn grows(&self) -> &'static [&'static str] {
         O::GROWS
+    }
+    fn outputs(&self) -> Vec<Port> {
+        O::Out::ports()
     }
     fn run(
         &self,

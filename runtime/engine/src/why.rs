@@ -143,6 +143,12 @@ fn one(
             }
         }
         State::Run {
+            reason: Reason::Lacks(port),
+        } => words.push(format!(
+            "`{name}` runs again because its record has no port `{port}`: it was made when `{}` had other outputs",
+            actions.operator(id)
+        )),
+        State::Run {
             reason: Reason::BytesGone,
         } => {
             let took = seen

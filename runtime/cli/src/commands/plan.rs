@@ -215,6 +215,9 @@ fn reason(state: &State) -> String {
             reason: Reason::New,
         } => "never done with these arguments and inputs".to_owned(),
         State::Run {
+            reason: Reason::Lacks(port),
+        } => format!("its record has no port `{port}`"),
+        State::Run {
             reason: Reason::BytesGone,
         } => "its bytes are gone and something reads them".to_owned(),
         State::Run {

@@ -252,15 +252,19 @@ fn losses(outcome: &Value, dir: &str, paint: Paint) {
 }
 
 fn list(outcome: &Value, title: &str, field: &str, paint: Paint) {
-    let paths: Vec<&str> = match &outcome[field] {
-        Value::Object(map) => map.keys().map(String::as_str).collect(),
-        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+    let paths: Vec<(&str, Option<&str>)> = match &outcome[field] {
+        Value::Object(map) => {
+            (map.iter().map(|(path, why)| (path.as_str(), why.as_str()))).collect()
+        }
+        // Of an older version, which did not say why.
+        Value::Array(all) => (all.iter().filter_map(|path| Some((path.as_str()?, None)))).collect(),
         _ => Vec::new(),
     };
     if !paths.is_empty() {
         println!("\n{}", paint.bold(title));
-        for path in paths {
-            println!("  {path}");
+        for (path, why) in paths {
+            let why = why.map(|why| paint.dim(&format!("  {why}")));
+            println!("  {path}{}", why.unwrap_or_default());
         }
     }
 }

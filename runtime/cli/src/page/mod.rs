@@ -595,9 +595,16 @@ impl<'a> Page<'a> {
             }
         }
         // First, so that none is beyond what is listed.
+        let why = self.story.outcome("missing");
         let gone = missing.iter().map(|path| {
-            let state = Cell("<span class=\"bad\">not made</span>".to_owned(), "");
-            vec![text(path), tally(0), text(""), state]
+            let why = why[path]
+                .as_str()
+                .map(|why| format!(": {}", self::text(why).0));
+            let state = format!(
+                "<span class=\"bad\">not made</span>{}",
+                why.unwrap_or_default()
+            );
+            vec![text(path), tally(0), text(""), Cell(state, "")]
         });
         let rows: Vec<Vec<Cell>> = gone.chain(rows).collect();
         if !rows.is_empty() {

@@ -136,7 +136,7 @@ fn a_run_leaves_a_page_beside_its_results_and_in_the_store() {
         "What was at work when",
         "What failed",
         "<code>data:c.png</code> is damaged",
-        "not made",
+        "not made</span>: <code>wsi.mask@c</code> failed",
         "count(slides) == 4",
         "four &lt;were&gt; meant",
         "href=\"a/nuclei.geojson\"",

@@ -122,6 +122,10 @@ impl AnyOperator for Program {
         }))
     }
 
+    fn outputs(&self) -> Vec<Port> {
+        self.command.outputs.clone()
+    }
+
     fn run(
         &self,
         bound: &BTreeMap<String, Bound>,

@@ -171,7 +171,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Returns where an artifact is made, behind whatever passes it on.
-    fn source<'o>(&'o self, origin: &'o Origin) -> &'o Origin {
+    pub(super) fn source<'o>(&'o self, origin: &'o Origin) -> &'o Origin {
         let mut at = origin;
         while let Origin::Made { action, .. } = at
             && let Some(chosen) = &self.slots[*action].chosen
@@ -272,7 +272,7 @@ impl<'a> Driver<'a> {
 
     /// Computes the key; takes the result or joins whoever is at it. `false` when it has to run.
     pub(super) fn lookup(&mut self, id: usize) -> Result<bool, OpError> {
-        let Some(work) = self.work(id) else {
+        let Some(work) = self.work(id).cloned() else {
             return Err(OpError::Operator("it is no call".to_owned()));
         };
         let key = work.key(&self.inputs(id));
@@ -322,6 +322,7 @@ impl<'a> Driver<'a> {
             None => self
                 .store
                 .record(&key)?
+                .filter(|record| work.operator.lacks(&record.outputs).is_none())
                 .map(|record| Made::new(record.outputs)),
         };
         match known {

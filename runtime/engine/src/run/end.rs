@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, collections::BTreeSet};
 use cerb_lang::{Claim, FormulaId, Span, Verdict};
 use serde_json::json;
 
-use super::{Driver, Stage};
+use super::{Driver, Slot, Stage};
 use crate::{
     EngineError, Event, Outcome,
+    actions::{Feed, Origin},
     event::Ended,
     golden,
     golden::Compared,
@@ -54,7 +55,7 @@ impl Driver<'_> {
         self.run.write_json("manifest.json", &manifest)?;
         // A run that stops at the first failure has not looked for the others.
         let hasty = self.settings.fail_fast && !self.failures.is_empty();
-        let over_budget = !within || self.unpublished || hasty;
+        let over_budget = !within || !self.unpublished.is_empty() || hasty;
         self.failures
             .sort_by(|one, other| (&one.node, &one.item).cmp(&(&other.node, &other.item)));
         self.notes
@@ -195,12 +196,12 @@ impl Driver<'_> {
         dropped || target.at.is_some_and(|at| kept(at) == Some(false))
     }
 
-    /// Returns the paths of outputs that have not been put in place and should be.
-    fn missing(&self) -> Vec<String> {
+    /// Returns the paths of outputs that have not been put in place and should be, and why not.
+    fn missing(&self) -> BTreeMap<String, String> {
         let targets = self.targets.iter();
-        let mut missing: Vec<String> = targets
+        let mut missing: BTreeMap<String, String> = targets
             .filter(|target| !self.files.contains_key(&target.path) && !self.left_out(target))
-            .map(|target| target.path.clone())
+            .map(|target| (target.path.clone(), self.why_missing(target)))
             .collect();
         for output in &self.actions.plan.outputs {
             let lost = output
@@ -208,11 +209,57 @@ impl Driver<'_> {
                 .map_or(&[][..], |over| self.actions.unreadable(over));
             let paths = lost
                 .iter()
-                .map(|lost| output.path.replace("{key}", &lost.key));
-            missing.extend(paths);
+                .map(|lost| (output.path.replace("{key}", &lost.key), lost));
+            missing
+                .extend(paths.map(|(path, lost)| (path, format!("`{}` cannot be read", lost.key))));
         }
-        missing.sort();
         missing
+    }
+
+    /// Says why an output is not there.
+    fn why_missing(&self, target: &Target) -> String {
+        if self.unpublished.contains(&target.path) {
+            return "it was made and cannot be written".to_owned();
+        }
+        let Origin::Made { action, port } = self.source(&target.origin) else {
+            return "the run was stopped before".to_owned();
+        };
+        match self.slots[*action].stage {
+            Stage::Done(_) if self.stored(&target.origin).is_none() => {
+                format!("`{}` made no `{port}`", self.actions.label(*action))
+            }
+            // Its item may have been left out: what decides that is not known.
+            Stage::Done(_) => "a condition on its item has no result".to_owned(),
+            _ => self.why_not_done(*action),
+        }
+    }
+
+    /// Says why an action has no result: by the failure at its root, where there is one.
+    fn why_not_done(&self, id: usize) -> String {
+        let mut at = id;
+        loop {
+            match &self.slots[at] {
+                Slot {
+                    stage: Stage::Failed,
+                    ..
+                } => return format!("`{}` failed", self.actions.label(at)),
+                Slot { skipped: None, .. } => return "the run was stopped before".to_owned(),
+                Slot {
+                    skipped: Some(why), ..
+                } => {
+                    let lost = self.actions.all[at].feeds().find_map(|feed| match feed {
+                        Feed::One(origin) => origin.action().filter(|used| {
+                            matches!(self.slots[*used].stage, Stage::Failed | Stage::Skipped)
+                        }),
+                        Feed::Keyed { .. } => None,
+                    });
+                    match lost {
+                        Some(lost) => at = lost,
+                        None => return why.clone(),
+                    }
+                }
+            }
+        }
     }
 
     /// Returns what the results hold now.
@@ -221,7 +268,7 @@ impl Driver<'_> {
             pipeline: self.actions.plan.name.clone(),
             status: status.word().to_owned(),
             files: self.files.clone(),
-            missing: self.missing(),
+            missing: self.missing().into_keys().collect(),
         }
     }
 

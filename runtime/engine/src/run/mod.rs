@@ -91,6 +91,8 @@ struct Slot {
     remakes: u32,
     /// Whether it failed in a way that may pass.
     may_pass: bool,
+    /// Why it was skipped.
+    skipped: Option<String>,
     /// What it reads, while it is ready or at work.
     bound: BTreeMap<String, Bound>,
     /// What it made before all it reads was there.
@@ -154,8 +156,8 @@ struct Driver<'a> {
     failures: Vec<Failure>,
     notes: Vec<Note>,
     files: BTreeMap<String, PublishedFile>,
-    /// Whether an output could not be put in place.
-    unpublished: bool,
+    /// Outputs that were made and could not be put in place.
+    unpublished: BTreeSet<String>,
     /// Whether the manifest says already that the results are being changed.
     marked: bool,
     published: BTreeMap<String, bool>,
@@ -238,7 +240,7 @@ pub(crate) fn run(
         failures: Vec::new(),
         notes: Vec::new(),
         files: BTreeMap::new(),
-        unpublished: false,
+        unpublished: BTreeSet::new(),
         marked: false,
         published: BTreeMap::new(),
         postponed: Vec::new(),
@@ -271,6 +273,7 @@ impl Slot {
             took: (0, 0),
             remakes: 0,
             may_pass: false,
+            skipped: None,
             bound: BTreeMap::new(),
             early: None,
             along: 0,

@@ -182,7 +182,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 let error = OpError::from(error);
-                self.unpublished = true;
+                self.unpublished.insert(target.path.clone());
                 self.failures.push(Failure {
                     node: target.node.clone(),
                     item: target.item.clone(),
@@ -285,6 +285,7 @@ impl Driver<'_> {
             self.slots[id].bound = BTreeMap::new();
             let (node, item) = self.named(id);
             let error = Some(reason.clone());
+            self.slots[id].skipped.clone_from(&error);
             self.emit(Event::ActionFinished {
                 id,
                 node,

@@ -358,3 +358,51 @@ fn notes_are_told_again_with_every_hit() {
         (0, "nothing to add")
     );
 }
+
+/// Lets the record of an action name its output otherwise, as an operator of other ports would have.
+fn rename_port(bench: &Bench, toy: &Toy, node: &str) {
+    let preview = bench.preview(toy);
+    let action = preview.actions.iter().find(|one| one.node == node).unwrap();
+    let mut record = bench.store.record(&action.key.unwrap()).unwrap().unwrap();
+    let stored = record.outputs.remove("y").unwrap();
+    record.outputs.insert("z".to_owned(), stored);
+    bench.store.commit(&record).unwrap();
+}
+
+#[test]
+fn a_record_that_lacks_a_port_is_no_hit() {
+    let bench = Bench::new();
+    let toy = pipeline(&bench, &ITEMS[..1], 1.0);
+    bench.run(&toy);
+    bench.done();
+    rename_port(&bench, &toy, "wsi.floor");
+    let reason = Reason::Lacks("y".to_owned());
+    assert_eq!(
+        state(&bench.preview(&toy), "wsi.floor@a"),
+        State::Run { reason }
+    );
+    let why = bench.why(&toy, "wsi.floor");
+    assert!(
+        why.words[0].contains("its record has no port `y`"),
+        "{why:?}"
+    );
+    std::fs::remove_file(bench.settings.out.join("a.txt")).unwrap();
+    let outcome = bench.run(&toy);
+    assert_eq!(bench.done(), ["floor 2.25"]);
+    assert!(outcome.missing.is_empty(), "{:?}", outcome.missing);
+    assert_eq!(bench.out("a.txt").as_deref(), Some("2"));
+    assert!(bench.preview(&toy).nothing_to_do());
+}
+
+#[test]
+fn nor_is_it_one_when_its_key_is_known_only_while_running() {
+    let mut bench = Bench::new();
+    let toy = pipeline(&bench, &ITEMS[..1], 1.0);
+    bench.run(&toy);
+    bench.done();
+    rename_port(&bench, &toy, "wsi.floor");
+    bench.settings.refresh = vec!["wsi.add".to_owned()];
+    bench.run(&toy);
+    assert_eq!(bench.done(), ["1.25+1", "floor 2.25"]);
+    assert_eq!(bench.out("a.txt").as_deref(), Some("2"));
+}

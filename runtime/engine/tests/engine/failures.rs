@@ -54,7 +54,16 @@ fn one_item_fails_alone() {
         ),
         (3, 1, 1)
     );
-    assert_eq!(outcome.missing, ["b.txt", "sum.txt"]);
+    let missing = [
+        ("b.txt", "`trouble@b` failed"),
+        ("sum.txt", "1 of 4 items of `add` gave no result"),
+    ];
+    assert_eq!(
+        outcome.missing,
+        missing
+            .map(|(path, why)| (path.to_owned(), why.to_owned()))
+            .into()
+    );
     assert_eq!(
         (bench.out("a.txt").as_deref(), bench.out("b.txt")),
         (Some("2"), None)

@@ -48,7 +48,16 @@ fn the_run_goes_on_without_what_cannot_be_read() {
         (outcome.nodes["add"].ran, outcome.nodes["sum"].skipped),
         (3, 1)
     );
-    assert_eq!(outcome.missing, ["d.txt", "sum.txt"]);
+    let missing = [
+        ("d.txt", "`d` cannot be read"),
+        ("sum.txt", "1 of 4 items of `s` gave no result"),
+    ];
+    assert_eq!(
+        outcome.missing,
+        missing
+            .map(|(path, why)| (path.to_owned(), why.to_owned()))
+            .into()
+    );
     let failure = &outcome.failures[0];
     assert_eq!(
         (failure.node.as_str(), failure.class, failure.attempts),
