@@ -28,6 +28,7 @@ pub mod otsu;
 mod pack;
 mod patches;
 pub mod pieces;
+pub mod random;
 pub mod regions;
 pub mod resize;
 pub mod runs;

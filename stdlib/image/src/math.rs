@@ -48,6 +48,11 @@ pub fn hypot(x: f64, y: f64) -> f64 {
     libm::hypot(x, y)
 }
 
+/// Returns the error function: the share of a normal distribution within `x √2` deviations.
+pub fn erf(x: f64) -> f64 {
+    libm::erf(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,7 @@ pub fn optical_density(value: u8) -> f64 {
 }
 
 /// Returns the inverse of a 3 × 3 matrix by its cofactors.
-pub(crate) fn inverse(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
+pub fn inverse(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
     let cofactor = |i: usize, j: usize| {
         let (a, b, c, d) = ((i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3);
         m[a][c] * m[b][d] - m[a][d] * m[b][c]
