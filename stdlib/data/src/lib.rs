@@ -1,7 +1,22 @@
 //! Annotated images: what a network is trained on and measured with.
+//!
+//! A [`Dataset`] is an artifact of [`Sample`]s; [`layout`] reads published sets into one. What comes
+//! from files of others is held against the bytes there are before memory is taken.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod array;
 pub mod augment;
+mod dataset;
+mod error;
+pub mod layout;
+pub mod npy;
+mod paint;
+pub mod raster;
+pub mod sample;
 pub mod sampling;
 pub mod targets;
 pub mod windows;
+
+pub use dataset::{About, Dataset, DatasetWriter, Entry, Header};
+pub use error::{DataError, Refused, Twice};
+pub use sample::Sample;

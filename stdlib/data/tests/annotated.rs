@@ -1,0 +1,12 @@
+//! Annotated images: the artifact, the files it is read from, and every layout on small files made in it.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod annotated {
+    mod conic;
+    mod dataset;
+    mod npy;
+    mod nucls;
+    mod plain;
+    pub mod support;
+}
+use annotated::support;
