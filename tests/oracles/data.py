@@ -2,7 +2,7 @@
 
     python data.py COMMAND FOLDER
 
-`write-npy` writes arrays with NumPy, `dataset` opens a published dataset. Exits with 1, and says what, if anything differs.
+`write-npy` writes arrays with NumPy, `write-mat` label maps with SciPy and h5py, `dataset` opens a published dataset. Exits with 1, and says what, if anything differs.
 """
 
 import itertools
@@ -31,6 +31,69 @@ def write_npy(folder: Path) -> None:
     np.savez_compressed(folder / "packed.npz", a=np.asfortranarray(a), b=np.array([0.5]))
 
 
+def labels():
+    return (np.arange(17 * 23) % 100).reshape(17, 23), np.arange(1, 100).reshape(-1, 1)
+
+
+def write_mat(folder: Path) -> None:
+    import h5py
+    import scipy.io
+
+    ids, numbers = labels()
+    kinds = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+    for kind, packed in itertools.product(kinds, [False, True]):
+        variables = {"inst_map": ids.astype(kind), "id": numbers.astype(kind)}
+        name = f"v5_{kind}_{packed}.mat"
+        scipy.io.savemat(folder / name, variables, do_compression=packed)
+    # MATLAB writes the axes in reverse, behind a block of 512 bytes.
+    options = [{}, {"chunks": (8, 5)}, {"chunks": (8, 5), "compression": "gzip", "shuffle": True}]
+    options.append({"chunks": (50, 50), "maxshape": (None, None), "compression": "gzip", "fletcher32": True})
+    for kind, (i, option), libver in itertools.product(["u1", ">i2", "u4", "f8"], enumerate(options), ["earliest", "v108"]):
+        bounds = ("earliest", "v108") if libver == "earliest" else ("v108", "v108")
+        with h5py.File(folder / f"v73_{kind.strip('>')}_{i}_{libver}.mat", "w", userblock_size=512, libver=bounds) as file:
+            file.create_dataset("inst_map", data=ids.T.astype(kind), **option)
+            file.create_dataset("id", data=numbers.T.astype(kind))
+            file.create_group("#refs#").create_dataset("a", data=[1])
+            file.create_dataset("name", data=np.frombuffer(b"a\0b\0", np.uint16))
+    with h5py.File(folder / "many.mat", "w") as file:
+        for i in range(300):
+            file[f"other_{i}"] = i
+        file.create_dataset("inst_map", data=ids.T, chunks=(1, 1), compression="gzip")
+        file["id"] = numbers.T
+
+
+def write_small(folder: Path) -> None:
+    """Writes the file that is committed, for tests without Python."""
+    import h5py
+
+    ids, numbers = labels()
+    with h5py.File(folder / "small-v73.mat", "w", userblock_size=512, libver=("earliest", "v108")) as file:
+        file.create_dataset("inst_map", data=ids.T.astype("u1"), chunks=(16, 16), compression="gzip", shuffle=True)
+        file.create_dataset("id", data=numbers.T.astype("i2"))
+
+
+def write_nested_mat(folder: Path) -> None:
+    import scipy.io
+    import scipy.sparse
+
+    boxes = np.empty((1, 2), object)
+    boxes[0, 0], boxes[0, 1] = np.array([1, 2, 3]), np.array([4])
+    variables = {
+        "s": {"name": "gland", "boxes": boxes},
+        "z": np.array([1 + 2j]),
+        "sparse": scipy.sparse.eye(3, format="csc"),
+    }
+    scipy.io.savemat(folder / "nested.mat", variables)
+
+
+def write_latest_mat(folder: Path) -> None:
+    import h5py
+
+    ids, _ = labels()
+    with h5py.File(folder / "latest.mat", "w", libver="latest") as file:
+        file.create_dataset("inst_map", data=ids.T, chunks=(8, 5), compression="gzip")
+
+
 def dataset(folder: Path) -> None:
     from PIL import Image
 
@@ -55,7 +118,15 @@ def dataset(folder: Path) -> None:
 
 def main() -> int:
     command, folder = sys.argv[1], Path(sys.argv[2])
-    {"write-npy": write_npy, "dataset": dataset}[command](folder)
+    commands = {
+        "write-npy": write_npy,
+        "write-mat": write_mat,
+        "write-small-mat": write_small,
+        "write-nested-mat": write_nested_mat,
+        "write-latest-mat": write_latest_mat,
+        "dataset": dataset,
+    }
+    commands[command](folder)
     return 0
 
 

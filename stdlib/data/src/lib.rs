@@ -9,6 +9,7 @@ pub mod augment;
 mod dataset;
 mod error;
 pub mod layout;
+pub mod mat;
 pub mod npy;
 mod paint;
 pub mod raster;

@@ -4,8 +4,12 @@
 mod annotated {
     mod conic;
     mod dataset;
+    mod glands;
+    mod mat;
+    mod mats;
     mod npy;
     mod nucls;
+    mod patches;
     mod plain;
     pub mod support;
 }

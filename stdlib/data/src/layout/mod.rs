@@ -13,12 +13,20 @@ use crate::array::Array;
 use crate::{About, DataError, Refused, Sample};
 
 mod conic;
+mod glands;
+mod mats;
 mod nucls;
+mod patches;
 mod plain;
+mod stacks;
 
 pub use conic::conic;
+pub use glands::{crag, digestpath_signet, digestpath_tissue, glas};
+pub use mats::{cerberus, consep, lizard};
 pub use nucls::nucls;
+pub use patches::nct;
 pub use plain::plain;
+pub use stacks::pannuke;
 
 /// What the caller knows better than the layout.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,20 +36,51 @@ pub struct Known {
 }
 
 /// A published layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Pictures and labels of one's own.
     Plain,
+    /// The layout of the published training: glands, lumina, nuclei and patches of tissue.
+    Cerberus,
+    /// Lizard: nuclei in colon tissue.
+    Lizard,
     /// The patches of CoNIC: two stacks.
     Conic,
+    /// GlaS: glands, of the challenge of 2015.
+    Glas,
+    /// CRAG: glands, larger images.
+    Crag,
+    /// DigestPath: where tissue is malignant.
+    DigestpathTissue,
+    /// DigestPath: boxes around signet-ring cells.
+    DigestpathSignet,
+    /// NCT-CRC-HE and CRC-VAL-HE: patches in a folder for each class.
+    Nct,
+    /// PanNuke: nuclei of 19 tissues, stacks in folds.
+    Pannuke,
+    /// CoNSeP: nuclei in colon tissue.
+    Consep,
     /// NuCLS: pictures with boxes and outlines as CSV, or with label maps as `.npy`.
     Nucls,
 }
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Conic, Self::Nucls];
+    pub const ALL: [Self; 12] = [
+        Self::Plain,
+        Self::Cerberus,
+        Self::Lizard,
+        Self::Conic,
+        Self::Glas,
+        Self::Crag,
+        Self::DigestpathTissue,
+        Self::DigestpathSignet,
+        Self::Nct,
+        Self::Pannuke,
+        Self::Consep,
+        Self::Nucls,
+    ];
 
     /// Lists the samples below `root`.
     ///
@@ -50,7 +89,16 @@ impl Layout {
     pub fn list(self, root: &Path, known: &Known) -> Result<Listing, DataError> {
         match self {
             Self::Plain => plain(root, known),
+            Self::Cerberus => cerberus(root, known),
+            Self::Lizard => lizard(root, known),
             Self::Conic => conic(root, known),
+            Self::Glas => glas(root, known),
+            Self::Crag => crag(root, known),
+            Self::DigestpathTissue => digestpath_tissue(root, known),
+            Self::DigestpathSignet => digestpath_signet(root, known),
+            Self::Nct => nct(root, known),
+            Self::Pannuke => pannuke(root, known),
+            Self::Consep => consep(root, known),
             Self::Nucls => nucls(root, known),
         }
     }

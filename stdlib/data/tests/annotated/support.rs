@@ -123,3 +123,56 @@ pub fn python(command: &str, folder: &Path) -> bool {
     );
     true
 }
+
+/// Returns a `.mat` of version 5 with one array of doubles for each name, packed or not.
+pub fn mat(variables: &[(&str, &Grid<i32>)], packed: bool) -> Vec<u8> {
+    fn element(kind: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = kind.to_le_bytes().to_vec();
+        bytes.extend((data.len() as u32).to_le_bytes());
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+    let mut bytes = b"MATLAB 5.0 MAT-file".to_vec();
+    bytes.resize(124, b' ');
+    bytes.extend([0, 1]);
+    bytes.extend(b"IM");
+    for (name, grid) in variables {
+        let mut matrix = element(6, &[6, 0, 0, 0, 0, 0, 0, 0]);
+        let shape = [grid.height as i32, grid.width as i32];
+        matrix.extend(element(5, &shape.map(i32::to_le_bytes).concat()));
+        matrix.extend(element(1, name.as_bytes()));
+        let columns = (0..grid.width).flat_map(|x| (0..grid.height).map(move |y| grid.at(x, y)));
+        let numbers: Vec<u8> = columns.flat_map(|v| f64::from(v).to_le_bytes()).collect();
+        matrix.extend(element(9, &numbers));
+        let matrix = element(14, &matrix);
+        if packed {
+            let mut encoder =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            std::io::Write::write_all(&mut encoder, &matrix).unwrap();
+            let matrix = encoder.finish().unwrap();
+            bytes.extend(15u32.to_le_bytes());
+            bytes.extend((matrix.len() as u32).to_le_bytes());
+            bytes.extend(matrix);
+        } else {
+            bytes.extend(matrix);
+        }
+    }
+    bytes
+}
+
+/// Returns a column of numbers.
+pub fn column(numbers: impl IntoIterator<Item = i32>) -> Grid<i32> {
+    let data: Vec<i32> = numbers.into_iter().collect();
+    Grid::from_vec(1, data.len(), data).unwrap()
+}
+
+/// Returns the labels that Lizard has of these objects: `inst_map`, `id` and `class`.
+pub fn typed_mat(ids: &Grid<i32>, last: i32) -> Vec<u8> {
+    let most = ids.data.iter().copied().max().unwrap();
+    let (id, class) = (
+        column(1..=most),
+        column((1..=most).map(|id| (id - 1) % last + 1)),
+    );
+    mat(&[("inst_map", ids), ("id", &id), ("class", &class)], true)
+}
