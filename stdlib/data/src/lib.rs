@@ -15,6 +15,7 @@ mod paint;
 pub mod raster;
 pub mod sample;
 pub mod sampling;
+pub mod synth;
 pub mod targets;
 pub mod windows;
 
