@@ -13,6 +13,8 @@ mod inference;
 mod layout;
 mod network;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod weights;
 
 pub use array::{Array, Values};

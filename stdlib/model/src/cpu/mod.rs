@@ -545,18 +545,8 @@ fn softmax(values: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::network::Network;
+    use crate::testing::image;
     use crate::{DeviceChoice, HeadMap, PATCH_CLASS};
-
-    fn image(width: u32, height: u32) -> Rgb8 {
-        let data = (0..3 * width * height)
-            .map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
-        Rgb8 {
-            width,
-            height,
-            data,
-        }
-    }
 
     fn heads() -> Vec<Head> {
         vec![

@@ -296,17 +296,7 @@ impl Layers {
 mod tests {
     use super::*;
     use crate::heads::Backbone;
-
-    fn image(width: u32, height: u32) -> Rgb8 {
-        let data = (0..3 * width * height)
-            .map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
-        Rgb8 {
-            width,
-            height,
-            data,
-        }
-    }
+    use crate::testing::image;
 
     fn network(heads: &[Head]) -> Network {
         Network::load(
