@@ -33,5 +33,6 @@ mod tiff;
 
 pub use artifact::describe;
 pub use error::SlideError;
+pub use native::CACHE_BYTES;
 pub use region::{ReadOptions, Resample};
 pub use slide::{Level, Outside, PLAUSIBLE_MPP, Resolution, Slide, SlideInfo};

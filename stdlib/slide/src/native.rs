@@ -16,9 +16,9 @@ use crate::slide::{Level, Resolution};
 use crate::source::Source;
 use crate::tiff::{Directory, Tiff, tag};
 
-/// Decoded blocks kept per slide: a band of 600 px across a slide of 100 000 px, which is what
-/// rows of windows share, or all of a slide of 9000 px a side.
-const CACHE_BYTES: u64 = 256 << 20;
+/// Decoded tiles kept per slide at most, in bytes: a band of 600 px across a slide of 100 000 px, which
+/// is what rows of windows share, or all of a slide of 9000 px a side.
+pub const CACHE_BYTES: u64 = 256 << 20;
 /// Parts of the cache that lock for themselves.
 const SHARDS: usize = 16;
 

@@ -9,7 +9,7 @@ use cerb_engine::{
 use cerb_image::tiling::Canvas;
 use cerb_image::{Cell, GridHeader, Maps, MapsHeader, MapsWriter, PatchGrid, Staining};
 use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
-use cerb_slide::{Outside, ReadOptions, Resample, Slide};
+use cerb_slide::{CACHE_BYTES, Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -148,7 +148,7 @@ impl Operator for Infer {
         };
         Needs::all_cores()
             .at_most(MOST_WINDOWS)
-            .memory(WEIGHTS + one)
+            .memory(WEIGHTS + CACHE_BYTES + one)
             .per_core(per_core)
             .gpu()
     }
