@@ -151,8 +151,9 @@ impl Ctx {
         self
     }
 
-    /// Lets parts be found again, by this run or another.
-    pub(crate) fn with_parts(mut self, parts: Parts) -> Ctx {
+    /// Lets parts be found again, by this run or another; a run decides that itself.
+    #[must_use]
+    pub fn with_parts(mut self, parts: Parts) -> Ctx {
         self.parts = parts;
         self
     }

@@ -12,6 +12,8 @@ pub mod export;
 pub mod features;
 pub mod file;
 pub mod instances;
+#[cfg(test)]
+mod masks;
 pub mod model;
 pub mod patch;
 mod pattern;

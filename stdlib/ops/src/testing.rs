@@ -1,7 +1,8 @@
 //! What the tests of several operators share.
 
+use cerb_engine::{Ctx, Operator};
 use cerb_image::{ClassName, Instance, Instances, InstancesHeader, SlideFrame};
-use cerb_store::{Digest, Store};
+use cerb_store::{Digest, Parts, Store, StoreError};
 
 /// Returns a store that vanishes with its folder.
 pub(crate) fn store() -> (tempfile::TempDir, Store) {
@@ -108,9 +109,33 @@ pub(crate) fn painted_slide(
     open(&path, Some(mpp), store)
 }
 
+/// Runs an operator that is cut short as often as it has kept three more parts, until it ends; returns what
+/// it made, and how often it was cut short.
+pub(crate) fn resumed<O: Operator>(
+    operator: &O,
+    input: impl Fn() -> O::In,
+    store: &Store,
+) -> (O::Out, usize) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    for cuts in 0..100 {
+        let kept = AtomicUsize::new(0);
+        let stands = move || match kept.fetch_add(1, Ordering::SeqCst) {
+            0..3 => Ok(()),
+            _ => Err(StoreError::artifact("part", "cut short")),
+        };
+        let work = Digest::of(b"work");
+        let parts = Parts::new(store, work, work, || {}).only_if(stands);
+        let mut ctx = Ctx::detached(store).with_threads(2).with_parts(parts);
+        match operator.run(input(), &mut ctx) {
+            Ok(out) => return (out, cuts),
+            Err(error) => assert!(error.to_string().contains("cut short"), "{error}"),
+        }
+    }
+    panic!("it never ends: what was kept is made again");
+}
+
 /// Returns the tissue of a slide, as `tissue.mask` finds it.
 pub(crate) fn tissue_of(slide: &cerb_slide::Slide, store: &Store) -> cerb_image::Mask {
-    use cerb_engine::{Ctx, Operator};
     let input = crate::tissue::mask::In {
         slide: slide.clone(),
     };

@@ -15,6 +15,7 @@ mod goldens;
 mod history;
 mod interrupted;
 mod lab;
+mod large;
 mod network;
 mod reference;
 mod resume;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use cerb_engine::{Ctx, OpError, Operator, ports};
-use cerb_image::{Classes, Instances, Mask};
-use cerb_slide::Slide as SlideFile;
+use cerb_image::{Instances, Mask};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::features::Features;
+pub use crate::report::given::In;
 use crate::report::picture::{base64, jpeg};
 use crate::report::view::View;
 
@@ -28,20 +28,6 @@ const THUMBNAIL: f64 = 160.0;
 pub struct Slide {}
 
 ports! {
-    pub struct In {
-        /// The slide.
-        slide: SlideFile,
-        /// Where its tissue is.
-        mask: Option<Mask>,
-        /// Nuclei that were found on it.
-        nuclei: Option<Instances>,
-        /// Glands that were found on it.
-        glands: Option<Instances>,
-        /// Lumina that were found on it.
-        lumina: Option<Instances>,
-        /// Which tissue each part of it is.
-        classes: Option<Classes>,
-    }
     pub struct Out {
         /// The numbers, and a small picture.
         features: Features,
@@ -55,6 +41,7 @@ impl Operator for Slide {
     type Out = Out;
 
     fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        input.check()?;
         let mut features = Features::default();
         let tissue = input.mask.as_ref().map(Mask::area_mm2);
         if let Some(area) = tissue {

@@ -152,9 +152,9 @@ impl Glands {
 mod tests {
     use super::super::pieces::painted::{HEIGHT, WIDTH, discs, maps, mask, read};
     use super::*;
-    use crate::testing::store;
+    use crate::testing::{resumed, store};
     use cerb_engine::{Origin, Value};
-    use cerb_image::{MaskGeometry, regions};
+    use cerb_image::regions;
 
     fn found(
         operator: &Glands,
@@ -248,20 +248,21 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_another_slide_is_refused() {
+    fn one_that_was_interrupted_goes_on_and_gives_the_same_bytes() {
         let (_dir, store) = store();
-        let geometry = MaskGeometry {
-            slide: [77, 66],
-            ..*mask().geometry()
+        let maps = maps(&store, &discs(), &[]);
+        let operator = Glands {
+            tile: Pixels(128),
+            ..Glands::default()
         };
-        let mask = Some(Mask::new(4, 4, geometry));
-        let maps = maps(&store, &[], &[]);
-        let refused = Glands::default().run(In { maps, mask }, &mut Ctx::detached(&store));
-        let said = refused.err().unwrap().to_string();
-        assert!(
-            said.contains("77 × 66 px") && said.contains("1402 × 1006 px"),
-            "{said}"
-        );
+        let whole = found(&operator, &maps, Some(mask()), &store);
+        let input = || In {
+            maps: maps.clone(),
+            mask: Some(mask()),
+        };
+        let (out, cuts) = resumed(&operator, input, &store);
+        assert!(cuts > 3 && whole.count() > 5, "{cuts} of {}", whole.count());
+        assert_eq!(out.glands.digest(), whole.digest());
     }
 
     #[test]

@@ -200,10 +200,10 @@ fn as_published(
 
 #[cfg(test)]
 mod tests {
-    use super::super::pieces::painted::{discs, maps, mask, read};
+    use super::super::pieces::painted::{Disc, discs, maps, mask, read};
     use super::*;
     use crate::instances::glands::{Glands, In as GlandsIn};
-    use crate::testing::store;
+    use crate::testing::{resumed, store};
 
     fn operator(reference: bool) -> Lumina {
         Lumina {
@@ -252,14 +252,37 @@ mod tests {
         }
     }
 
+    /// Returns maps of glands and of lumina that lie across their edges.
+    fn maps_of_both(store: &cerb_store::Store) -> Maps {
+        let across = |&(x, y, r, _): &Disc| (x + 9, y, r - 9, 0.0);
+        let lumina: Vec<Disc> = discs().iter().map(across).collect();
+        maps(store, &discs(), &lumina)
+    }
+
+    #[test]
+    fn one_that_was_interrupted_goes_on_and_gives_the_same_bytes() {
+        let (_dir, store) = store();
+        let maps = maps_of_both(&store);
+        let inside = glands(false, &maps, Some(mask()), &store);
+        let operator = Lumina {
+            tile: Pixels(128),
+            ..Lumina::default()
+        };
+        let input = || In {
+            maps: maps.clone(),
+            mask: Some(mask()),
+            inside: inside.clone(),
+        };
+        let whole = operator.run(input(), &mut Ctx::detached(&store)).unwrap();
+        let (out, cuts) = resumed(&operator, input, &store);
+        assert!(cuts > 3 && whole.lumina.count() > 5, "{cuts}");
+        assert_eq!(out.lumina.digest(), whole.lumina.digest());
+    }
+
     #[test]
     fn every_tile_size_gives_the_same_bytes() {
         let (_dir, store) = store();
-        let lumina: Vec<_> = discs()
-            .iter()
-            .map(|&(x, y, r, _)| (x + 9, y, r - 9, 0.0))
-            .collect();
-        let maps = maps(&store, &discs(), &lumina);
+        let maps = maps_of_both(&store);
         let digest = |tile: u32| {
             let operator = Lumina {
                 tile: Pixels(tile),

@@ -3,7 +3,7 @@
 pub mod glands;
 pub mod lumina;
 pub mod nuclei;
-mod pieces;
+pub(crate) mod pieces;
 mod published;
 
 use cerb_engine::Registry;

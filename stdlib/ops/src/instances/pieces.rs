@@ -307,7 +307,7 @@ pub(super) fn write(
 }
 
 #[cfg(test)]
-pub(super) mod painted {
+pub(crate) mod painted {
     use super::*;
     use cerb_image::{MapsHeader, MaskGeometry, SlideFrame};
     use cerb_store::Store;
@@ -326,10 +326,10 @@ pub(super) mod painted {
     }
 
     /// A disc: centre, radius, type.
-    pub(in crate::instances) type Disc = (i32, i32, i32, f32);
+    pub(crate) type Disc = (i32, i32, i32, f32);
 
     /// Returns maps of glands with types and of lumina, as discs.
-    pub(in crate::instances) fn maps(store: &Store, glands: &[Disc], lumina: &[Disc]) -> Maps {
+    pub(crate) fn maps(store: &Store, glands: &[Disc], lumina: &[Disc]) -> Maps {
         let tile = 128;
         let header = MapsHeader {
             mpp: 0.5,

@@ -2,6 +2,7 @@
 
 pub mod cohort;
 mod found;
+pub(crate) mod given;
 mod page;
 pub(crate) mod picture;
 pub mod slide;

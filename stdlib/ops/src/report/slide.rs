@@ -2,7 +2,6 @@
 
 use cerb_engine::{Ctx, Facts, Needs, OpError, Operator, ports};
 use cerb_image::{Classes, Instances, Mask};
-use cerb_slide::Slide as SlideFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +9,7 @@ use crate::export::measure::class;
 use crate::export::outline::{Outliner, Tally};
 use crate::reading::slide_error;
 use crate::report::found::Found;
+pub use crate::report::given::In;
 use crate::report::page::{Page, grouped};
 use crate::report::picture::{OUTLINE, TISSUE, base64, halved, jpeg, mask_edge, png};
 use crate::report::view::{CLOSE_UP, CLOSE_UP_MPP, View};
@@ -35,20 +35,6 @@ const THUMBNAIL: f64 = 700.0;
 pub struct Slide {}
 
 ports! {
-    pub struct In {
-        /// The slide.
-        slide: SlideFile,
-        /// Where its tissue is.
-        mask: Option<Mask>,
-        /// Nuclei that were found on it.
-        nuclei: Option<Instances>,
-        /// Glands that were found on it.
-        glands: Option<Instances>,
-        /// Lumina that were found on it.
-        lumina: Option<Instances>,
-        /// Which tissue each part of it is.
-        classes: Option<Classes>,
-    }
     pub struct Out {
         /// The page, `report.html`.
         report: Report,
@@ -68,6 +54,7 @@ impl Operator for Slide {
     }
 
     fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        input.check()?;
         let slide = &input.slide;
         let scale = slide.scale_at(CLOSE_UP_MPP).map_err(slide_error)?;
         // Large things first, so that small ones are drawn over them.

@@ -1,6 +1,6 @@
 //! Pixels of a slide's tissue, to fit its staining to.
 
-use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Origin};
+use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Origin, ports};
 use cerb_image::units::Mpp;
 use cerb_image::{Mask, Staining};
 use cerb_slide::Slide;
@@ -15,14 +15,27 @@ const MOST: usize = 64;
 /// Of each tile every so many-th pixel along both axes: a million pixels in all.
 const STEP: usize = 2;
 
+ports! {
+    pub struct In {
+        /// The slide to look at.
+        slide: Slide,
+        /// Where its tissue is; everywhere without it.
+        mask: Option<Mask>,
+    }
+    pub struct Out {
+        /// How it is stained.
+        stain: Staining,
+    }
+}
+
 /// Fits a staining to the tissue of a slide.
 pub(super) fn fit(
-    slide: &Slide,
-    mask: Option<&Mask>,
+    In { slide, mask }: &In,
     at: Mpp,
     ctx: &mut Ctx,
     method: impl Fn(&[[u8; 3]]) -> Staining,
-) -> Result<Staining, OpError> {
+) -> Result<Out, OpError> {
+    let mask = mask.as_ref();
     fits(mask, slide)?;
     bound(slide, ctx);
     let mpp = at.0;
@@ -47,11 +60,11 @@ pub(super) fn fit(
         all.extend(some);
         Ok(())
     })?;
-    let found = method(&all);
-    if !found.is_known() {
+    let stain = method(&all);
+    if !stain.is_known() {
         ctx.note("too little tissue to tell its staining; colours stay as they are");
     }
-    Ok(found)
+    Ok(Out { stain })
 }
 
 /// Refuses a resolution finer than the slide's.

@@ -1,13 +1,13 @@
 //! `stain.macenko`: how a slide is stained, by the method of Macenko.
 
-use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, ports};
+use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator};
+use cerb_image::Staining;
 use cerb_image::units::Mpp;
-use cerb_image::{Mask, Staining};
-use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fit;
+pub use super::fit::{In, Out};
 
 /// Tells how a slide is stained by the directions of its two stains, to recolour what a network sees.
 ///
@@ -34,19 +34,6 @@ impl Default for Macenko {
     }
 }
 
-ports! {
-    pub struct In {
-        /// The slide to look at.
-        slide: Slide,
-        /// Where its tissue is; everywhere without it.
-        mask: Option<Mask>,
-    }
-    pub struct Out {
-        /// How it is stained.
-        stain: Staining,
-    }
-}
-
 impl Operator for Macenko {
     const NAME: &'static str = "stain.macenko";
     const REVISION: u32 = 1;
@@ -61,9 +48,8 @@ impl Operator for Macenko {
         fit::needs()
     }
 
-    fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let stain = fit::fit(&slide, mask.as_ref(), self.at, ctx, Staining::macenko)?;
-        Ok(Out { stain })
+    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fit::fit(&input, self.at, ctx, Staining::macenko)
     }
 }
 

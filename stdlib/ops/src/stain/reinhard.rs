@@ -1,13 +1,13 @@
 //! `stain.reinhard`: how a slide is stained, by the method of Reinhard.
 
-use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, ports};
+use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator};
+use cerb_image::Staining;
 use cerb_image::units::Mpp;
-use cerb_image::{Mask, Staining};
-use cerb_slide::Slide;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fit;
+pub use super::fit::{In, Out};
 
 /// Tells how a slide is stained by the mean and the spread of its colours, to recolour what a network sees.
 ///
@@ -34,19 +34,6 @@ impl Default for Reinhard {
     }
 }
 
-ports! {
-    pub struct In {
-        /// The slide to look at.
-        slide: Slide,
-        /// Where its tissue is; everywhere without it.
-        mask: Option<Mask>,
-    }
-    pub struct Out {
-        /// How it is stained.
-        stain: Staining,
-    }
-}
-
 impl Operator for Reinhard {
     const NAME: &'static str = "stain.reinhard";
     const REVISION: u32 = 1;
@@ -61,9 +48,8 @@ impl Operator for Reinhard {
         fit::needs()
     }
 
-    fn run(&self, In { slide, mask }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let stain = fit::fit(&slide, mask.as_ref(), self.at, ctx, Staining::reinhard)?;
-        Ok(Out { stain })
+    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        fit::fit(&input, self.at, ctx, Staining::reinhard)
     }
 }
 
