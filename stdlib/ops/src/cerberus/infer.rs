@@ -584,7 +584,7 @@ mod tests {
             );
             Infer::default().needs(&facts).memory_of(cores)
         };
-        assert_eq!(asked(448.0, 2), WEIGHTS + 2 * PER_CORE);
+        assert_eq!(asked(448.0, 2), WEIGHTS + CACHE_BYTES + 2 * PER_CORE);
         assert_eq!(asked(1024.0, 2), asked(1024.0, 8));
         assert!(asked(1024.0, 2) >= 2 << 30 && asked(2032.0, 2) > 5 << 30);
         assert_eq!(
