@@ -18,8 +18,9 @@ fn byte(value: f64) -> u8 {
 
 /// Turns the hue by `shift` of OpenCV's 180 steps of 2°, dropping the fraction.
 pub fn hue(image: &Rgb8, shift: f64) -> Rgb8 {
-    let turned: [Turned; 180] =
-        std::array::from_fn(|hue| Turned::new((hue as f64 + shift).rem_euclid(180.0) as u8));
+    let turned: Vec<Turned> = (0..180)
+        .map(|hue| Turned::new((f64::from(hue) + shift).rem_euclid(180.0) as u8))
+        .collect();
     let tables = Tables::new();
     each(image, |pixel| {
         let (hue, saturation, value) = tables.hsv(pixel);
@@ -70,7 +71,9 @@ impl Tables {
 /// A hue as the sixth of the circle it lies in and how far.
 #[derive(Clone, Copy)]
 struct Turned {
-    sixth: u8,
+    /// For red, green and blue: the highest value (0), the lowest (1), or between (2).
+    order: [u8; 3],
+    /// How far the colour between is from the highest.
     far: f32,
 }
 
@@ -78,35 +81,32 @@ impl Turned {
     fn new(hue: u8) -> Self {
         let sixths = f32::from(hue) * (6.0 / 180.0);
         let sixth = sixths as u8;
+        let far = sixths - f32::from(sixth);
+        let (order, rising) = match sixth % 6 {
+            0 => ([0, 2, 1], true),
+            1 => ([2, 0, 1], false),
+            2 => ([1, 0, 2], true),
+            3 => ([1, 2, 0], false),
+            4 => ([2, 1, 0], true),
+            _ => ([0, 1, 2], false),
+        };
         Self {
-            sixth: sixth % 6,
-            far: sixths - f32::from(sixth),
+            order,
+            far: if rising { 1.0 - far } else { far },
         }
     }
 
     /// Returns the colour, its fraction dropped.
     ///
-    /// OpenCV fuses these multiplications with their subtractions; in `f64` the product of two
-    /// `f32` is exact, which gives the same bits (checked for all hues, saturations and values).
+    /// OpenCV fuses this multiplication with its subtraction; in `f64` the product of two `f32` is
+    /// exact, which gives the same bits (checked for all hues, saturations and values).
     fn rgb(self, saturation: u8, value: u8) -> [u8; 3] {
         let saturation = f32::from(saturation) * (1.0 / 255.0);
         let full = f32::from(value) * (1.0 / 255.0);
-        let without = |part: f32| {
-            let rest = 1.0 - f64::from(saturation) * f64::from(part);
-            (full * (rest as f32) * 255.0) as u8
-        };
-        let (top, low) = (
-            (full * 255.0) as u8,
-            (full * (1.0 - saturation) * 255.0) as u8,
-        );
-        match self.sixth {
-            0 => [top, without(1.0 - self.far), low],
-            1 => [without(self.far), top, low],
-            2 => [low, top, without(1.0 - self.far)],
-            3 => [low, without(self.far), top],
-            4 => [without(1.0 - self.far), low, top],
-            _ => [top, low, without(self.far)],
-        }
+        let between = (1.0 - f64::from(saturation) * f64::from(self.far)) as f32;
+        let levels = [full, full * (1.0 - saturation), full * between, 0.0];
+        let level = |colour: usize| (levels[usize::from(self.order[colour] & 3)] * 255.0) as u8;
+        [level(0), level(1), level(2)]
     }
 }
 
@@ -118,14 +118,19 @@ pub fn saturation(image: &Rgb8, factor: f64) -> Rgb8 {
         let [r, g, b] = pixel.map(i32::from);
         // Rec. 601's weights with 15 bits.
         let grey = grey[((9798 * r + 19235 * g + 3735 * b + (1 << 14)) >> 15) as usize];
-        pixel.map(|v| byte(own[usize::from(v)] + grey))
+        let blend = |v: u8| byte(own[usize::from(v)] + grey);
+        [blend(pixel[0]), blend(pixel[1]), blend(pixel[2])]
     })
 }
 
 /// Adds grey levels to all colours.
 pub fn brightness(image: &Rgb8, levels: f64) -> Rgb8 {
     let table: [u8; 256] = std::array::from_fn(|v| byte(v as f64 + levels));
-    each(image, |pixel| pixel.map(|v| table[usize::from(v)]))
+    let mut out = image.clone();
+    out.data
+        .iter_mut()
+        .for_each(|v| *v = table[usize::from(*v)]);
+    out
 }
 
 /// Blends with the mean colour of the image: `factor` 0 is the mean, 1 the image.
@@ -170,12 +175,13 @@ pub fn stain(image: &Rgb8, factors: [f64; 2]) -> Rgb8 {
     let value = |i: usize| 255.0 * math::pow(10.0, -(i as f64) / STEPS);
     let values: Vec<u8> = (0..=last).map(|i| value(i).round() as u8).collect();
     each(image, |pixel| {
-        let density = pixel.map(|v| densities[usize::from(v)]);
-        [0, 1, 2].map(|to| {
-            let sum: f32 = (0..3).map(|from| density[from] * change[from][to]).sum();
-            // Negative densities are brighter than white, which is white.
+        let [r, g, b] = pixel.map(|v| densities[usize::from(v)]);
+        // Negative densities are brighter than white, which is white.
+        let value = |to: usize| {
+            let sum = r * change[0][to] + g * change[1][to] + b * change[2][to];
             values[((sum + 0.5) as usize).min(last)]
-        })
+        };
+        [value(0), value(1), value(2)]
     })
 }
 

@@ -19,6 +19,14 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// Leaves everything where it is.
+    pub const NONE: Self = Self {
+        scale: [1.0; 2],
+        shear: 0.0,
+        rotation: 0.0,
+        shift: [0.0; 2],
+    };
+
     /// Draws one of the published ranges.
     pub fn draw(purpose: Purpose, random: &mut Random) -> Self {
         let scale = [random.between(0.9, 1.1), random.between(0.9, 1.1)];
@@ -65,19 +73,22 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Returns the column and row of a square of `side` that comes to lie at `x`, `y`.
-    fn source(self, mut x: usize, mut y: usize, side: usize) -> (usize, usize) {
-        if self.upside_down {
-            y = side - 1 - y;
-        }
-        if self.mirrored {
-            x = side - 1 - x;
-        }
+    /// Returns which column and row of a square of `side` come to lie at column `x`, row `y`: both
+    /// as `[a, b, c]` of `a x + b y + c`.
+    fn source(self, side: usize) -> [[f64; 3]; 2] {
+        let last = side as f64 - 1.0;
+        let flip = |mirrored: bool, axis: [f64; 2]| match mirrored {
+            true => [-axis[0], -axis[1], last],
+            false => [axis[0], axis[1], 0.0],
+        };
+        let x = flip(self.mirrored, [1.0, 0.0]);
+        let y = flip(self.upside_down, [0.0, 1.0]);
+        let back = |[a, b, c]: [f64; 3]| [-a, -b, last - c];
         match self.quarter_turns % 4 {
-            0 => (x, y),
-            1 => (side - 1 - y, x),
-            2 => (side - 1 - x, side - 1 - y),
-            _ => (y, side - 1 - x),
+            0 => [x, y],
+            1 => [back(y), x],
+            2 => [back(x), back(y)],
+            _ => [y, back(x)],
         }
     }
 }
@@ -88,33 +99,38 @@ pub(super) fn sources(
     width: usize,
     height: usize,
     side: usize,
-    affine: Option<&Affine>,
+    affine: &Affine,
     placement: Placement,
 ) -> Vec<u32> {
-    let (left, top) = ((width - side) / 2, (height - side) / 2);
-    let at = |x: usize, y: usize| {
-        let (x, y) = placement.source(x, y, side);
-        (x + left, y + top)
-    };
-    let all = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-    let Some(affine) = affine else {
-        let index = |(x, y)| {
-            let (x, y) = at(x, y);
-            (y * width + x) as u32
-        };
-        return all.map(index).collect();
-    };
     let size = [width as f64, height as f64];
-    let [across, down] = affine.inverse(size);
     let middle = size.map(|v| (v - 1.0) / 2.0);
-    let index = |(x, y)| {
-        let (x, y) = at(x, y);
-        let (x, y) = (x as f64 - middle[0], y as f64 - middle[1]);
-        let column = across[0] * x + across[1] * y + across[2] + middle[0];
-        let row = down[0] * x + down[1] * y + down[2] + middle[1];
-        (mirror(nearest(row), height) * width + mirror(nearest(column), width)) as u32
-    };
-    all.map(index).collect()
+    let [across, down] = placement.source(side);
+    // From the middle of the patch, for the whole numbers of the crop's corner are exact.
+    let corner = [(width - side) / 2, (height - side) / 2].map(|v| v as f64);
+    let offset = [
+        across[2] + corner[0] - middle[0],
+        down[2] + corner[1] - middle[1],
+    ];
+    let matrix = affine.inverse(size);
+    let [column, row] = [0, 1].map(|axis| {
+        let [a, b, c] = matrix[axis];
+        [
+            a * across[0] + b * down[0],
+            a * across[1] + b * down[1],
+            a * offset[0] + b * offset[1] + c + middle[axis],
+        ]
+    });
+    let mut sources = Vec::with_capacity(side * side);
+    for y in 0..side {
+        let start = [column, row].map(|[_, b, c]| b * y as f64 + c);
+        for x in 0..side {
+            let x = x as f64;
+            let (column, row) = (column[0] * x + start[0], row[0] * x + start[1]);
+            let place = mirror(nearest(row), height) * width + mirror(nearest(column), width);
+            sources.push(place as u32);
+        }
+    }
+    sources
 }
 
 /// Returns the nearest whole number, halves upwards.
@@ -138,18 +154,29 @@ pub(crate) fn mirror(at: i64, length: usize) -> usize {
 mod tests {
     use super::*;
 
-    const SAME: Affine = Affine {
-        scale: [1.0; 2],
-        shear: 0.0,
-        rotation: 0.0,
-        shift: [0.0; 2],
-    };
-
     #[test]
     fn no_change_is_the_middle() {
-        let still = sources(9, 7, 5, Some(&SAME), Placement::default());
-        assert_eq!(still, sources(9, 7, 5, None, Placement::default()));
+        let still = sources(9, 7, 5, &Affine::NONE, Placement::default());
         assert_eq!(still[..6], [11, 12, 13, 14, 15, 20]);
+        let even = sources(8, 7, 5, &Affine::NONE, Placement::default());
+        assert_eq!(even[..6], [9, 10, 11, 12, 13, 17]);
+    }
+
+    #[test]
+    fn mirrors_come_after_turns() {
+        let placed = |quarter_turns, mirrored, upside_down| {
+            let placement = Placement {
+                quarter_turns,
+                mirrored,
+                upside_down,
+            };
+            sources(2, 2, 2, &Affine::NONE, placement)
+        };
+        assert_eq!(placed(0, true, false), [1, 0, 3, 2]);
+        assert_eq!(placed(0, false, true), [2, 3, 0, 1]);
+        assert_eq!(placed(1, false, false), [1, 3, 0, 2]);
+        assert_eq!(placed(1, true, false), [3, 1, 2, 0]);
+        assert_eq!(placed(3, false, false), [2, 0, 3, 1]);
     }
 
     #[test]
@@ -165,14 +192,18 @@ mod tests {
         for turns in 0..4 {
             let affine = Affine {
                 rotation: -90.0 * turns as f64,
-                ..SAME
+                ..Affine::NONE
             };
             let placement = Placement {
                 quarter_turns: turns,
                 ..Placement::default()
             };
-            let turned = sources(5, 5, 5, Some(&affine), Placement::default());
-            assert_eq!(turned, sources(5, 5, 5, None, placement), "{turns}");
+            let turned = sources(5, 5, 5, &affine, Placement::default());
+            assert_eq!(
+                turned,
+                sources(5, 5, 5, &Affine::NONE, placement),
+                "{turns}"
+            );
         }
     }
 
@@ -180,18 +211,18 @@ mod tests {
     fn a_shift_and_a_stretch_go_the_way_they_say() {
         let right = Affine {
             shift: [0.2, 0.0],
-            ..SAME
+            ..Affine::NONE
         };
         // The pixel left of it moves here; the first column shows the mirror.
-        let moved = sources(5, 5, 5, Some(&right), Placement::default());
+        let moved = sources(5, 5, 5, &right, Placement::default());
         assert_eq!(moved[..5], [1, 0, 1, 2, 3]);
         let wider = Affine {
             scale: [2.0, 1.0],
-            ..SAME
+            ..Affine::NONE
         };
-        let row = &sources(9, 1, 1, Some(&wider), Placement::default());
+        let row = &sources(9, 1, 1, &wider, Placement::default());
         assert_eq!(row[..], [4]);
-        let row = &sources(9, 9, 9, Some(&wider), Placement::default())[..9];
+        let row = &sources(9, 9, 9, &wider, Placement::default())[..9];
         assert_eq!(row, [2, 3, 3, 4, 4, 5, 5, 6, 6]);
     }
 }

@@ -15,6 +15,8 @@ use cerb_image::{Grid, Rgb8};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::sample::Sample;
+
 pub use blur::{Noise, gaussian, median, noise};
 pub use colour::{brightness, contrast, hue, saturation, stain};
 pub(crate) use geometry::mirror;
@@ -29,6 +31,15 @@ pub struct Patch {
     pub image: Rgb8,
     /// Labels by channel.
     pub labels: BTreeMap<String, Grid<i32>>,
+}
+
+impl From<Sample> for Patch {
+    fn from(sample: Sample) -> Self {
+        Self {
+            image: sample.image,
+            labels: sample.labels,
+        }
+    }
 }
 
 /// What a patch is for, which decides how it may be turned.
@@ -121,7 +132,7 @@ pub fn augment(
         mirrored: random.chance(0.5),
         upside_down: random.chance(0.5),
     };
-    let mut cut = cut(patch, Some(&affine), placement, side)?;
+    let mut cut = cut(patch, &affine, placement, side)?;
     cut.image = look(cut.image, options, random);
     Ok(cut)
 }
@@ -131,12 +142,12 @@ pub fn augment(
 /// # Errors
 /// When the patch is smaller than `side`, or labels are of another size than the image.
 pub fn centre(patch: &Patch, side: usize) -> Result<Patch, AugmentError> {
-    cut(patch, None, Placement::default(), side)
+    cut(patch, &Affine::NONE, Placement::default(), side)
 }
 
 fn cut(
     patch: &Patch,
-    affine: Option<&Affine>,
+    affine: &Affine,
     placement: Placement,
     side: usize,
 ) -> Result<Patch, AugmentError> {
@@ -272,7 +283,7 @@ mod tests {
                 mirrored: random.chance(0.5),
                 upside_down: random.chance(0.5),
             };
-            let cut = cut(&patch, Some(&affine), placement, 32).unwrap();
+            let cut = cut(&patch, &affine, placement, 32).unwrap();
             for (pixel, &id) in cut.image.pixels().zip(&cut.labels["Nuclei-INST"].data) {
                 let source = id as u32 - 1;
                 assert_eq!(pixel, patch.image.at(source % 60, source / 60));
