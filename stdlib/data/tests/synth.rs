@@ -56,7 +56,7 @@ fn a_seed_decides_every_byte() {
 fn a_small_window_has_not_changed() {
     assert_eq!(
         format!("{:016x}", digest(&field(1, 128, 0.5))),
-        "b4502898d34f5220"
+        "fd1a29aa630949d6"
     );
 }
 
@@ -182,7 +182,7 @@ fn nuclei_are_darker_than_what_lies_around_them() {
             dark += usize::from(inside < around - 10.0);
         }
     }
-    assert!(all > 800 && dark * 100 > all * 93, "{dark} of {all}");
+    assert!(all > 400 && dark * 100 > all * 93, "{dark} of {all}");
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl Gland {
         let s = &mut stream;
         let pitch = site.glands;
         let odd = if row & 1 == 0 { 0.0 } else { 0.5 };
-        let scatter = 0.06 * pitch;
+        let scatter = 0.05 * pitch;
         let at = (
             site.at.0 + pitch * (column as f32 + odd) + s.between(-scatter, scatter),
             site.at.1 + 0.9 * pitch * row as f32 + s.between(-scatter, scatter),
@@ -271,8 +271,8 @@ impl Gland {
                 half: s.between(34.0, 56.0),
                 thick: height * s.between(1.1, 1.6),
                 bend: (
-                    s.between(-5.0, 5.0),
-                    s.between(16.0, 40.0),
+                    s.between(-13.0, 13.0),
+                    s.between(24.0, 60.0),
                     s.between(0.0, 6.0),
                 ),
                 open: s.between(8.0, 24.0),
@@ -287,7 +287,7 @@ impl Gland {
     }
 
     fn ring(&mut self, s: &mut Stream, pitch: f32, abnormal: bool) {
-        let wide = 0.43 * pitch * s.between(0.78, 1.0);
+        let wide = 0.445 * pitch * s.between(0.8, 1.0);
         let axes = (
             wide,
             wide * s.between(if abnormal { 0.6 } else { 0.72 }, 1.0),
@@ -474,7 +474,7 @@ impl Gland {
             } = self.form
             {
                 let above = (spot.depth - 1.0) * thick;
-                let end = rise(0.0, 12.0, half - u.abs());
+                let end = 1.0 - (u / half) * (u / half);
                 let space = open * end + NOISE.at(u / 4.0, self.shift) * 1.2;
                 if above > 0.0 && above < space + 1.0 && half > u.abs() {
                     pixel.thin(0.97 * (1.0 - rise(space - 1.0, space + 1.0, above)));

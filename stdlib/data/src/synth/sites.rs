@@ -8,7 +8,7 @@ use super::{Scene, Tissue};
 pub(super) const PITCH: f32 = 260.0;
 
 /// How far from its square's centre a site lies at most, as a share of the side. Below 0.3
-/// the nearest site is always in one of the nine squares about a point.
+/// the nearest site is always at most one row and two columns away.
 const SCATTER: f32 = 0.29;
 
 /// Classes of tissue, in the order of the network's `Patch-Class` head.
@@ -67,7 +67,9 @@ impl Site {
         let s = &mut stream;
         let place = |index: i32, scatter: f32| PITCH * (index as f32 + 0.5 + scatter);
         let (dx, dy) = (s.between(-SCATTER, SCATTER), s.between(-SCATTER, SCATTER));
-        let at = (place(square.0, dx), place(square.1, dy));
+        // Odd rows are shifted, as bricks are, or borders would line up across a slide.
+        let odd = if square.1 & 1 == 0 { 0.0 } else { 0.5 };
+        let at = (place(square.0, dx + odd), place(square.1, dy));
         let drawn = s.pick(&SHARES) as u8;
         let class = tissue.class_at(at, drawn, square);
         let build = match (class, s.unit()) {
@@ -78,7 +80,7 @@ impl Site {
         let glands = match (build, class) {
             (Build::Surface, _) => 125.0,
             (_, class::ABNORMAL) => s.between(75.0, 130.0),
-            _ => s.between(68.0, 115.0),
+            _ => s.between(64.0, 108.0),
         };
         let character = [s.unit(), s.unit(), s.unit()];
         let cells = match class {
@@ -149,7 +151,7 @@ impl Tissue {
 pub(super) struct Sites(Vec<Site>);
 
 /// Strength in µm and size in µm of the two waves of a border.
-const WIDE: (f32, f32) = (14.0, 45.0);
+const WIDE: (f32, f32) = (19.0, 55.0);
 const FINE: (f32, f32) = (2.5, 6.0);
 
 /// How far a border is pushed at most along an axis, in µm.
@@ -179,8 +181,8 @@ impl Sites {
     /// Returns every site that may be the nearest of a point between `low` and `high`.
     pub(super) fn about(tissue: &Tissue, low: (f32, f32), high: (f32, f32)) -> Self {
         let square = |value: f32| (value / PITCH).floor() as i32;
-        let rows = square(low.1 - WARP) - 1..=square(high.1 + WARP) + 1;
-        let columns = square(low.0 - WARP) - 1..=square(high.0 + WARP) + 1;
+        let rows = square(low.1 - WARP) - 2..=square(high.1 + WARP) + 2;
+        let columns = square(low.0 - WARP) - 3..=square(high.0 + WARP) + 3;
         Self(
             rows.flat_map(|row| columns.clone().map(move |column| (column, row)))
                 .map(|square| Site::draw(tissue, square))
