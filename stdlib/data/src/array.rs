@@ -9,7 +9,7 @@ use crate::Refused;
 /// Most bytes of one array that is read whole: the largest published one, by slabs, is larger.
 pub(crate) const MAX_BYTES: u64 = 1 << 31;
 /// The most that deflate can shrink: a stream that claims more is not believed.
-const MAX_RATIO: u64 = 1040;
+pub(crate) const MAX_RATIO: u64 = 1040;
 
 /// A kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,16 +195,25 @@ pub(crate) fn extent(kind: Kind, shape: &[usize]) -> Result<u64, Refused> {
         })
 }
 
-/// Reads exactly `length` bytes from a stream that `packed` bytes were unpacked to.
+/// Refuses a length that does not come from so many packed bytes, or is more than is read whole.
 ///
 /// # Errors
-/// When so many cannot be, or the stream holds fewer.
-pub(crate) fn unpack(from: &mut impl Read, length: u64, packed: u64) -> Result<Vec<u8>, Refused> {
+/// When it is.
+pub(crate) fn check_packed(length: u64, packed: u64) -> Result<(), Refused> {
     if length > MAX_BYTES || length > packed.saturating_mul(MAX_RATIO).saturating_add(64) {
         return Err(Refused::new(format!(
             "it claims {length} bytes, which cannot come from {packed}"
         )));
     }
+    Ok(())
+}
+
+/// Reads exactly `length` bytes from a stream that `packed` bytes were unpacked to.
+///
+/// # Errors
+/// When so many cannot be, or the stream holds fewer.
+pub(crate) fn unpack(from: &mut impl Read, length: u64, packed: u64) -> Result<Vec<u8>, Refused> {
+    check_packed(length, packed)?;
     let mut bytes = Vec::new();
     from.take(length)
         .read_to_end(&mut bytes)

@@ -259,6 +259,7 @@ pub fn npz(from: impl Read + Seek) -> Result<BTreeMap<String, Array>, Refused> {
         return Err(Refused::new(format!("it holds {} files", archive.len())));
     }
     let mut arrays = BTreeMap::new();
+    let mut left = MAX_BYTES;
     for i in 0..archive.len() {
         let mut file = archive.by_index(i).map_err(Refused::new)?;
         let name = file.name().map_err(Refused::new)?.into_owned();
@@ -268,6 +269,9 @@ pub fn npz(from: impl Read + Seek) -> Result<BTreeMap<String, Array>, Refused> {
             )));
         };
         let (size, packed) = (file.size(), file.compressed_size());
+        left = left
+            .checked_sub(size)
+            .ok_or_else(|| Refused::new(format!("it claims more than {MAX_BYTES} bytes")))?;
         let array = unpack(&mut file, size, packed)
             .and_then(|bytes| parse(&bytes))
             .map_err(|why| Refused::new(format!("`{name}`: {why}")))?;

@@ -11,6 +11,9 @@ mod annotated {
     mod nucls;
     mod patches;
     mod plain;
+    mod resample;
+    mod split;
+    mod summary;
     pub mod support;
 }
 use annotated::support;

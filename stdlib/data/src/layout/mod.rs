@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_image::Rgb8;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::array::Array;
@@ -36,7 +37,9 @@ pub struct Known {
 }
 
 /// A published layout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// Pictures and labels of one's own.

@@ -7,7 +7,7 @@ use flate2::read::ZlibDecoder;
 
 use super::Value;
 use crate::Refused;
-use crate::array::{Array, Kind, MAX_BYTES};
+use crate::array::{Array, Kind, MAX_BYTES, MAX_RATIO};
 
 const HEAD: usize = 128;
 /// Deepest nesting of cells and structures.
@@ -134,12 +134,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refused> {
         bytes: &bytes[HEAD..],
         big_endian,
     };
+    let mut left = MAX_BYTES;
     let mut found = BTreeMap::new();
     while let Some(element) = rest.next()? {
         let named = match element.kind {
             MATRIX => matrix(element.data, 0)?,
             COMPRESSED => {
-                let unpacked = inflate(element.data.bytes)?;
+                let unpacked = inflate(element.data.bytes, &mut left)?;
                 let mut inner = Words {
                     bytes: &unpacked,
                     big_endian,
@@ -157,18 +158,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refused> {
     Ok(found)
 }
 
-fn inflate(packed: &[u8]) -> Result<Vec<u8>, Refused> {
-    let most = MAX_BYTES.min(1040 * packed.len() as u64 + 64);
+/// Unpacks a variable, and takes its bytes off those that the file may still have.
+fn inflate(packed: &[u8], left: &mut u64) -> Result<Vec<u8>, Refused> {
+    let most = MAX_RATIO * packed.len() as u64 + 64;
     let mut unpacked = Vec::new();
     ZlibDecoder::new(packed)
-        .take(most + 1)
+        .take(most.min(*left + 1))
         .read_to_end(&mut unpacked)
         .map_err(|why| Refused::new(format!("a packed variable is damaged: {why}")))?;
-    if unpacked.len() as u64 > most {
-        return Err(Refused::new(
-            "a packed variable is larger than any label map",
-        ));
-    }
+    *left = left
+        .checked_sub(unpacked.len() as u64)
+        .ok_or_else(|| Refused::new("its variables are larger than any label maps"))?;
     Ok(unpacked)
 }
 

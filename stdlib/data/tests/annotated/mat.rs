@@ -161,6 +161,23 @@ fn a_length_beyond_the_file_is_refused() {
     }
 }
 
+#[test]
+fn an_array_larger_than_its_file_can_hold_is_refused() {
+    // Its shape, as HDF5 has it: 23 and 17.
+    let shape = [23u64.to_le_bytes(), 17u64.to_le_bytes()].concat();
+    let mut broken = HDF5.to_vec();
+    let at = broken.windows(16).position(|bytes| bytes == shape).unwrap();
+    broken[at..at + 8].copy_from_slice(&(1u64 << 26).to_le_bytes());
+    let error = Mat::parse(&broken).unwrap().labels("inst_map").unwrap_err();
+    assert!(error.to_string().contains("cannot come from"), "{error}");
+    // One chunk fits where four were written.
+    let mut broken = HDF5.to_vec();
+    for (from, to) in [(0, 16u64), (8, 16)] {
+        broken[at + from..at + from + 8].copy_from_slice(&to.to_le_bytes());
+    }
+    assert!(Mat::parse(&broken).unwrap().labels("inst_map").is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

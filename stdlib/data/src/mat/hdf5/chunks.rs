@@ -66,6 +66,8 @@ pub(super) struct Chunks {
     size: usize,
     filters: Vec<Filter>,
     pub bytes: Vec<u8>,
+    /// How many more chunks fit into the array.
+    left: usize,
 }
 
 impl Chunks {
@@ -95,11 +97,20 @@ impl Chunks {
             size,
             filters,
             bytes: vec![0; total],
+            left: shape
+                .iter()
+                .zip(axes)
+                .map(|(n, &chunk)| n.div_ceil(chunk as usize))
+                .product(),
         })
     }
 
     /// Unpacks a chunk and copies its rows to where it stands.
     pub fn place(&mut self, packed: &[u8], skipped: u32, offsets: &[u64]) -> Result<(), Refused> {
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Refused::new("an array has more chunks than fit into it"))?;
         let wanted = self.chunk.iter().product::<usize>() * self.size;
         let mut data = packed.to_vec();
         for (i, filter) in self.filters.iter().enumerate().rev() {

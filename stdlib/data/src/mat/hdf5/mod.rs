@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Value;
 use crate::Refused;
-use crate::array::{Array, Kind, MAX_BYTES, extent};
+use crate::array::{Array, Kind, check_packed, extent};
 
 mod chunks;
 
@@ -352,11 +352,7 @@ impl<'b> File<'b> {
         let shape = self.shape(space)?;
         let (kind, big_endian) = number(kind, 0)?;
         let size = extent(kind, &shape)?;
-        if size > MAX_BYTES {
-            return Err(Refused::new(format!(
-                "it claims {size} bytes, more than any label map has"
-            )));
-        }
+        check_packed(size, self.bytes.len() as u64)?;
         let bytes = match self.layout(layout)? {
             Layout::Compact(bytes) => bytes.to_vec(),
             Layout::Contiguous { address, .. } if self.is_undefined(address) => {
