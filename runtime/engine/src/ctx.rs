@@ -78,6 +78,7 @@ pub struct Ctx {
     cancel: Cancel,
     stop: Cancel,
     device: DeviceChoice,
+    gpus: u32,
     memory: u64,
     threads: usize,
     programs: Programs,
@@ -133,6 +134,7 @@ impl Ctx {
             cancel,
             stop,
             device,
+            gpus: 0,
             memory,
             threads,
             programs: Programs::default(),
@@ -143,6 +145,12 @@ impl Ctx {
             notes: Vec::new(),
             logs: BTreeMap::new(),
         }
+    }
+
+    /// States how many GPUs `@gpu(n)` asks for; 0 without it.
+    pub(crate) fn with_gpus(mut self, gpus: u32) -> Ctx {
+        self.gpus = gpus;
+        self
     }
 
     /// Adds what external programs are given.
@@ -248,6 +256,12 @@ impl Ctx {
     #[must_use]
     pub fn device(&self) -> DeviceChoice {
         self.device
+    }
+
+    /// Returns how many GPUs to use at most, when the node says so by `@gpu(n)`.
+    #[must_use]
+    pub fn gpus(&self) -> Option<usize> {
+        (self.gpus > 0).then_some(self.gpus as usize)
     }
 
     /// Returns the bytes of memory this action may use (`u64::MAX` when nothing bounds it).

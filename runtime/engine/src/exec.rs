@@ -104,6 +104,8 @@ pub(crate) struct Job {
     pub cancel: Cancel,
     pub handle: Arc<Handle>,
     pub device: DeviceChoice,
+    /// GPUs that the node asks for; 0 when it does not say.
+    pub gpus: u32,
     pub device_class: Option<String>,
     pub memory: u64,
     pub threads: usize,
@@ -279,6 +281,7 @@ fn run(job: Job, driver: &Sender<Message>) -> Result<Done, Stopped> {
         job.threads,
         Some(say),
     )
+    .with_gpus(job.gpus)
     .with_programs(job.programs);
     let watch = Arc::new(Watch::new(&job.store, artifacts(&job.bound)));
     if job.keeps_parts {

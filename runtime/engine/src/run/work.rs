@@ -148,6 +148,7 @@ impl Driver<'_> {
             cancel: self.cancel.clone(),
             handle: Arc::clone(&handle),
             device: self.settings.device,
+            gpus: self.actions.plan.graph[node].attrs.gpu,
             device_class: device.then(|| self.settings.device_class.clone()),
             memory,
             threads,

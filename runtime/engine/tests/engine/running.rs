@@ -303,3 +303,18 @@ fn thousands_of_actions_run_once_and_then_are_hits() {
     );
     assert_eq!((first.total().ran, second.total().ran), (8001, 0));
 }
+
+#[test]
+fn how_many_gpus_a_node_asks_for_reaches_its_operator() {
+    let said = |gpu: u32| {
+        let bench = Bench::new();
+        let mut toy = bench.toy();
+        let x = toy.single("x", 1.0);
+        let heavy = toy.call("heavy", "toy.heavy", &[], &[("x", From::Each(x))]);
+        toy.attrs(heavy).gpu = gpu;
+        toy.output("heavy", heavy);
+        let notes = bench.run(&toy).notes;
+        notes.iter().any(|note| note.text == "may use 2 GPUs")
+    };
+    assert!(said(2) && !said(0));
+}

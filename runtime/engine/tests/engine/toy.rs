@@ -245,6 +245,9 @@ impl Operator for Heavy {
         }
     }
     fn run(&self, X { x }: X, ctx: &mut Ctx) -> Result<Y, OpError> {
+        if let Some(gpus) = ctx.gpus() {
+            ctx.note(format!("may use {gpus} GPUs"));
+        }
         let root = ctx.store().root().to_path_buf();
         let add = |sign: i64| {
             let mut all = MEMORY.lock().unwrap();
