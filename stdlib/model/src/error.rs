@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::precision::Precision;
 
 /// Says why weights cannot be used or the network cannot run, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +82,53 @@ pub enum ModelError {
         "`--device cuda` needs a binary built with CUDA support, and this one has none\n  help: run with `--device cpu`, or build with `cargo build --release --features cuda`"
     )]
     NoCudaFeature,
-    /// A GPU was asked for and none was found.
+    /// A GPU was asked for and the driver's library is not there.
     #[error(
-        "`--device cuda` found no NVIDIA GPU on this machine\n  help: run with `--device cpu`, or check that `nvidia-smi` lists a GPU and that `libcuda.so.1` is on the loader path"
+        "`--device cuda` found no NVIDIA driver: `libcuda.so.1` cannot be loaded\n  help: run with `--device cpu`, or install NVIDIA's driver and check that `nvidia-smi` lists a GPU"
+    )]
+    NoDriver,
+    /// A GPU was asked for and the driver knows none.
+    #[error(
+        "`--device cuda` found no NVIDIA GPU on this machine\n  help: run with `--device cpu`, or check that `nvidia-smi` lists a GPU and that `CUDA_VISIBLE_DEVICES` does not hide it"
     )]
     NoGpu,
+    /// The library that compiles for a GPU is not there.
+    #[error(
+        "`--device cuda` found a GPU and nothing that compiles for it: `libnvrtc.so` cannot be loaded\n  help: run with `--device cpu`, or get it, `pip install nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cuda-cccl` of a version no newer than the driver's, and set `LD_LIBRARY_PATH` to `nvidia/cu13/lib` and `CUDA_PATH` to `nvidia/cu13` of where pip put them"
+    )]
+    NoCompiler,
+    /// The headers that code for a GPU includes are not there.
+    #[error(
+        "`--device cuda` found a GPU and not the headers that its code includes: {}\n  help: run with `--device cpu`, or get them, `pip install nvidia-cuda-runtime nvidia-cuda-cccl`, and set `CUDA_PATH` to `nvidia/cu13` of where pip put them",
+        absent(folder.as_deref(), missing)
+    )]
+    NoHeaders {
+        /// Where the toolkit lies: `CUDA_PATH`, or one of the usual places.
+        folder: Option<PathBuf>,
+        /// The headers that are not there.
+        missing: Vec<String>,
+    },
+    /// A GPU cannot compute in the precision that was asked for.
+    #[error("{gpu} cannot compute in {precision}\n  help: leave `precision` out for f32")]
+    NoPrecision {
+        /// The precision.
+        precision: Precision,
+        /// The GPU.
+        gpu: String,
+    },
+    /// Images together take more memory than the device has.
+    #[error("the device has no memory for {images} images at once: {said}")]
+    NoMemory {
+        /// How many images there were.
+        images: usize,
+        /// What the engine said.
+        said: String,
+    },
+    /// What came out are not numbers.
+    #[error(
+        "the network gave values that are not numbers\n  help: maps of these weights are too large for `precision: \"f16\"`; `precision: \"bf16\"` has the range of f32"
+    )]
+    NotNumbers,
     /// The tensor engine failed while computing or reading back.
     #[error("the tensor engine failed: {0}")]
     Engine(String),
@@ -95,6 +139,16 @@ impl ModelError {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+}
+
+/// Says which headers are missing where.
+fn absent(folder: Option<&Path>, missing: &[String]) -> String {
+    let names: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
+    let names = names.join(", ");
+    match folder {
+        Some(folder) => format!("`{}` lacks {names}", folder.join("include").display()),
+        None => format!("no folder of a CUDA toolkit was found, and {names} are needed"),
     }
 }
 

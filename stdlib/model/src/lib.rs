@@ -9,23 +9,25 @@ mod error;
 mod formula;
 mod heads;
 mod import;
-mod inference;
 mod layout;
 mod network;
+mod precision;
 mod settings;
 #[cfg(test)]
 mod testing;
+#[cfg(any(feature = "cuda", test))]
+mod toolkit;
 mod weights;
 
 pub use array::{Array, Values};
 pub use artifact::Model;
 pub use cpu::CpuNetwork;
-pub use device::DeviceChoice;
+pub use device::{DeviceChoice, Gpu, gpus};
 pub use error::{Misfit, Misfits, ModelError};
 pub use heads::{Backbone, Head, HeadKind, PATCH_CLASS};
 pub use import::Checkpoint;
-pub use inference::Inference;
 pub use layout::{Role, Slot, layout};
-pub use network::{HeadMap, HeadMaps, Network};
+pub use network::{HeadMap, HeadMaps, Network, window_bytes};
+pub use precision::Precision;
 pub use settings::ModelSettings;
 pub use weights::Weights;

@@ -546,7 +546,7 @@ mod tests {
     use super::*;
     use crate::network::Network;
     use crate::testing::image;
-    use crate::{DeviceChoice, HeadMap, PATCH_CLASS};
+    use crate::{HeadMap, PATCH_CLASS};
 
     fn heads() -> Vec<Head> {
         vec![
@@ -563,7 +563,7 @@ mod tests {
     #[test]
     fn it_gives_what_the_reference_path_gives() {
         let weights = Weights::formula(Backbone::Resnet18, &heads());
-        let reference = Network::load(&weights, DeviceChoice::Cpu).unwrap();
+        let reference = Network::load(&weights).unwrap();
         let ours = CpuNetwork::load(&weights).unwrap();
         let image = image(208, 176);
         let expected = reference

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
+use super::convolution::Convolution;
 use super::layers::{Source, Tap, Unit};
 use crate::error::ModelError;
 use crate::heads::Head;
@@ -152,7 +152,7 @@ pub(super) fn cut_skip(skip: &Tensor<4>, window: &Window) -> Tensor<4> {
 #[derive(Module, Debug)]
 pub(super) struct SegmentationHead {
     hidden: Unit,
-    last: Conv2d,
+    last: Convolution,
 }
 
 impl SegmentationHead {
@@ -167,6 +167,12 @@ impl SegmentationHead {
             hidden,
             last: source.conv(&format!("{name}.1.conv"), 1)?,
         })
+    }
+
+    /// Puts another last layer in the place of its own.
+    #[cfg(test)]
+    pub(super) fn replace_last(&mut self, last: Convolution) {
+        self.last = last;
     }
 
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::activation;
 use cerb_image::Rgb8;
 
-use super::{Extent, Network, read};
+use super::{Extent, Network, guard, read};
 use crate::array::Array;
 use crate::cpu::check_kept;
 use crate::error::ModelError;
@@ -59,7 +59,7 @@ impl HeadMap {
 impl Network {
     /// Returns what the named heads say of the central `side` pixels of each image: a multiple of `settings().output`.
     ///
-    /// Only these heads run, and of their decoders only what decides the centre. Images have
+    /// Only these heads run, and of their decoders only what decides the centre. Images go through together; they have
     /// one size, a multiple of 16 px; with 448 px the central 144 px start at row and column 152.
     pub fn infer(
         &self,
@@ -71,30 +71,43 @@ impl Network {
         for image in images {
             check_kept(image, side, self.settings.output)?;
         }
-        let mut results = Vec::with_capacity(images.len());
-        for images in images.chunks(self.batch) {
-            let logits = self.layers.forward(
-                &self.settings,
-                self.input(images)?,
-                &selected,
-                Extent::Centre(side, side / self.settings.output as usize),
-                &mut |_, _| {},
-            )?;
-            let mut maps = vec![BTreeMap::new(); images.len()];
-            for (&index, logits) in selected.iter().zip(logits) {
-                let head = &self.settings.heads[index];
-                let probabilities = read(activation::softmax(logits, 1))?;
-                for (image, maps) in maps.iter_mut().enumerate() {
-                    maps.insert(head.name(), head_map(head.kind, &probabilities, image));
-                }
-            }
-            results.extend(maps.into_iter().map(|maps| HeadMaps {
-                width: side,
-                height: side,
-                maps,
-            }));
+        if images.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(results)
+        guard::guarded(&self.device, images.len(), || {
+            self.answers(images, &selected, side)
+        })
+    }
+
+    fn answers(
+        &self,
+        images: &[Rgb8],
+        heads: &[usize],
+        side: usize,
+    ) -> Result<Vec<HeadMaps>, ModelError> {
+        let extent = Extent::Centre(side, side / self.settings.output as usize);
+        let input = self.input(images)?;
+        let logits = self
+            .layers
+            .forward(&self.settings, input, heads, extent, &mut |_, _| {})?;
+        let mut maps = vec![BTreeMap::new(); images.len()];
+        for (&index, logits) in heads.iter().zip(logits) {
+            let head = &self.settings.heads[index];
+            let probabilities = read(activation::softmax(logits, 1))?;
+            let values = probabilities.floats().unwrap_or_default();
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(ModelError::NotNumbers);
+            }
+            for (image, maps) in maps.iter_mut().enumerate() {
+                maps.insert(head.name(), head_map(head.kind, &probabilities, image));
+            }
+        }
+        let maps = maps.into_iter().map(|maps| HeadMaps {
+            width: side,
+            height: side,
+            maps,
+        });
+        Ok(maps.collect())
     }
 }
 

@@ -1,10 +1,10 @@
 //! The two layers everything is made of, built from named weights.
 
 use burn::module::{Module, Param, RunningState};
-use burn::nn::conv::Conv2d;
-use burn::nn::{BatchNorm, PaddingConfig2d};
+use burn::nn::BatchNorm;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use super::convolution::{Convolution, Multiply};
 use crate::error::{Misfit, Misfits, ModelError};
 use crate::weights::Weights;
 
@@ -16,6 +16,7 @@ const MOMENTUM: f64 = 0.1;
 pub(super) struct Source<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
+    pub(super) multiply: Multiply,
 }
 
 impl Source<'_> {
@@ -47,19 +48,10 @@ impl Source<'_> {
     }
 
     /// Builds a convolution that keeps the size at stride 1; its bias is there when the weights have one.
-    pub(super) fn conv(&self, name: &str, stride: usize) -> Result<Conv2d, ModelError> {
-        let weight: Tensor<4> = self.required(&format!("{name}.weight"))?;
-        let [_, _, height, width] = weight.dims();
-        let (y, x) = (height / 2, width / 2);
-        Ok(Conv2d {
-            weight: Param::from_tensor(weight),
-            bias: self.param(&format!("{name}.bias"))?.map(Param::from_tensor),
-            stride: [stride, stride],
-            kernel_size: [height, width],
-            dilation: [1, 1],
-            groups: 1,
-            padding: PaddingConfig2d::Explicit(y, x, y, x),
-        })
+    pub(super) fn conv(&self, name: &str, stride: usize) -> Result<Convolution, ModelError> {
+        let weight = self.required(&format!("{name}.weight"))?;
+        let bias = self.param(&format!("{name}.bias"))?;
+        Ok(Convolution::new(weight, bias, stride, self.multiply))
     }
 
     pub(super) fn norm(&self, name: &str) -> Result<BatchNorm, ModelError> {
@@ -86,7 +78,7 @@ impl Source<'_> {
 /// A convolution and its batch norm.
 #[derive(Module, Debug)]
 pub(super) struct Unit {
-    pub(super) conv: Conv2d,
+    pub(super) conv: Convolution,
     pub(super) norm: BatchNorm,
 }
 

@@ -1,26 +1,31 @@
 //! The network: one encoder, a decoder per kind of object, a head per output.
 
+mod convolution;
 mod decoder;
 mod encoder;
+mod footprint;
+mod guard;
 mod infer;
 mod layers;
 mod patch_class;
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::tensor::{Device, Tensor, TensorData};
 use cerb_image::Rgb8;
 
+pub use footprint::window_bytes;
 pub(crate) use infer::first_maximum;
 pub use infer::{HeadMap, HeadMaps};
 
 use crate::array::{Array, Values};
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, Gpu};
 use crate::error::ModelError;
 use crate::heads::{Head, HeadKind};
 use crate::layout;
+use crate::precision::Precision;
 use crate::settings::ModelSettings;
 use crate::weights::Weights;
+use convolution::{Convolution, Multiply};
 use decoder::{Decoder, SegmentationHead, Window, cut_skip, up2, windows};
 use encoder::Encoder;
 use layers::{Source, Tap};
@@ -28,21 +33,20 @@ use patch_class::PatchClassHead;
 
 /// A network with its weights on a device, ready to run; shared by threads as it is.
 ///
-/// This is the reference path: Burn's own convolutions in f32, in evaluation mode.
+/// This is the reference path, Burn's own convolutions in evaluation mode, and what runs on a GPU.
 #[derive(Debug)]
 pub struct Network {
     layers: Layers,
     settings: ModelSettings,
     device: Device,
     device_class: String,
-    batch: usize,
 }
 
 /// Everything with weights.
 #[derive(Module, Debug)]
 struct Layers {
     encoder: Encoder,
-    conv_map: Option<Conv2d>,
+    conv_map: Option<Convolution>,
     /// In the order of `layout::decoders`.
     decoders: Vec<Decoder>,
     /// In the order of the heads, without the patch head.
@@ -59,31 +63,46 @@ enum Extent {
 }
 
 impl Network {
-    /// Puts weights on a device.
-    pub fn load(weights: &Weights, choice: DeviceChoice) -> Result<Self, ModelError> {
-        let device = device::open(choice)?;
-        let settings = weights.settings().clone();
-        let layers = Layers::build(
-            &Source {
-                weights,
-                device: &device,
-            },
-            &settings,
-        )?;
-        Ok(Self {
-            layers,
-            settings,
-            device_class: choice.reference_class()?,
-            device,
-            batch: 1,
+    /// Puts weights on the CPU: the reference, in f32.
+    pub fn load(weights: &Weights) -> Result<Self, ModelError> {
+        let class = device::reference_class();
+        Self::on(Device::flex(), class, weights, Multiply::Plain)
+    }
+
+    /// Puts weights on a GPU, whose convolutions multiply in `precision`.
+    pub fn on_gpu(weights: &Weights, gpu: &Gpu, precision: Precision) -> Result<Self, ModelError> {
+        gpu.check(precision)?;
+        let multiply = Multiply::on_gpu(precision);
+        guard::guarded(&gpu.device, 0, || {
+            Self::on(gpu.device.clone(), gpu.class(), weights, multiply)
         })
     }
 
-    /// Runs up to `images` images at once instead of one; a 448 px image takes about half a gigabyte.
-    #[must_use]
-    pub fn with_batch(mut self, images: usize) -> Self {
-        self.batch = images.max(1);
-        self
+    /// Puts weights on the CPU, whose convolutions multiply as those of a GPU do in `precision`: what is known of a
+    /// GPU's answers without one.
+    pub fn as_on_gpu(weights: &Weights, precision: Precision) -> Result<Self, ModelError> {
+        let class = device::reference_class();
+        Self::on(Device::flex(), class, weights, Multiply::on_gpu(precision))
+    }
+
+    fn on(
+        device: Device,
+        device_class: String,
+        weights: &Weights,
+        multiply: Multiply,
+    ) -> Result<Self, ModelError> {
+        let settings = weights.settings().clone();
+        let source = Source {
+            weights,
+            device: &device,
+            multiply,
+        };
+        Ok(Self {
+            layers: Layers::build(&source, &settings)?,
+            settings,
+            device_class,
+            device,
+        })
     }
 
     /// Returns what the model says of itself.
@@ -299,11 +318,7 @@ mod tests {
     use crate::testing::image;
 
     fn network(heads: &[Head]) -> Network {
-        Network::load(
-            &Weights::formula(Backbone::Resnet18, heads),
-            DeviceChoice::Cpu,
-        )
-        .unwrap()
+        Network::load(&Weights::formula(Backbone::Resnet18, heads)).unwrap()
     }
 
     #[test]
@@ -325,6 +340,38 @@ mod tests {
             let cut = Window::centre(176, 208, 48).cut(whole, &Window::whole(176, 208));
             assert_eq!(read(cut).unwrap(), read(centre).unwrap());
         }
+    }
+
+    #[test]
+    fn images_together_give_what_each_gives_alone() {
+        let weights = Weights::formula(Backbone::Resnet18, &Head::published()[2..3]);
+        let network = Network::as_on_gpu(&weights, Precision::F32).unwrap();
+        let images = [
+            image(144, 144),
+            Rgb8 {
+                data: vec![200; 3 * 144 * 144],
+                ..image(144, 144)
+            },
+        ];
+        let together = network.infer(&images, &["Nuclei-INST"], 144).unwrap();
+        for (image, together) in images.iter().zip(&together) {
+            let alone = network.infer(std::slice::from_ref(image), &["Nuclei-INST"], 144);
+            assert_eq!(&alone.unwrap()[0], together);
+        }
+        assert_ne!(together[0], together[1]);
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_refused() {
+        let mut network = network(&Head::published()[2..3]);
+        let blown = Tensor::<4>::full([3, 96, 1, 1], f32::MAX, &Device::flex());
+        let last = Convolution::new(blown, None, 1, Multiply::Plain);
+        network.layers.heads[0].replace_last(last);
+        let refused = network.infer(&[image(144, 144)], &["Nuclei-INST"], 144);
+        assert!(
+            matches!(refused, Err(ModelError::NotNumbers)),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The head that gives the middle of a patch one class.
 
 use burn::module::Module;
-use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Dropout, DropoutConfig};
 use burn::tensor::{Tensor, activation};
 
+use super::convolution::Convolution;
 use super::decoder::Window;
 use super::layers::{Source, Tap};
 use crate::error::ModelError;
@@ -19,9 +19,9 @@ const DROPPED: f64 = 0.3;
 pub(super) struct PatchClassHead {
     norm1: BatchNorm,
     dropout: Dropout,
-    conv1: Conv2d,
+    conv1: Convolution,
     norm2: BatchNorm,
-    conv2: Conv2d,
+    conv2: Convolution,
 }
 
 impl PatchClassHead {

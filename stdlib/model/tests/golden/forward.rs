@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cerb_image::Rgb8;
 use cerb_model::{
-    Array, Backbone, CpuNetwork, DeviceChoice, Head, HeadMap, HeadMaps, Network, Values, Weights,
+    Array, Backbone, CpuNetwork, Head, HeadMap, HeadMaps, Network, Precision, Values, Weights,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -65,9 +65,7 @@ fn weights() -> Weights {
 }
 
 fn network() -> Network {
-    Network::load(&weights(), DeviceChoice::Cpu)
-        .unwrap()
-        .with_batch(2)
+    Network::load(&weights()).unwrap()
 }
 
 fn floats(tensors: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f32>) {
@@ -266,6 +264,70 @@ fn our_kernels_give_the_golden_logits() {
             compared += check_logits(&tensors, &format!("{case} kernels"), head, &logits);
         }
         assert!(compared >= heads.len(), "{case}: {compared} comparisons");
+    }
+}
+
+/// Returns the golden forward of small images: what multiplies slowly is tried on it.
+fn small() -> Forward {
+    let mut all = forwards().into_iter();
+    all.find(|case| case.images[0].width <= 256).unwrap()
+}
+
+#[test]
+fn f32_in_the_parts_of_a_gpu_gives_the_golden_logits() {
+    let network = Network::as_on_gpu(&weights(), Precision::F32).unwrap();
+    let case = small();
+    let tensors = SafeTensors::deserialize(&case.bytes).unwrap();
+    let heads = names(&Head::published());
+    let asked: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let logits = network.logits(&case.images, &asked).unwrap();
+    let compared = heads
+        .iter()
+        .zip(&logits)
+        .map(|(head, logits)| check_logits(&tensors, "by parts", head, logits));
+    assert!(compared.sum::<usize>() >= heads.len());
+}
+
+#[test]
+fn what_sixteen_bits_change_is_bounded() {
+    let case = small();
+    let heads = names(&Head::published());
+    let asked: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let exact = network().logits(&case.images, &asked).unwrap();
+    // The golden weights are a formula that amplifies what is rounded; bf16 rounds eight times as much as f16.
+    for (precision, most, most_others) in
+        [(Precision::Bf16, 0.2, 3e-2), (Precision::F16, 4e-2, 6e-3)]
+    {
+        let network = Network::as_on_gpu(&weights(), precision).unwrap();
+        let other = network.logits(&case.images, &asked).unwrap();
+        let (mut far, mut others, mut pixels) = (Vec::new(), 0, 0);
+        for (exact, other) in exact.iter().zip(&other) {
+            let classes = exact.shape[1];
+            let size: usize = exact.shape[2..].iter().product();
+            let (exact, other) = (exact.floats().unwrap(), other.floats().unwrap());
+            far.extend(exact.iter().zip(other).map(|(a, b)| (a - b).abs()));
+            let images = exact
+                .chunks(classes * size)
+                .zip(other.chunks(classes * size));
+            for (exact, other) in images {
+                let first = |values: &[f32], pixel: usize| {
+                    let of = |&a: &usize, &b: &usize| {
+                        values[a * size + pixel].total_cmp(&values[b * size + pixel])
+                    };
+                    (0..classes).max_by(of).unwrap()
+                };
+                let differs = |&pixel: &usize| first(exact, pixel) != first(other, pixel);
+                others += (0..size).filter(differs).count();
+                pixels += size;
+            }
+        }
+        far.sort_by(f32::total_cmp);
+        let of_a_thousand = far[far.len() - 1 - far.len() / 1000];
+        let share = others as f64 / pixels as f64;
+        println!("{precision}: 99.9 % within {of_a_thousand:.1e}, other classes {share:.1e}");
+        assert!(of_a_thousand > 1e-6, "{precision} changes nothing");
+        assert!(of_a_thousand <= most, "{precision}: {of_a_thousand}");
+        assert!(share <= most_others, "{precision}: {share}");
     }
 }
 

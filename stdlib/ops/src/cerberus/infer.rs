@@ -1,33 +1,27 @@
 //! `cerberus.infer`: the network over the windows of a slide.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cerb_engine::{
     Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value,
     ports,
 };
-use cerb_image::tiling::Canvas;
-use cerb_image::{Cell, GridHeader, Maps, MapsHeader, MapsWriter, PatchGrid, Staining};
-use cerb_model::{Head, HeadKind, HeadMap, Inference, Model, ModelError};
+use cerb_image::{Cell, Maps, MapsHeader, PatchGrid, Staining};
+use cerb_model::{CpuNetwork, Head, Model, Precision};
 use cerb_slide::{CACHE_BYTES, Outside, ReadOptions, Resample, Slide};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{bound, each_by, frame, gib, slide_error};
+use super::cores::{PER_CORE, WEIGHTS, window_bytes};
+use super::tile::{Tile, by_tile};
+use super::work::{Work, channels, model_error};
+use super::{checks, cores, gpus};
+use crate::reading::{bound, frame};
 
 /// About the side of a stored tile, in pixels; it holds whole outputs.
 const TILE: u32 = 1008;
 /// Windows looked at together at most.
 const MOST_WINDOWS: usize = 8;
-/// What a window takes for each pixel it reads, about: the widest maps of all layers at once.
-const BYTES_PER_PIXEL: u64 = 1280;
-/// What a core is given: more than enough for a window of 448 px.
-const PER_CORE: u64 = 1 << 29;
-/// What the weights take while they are packed.
-const WEIGHTS: u64 = 3 << 28;
-/// How far two resolutions may differ and be the same: rounding of what files state.
-const SAME_MPP: f64 = 0.01;
-
 /// Runs the Cerberus network over the windows of a slide.
 ///
 /// The maps hold, per pixel, the probabilities of inside and rim of each kind of object
@@ -47,6 +41,19 @@ pub struct Infer {
     outside: Beyond,
     /// How the slide is brought to the resolution of the windows; `tiatoolbox-1.3` as the published code has it.
     resample: Sampling,
+    /// What a GPU multiplies in; other than f32 is less precise, and refused on the CPU.
+    precision: Multiplied,
+}
+
+/// What convolutions multiply in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Multiplied {
+    #[default]
+    F32,
+    Bf16,
+    F16,
 }
 
 /// How pixels of the slide become pixels of a window.
@@ -77,6 +84,7 @@ impl Default for Infer {
             heads: Vec::new(),
             outside: Beyond::White,
             resample: Sampling::Area,
+            precision: Multiplied::F32,
         }
     }
 }
@@ -107,9 +115,9 @@ impl Operator for Infer {
     type Out = Out;
 
     fn check(&self, inputs: &Facts) -> Result<Facts, Misfit> {
-        check_resolution(inputs)?;
-        check_sizes(inputs)?;
-        let heads = self.check_heads(inputs)?;
+        checks::resolution(inputs)?;
+        checks::sizes(inputs)?;
+        let heads = checks::heads(&self.heads, inputs)?;
         let mut facts = Facts::default();
         let from = |port: &str, fact: &str| Origin::Input {
             port: port.into(),
@@ -160,23 +168,9 @@ impl Operator for Infer {
             grid,
             stain,
         } = input;
+        self.check_precision(ctx.device())?;
         bound(&slide, ctx);
-        let device = match ctx.device() {
-            DeviceChoice::Cpu => cerb_model::DeviceChoice::Cpu,
-            DeviceChoice::Cuda => cerb_model::DeviceChoice::Cuda,
-        };
-        let weights = model.weights().map_err(model_error)?;
-        let mut network = Inference::load(&weights, device).map_err(model_error)?;
-        drop(weights);
-        let together = together(&grid.header, ctx.memory())?;
-        if together {
-            network = network.spread();
-        }
-        let heads = self.wanted(&network)?;
-        let channels = heads
-            .iter()
-            .map(|head| (head.name(), channels(head)))
-            .collect();
+        let heads = self.wanted(&model)?;
         let PatchGrid { header, .. } = &grid;
         let per_tile = (TILE / header.output).max(1);
         let maps = Maps::writer(
@@ -187,7 +181,10 @@ impl Operator for Infer {
                 width: header.width,
                 height: header.height,
                 tile: per_tile * header.output,
-                heads: channels,
+                heads: heads
+                    .iter()
+                    .map(|head| (head.name(), channels(head)))
+                    .collect(),
                 slide: frame(&slide)?,
             },
         )?;
@@ -201,46 +198,30 @@ impl Operator for Infer {
             maps.is_made(row, col)
         };
         let cells: Vec<Cell> = cells.into_iter().filter(|cell| !is_made(cell)).collect();
-        let names: Vec<String> = heads.iter().map(|head| head.name()).collect();
         let work = Work {
-            network,
             slide,
             grid: &grid,
-            names,
+            names: heads.iter().map(Head::name).collect(),
+            heads,
             options: self.options(),
             stain,
         };
-        // One device answers one question at a time; cores look at a window each, or at one together.
-        let threads = match device {
-            cerb_model::DeviceChoice::Cpu if !together => ctx.threads(),
-            _ => 1,
+        let weights = model.weights().map_err(model_error)?;
+        let take = |cell, said| {
+            if tile.place != tile.place_of(cell) {
+                tile.store(&maps)?;
+            }
+            tile.add(cell, said);
+            Ok(())
         };
-        let pool = together.then(|| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(ctx.threads());
-            pool.build()
-                .map_err(|error| OpError::Resources(error.to_string()))
-        });
-        let pool = pool.transpose()?;
-        each_by(
-            threads,
-            ctx,
-            &cells,
-            "patch",
-            |&cell| {
-                let said = match &pool {
-                    Some(pool) => pool.install(|| work.window(cell)),
-                    None => work.window(cell),
-                };
-                Ok((cell, said?))
-            },
-            |_, (cell, said)| {
-                if tile.place != tile.place_of(cell) {
-                    tile.store(&maps)?;
-                }
-                tile.add(cell, said);
-                Ok(())
-            },
-        )?;
+        match ctx.device() {
+            DeviceChoice::Cpu => {
+                let network = CpuNetwork::load(&weights).map_err(model_error)?;
+                drop(weights);
+                cores::look(network, &work, &cells, ctx, take)?;
+            }
+            DeviceChoice::Cuda => gpus::look(weights, self.precision(), &work, &cells, ctx, take)?,
+        }
         tile.store(&maps)?;
         Ok(Out {
             maps: maps.finish()?,
@@ -266,8 +247,9 @@ impl Infer {
         }
     }
 
-    fn wanted(&self, network: &Inference) -> Result<Vec<Head>, OpError> {
-        let all = &network.settings().heads;
+    /// Returns the heads that will be run.
+    fn wanted(&self, model: &Model) -> Result<Vec<Head>, OpError> {
+        let all = &model.settings().heads;
         if self.heads.is_empty() {
             return Ok(all.clone());
         }
@@ -279,229 +261,22 @@ impl Infer {
         self.heads.iter().map(find).collect()
     }
 
-    /// Returns the heads that will be run, when the model's are known.
-    fn check_heads(&self, inputs: &Facts) -> Result<Option<Vec<Value>>, Misfit> {
-        let Some(Value::List(known)) = inputs.get("model", "heads").map(|fact| fact.value.clone())
-        else {
-            return Ok(None);
-        };
-        let has = |name: &String| known.iter().any(|head| head.text() == Some(name));
-        if let Some(unknown) = self.heads.iter().find(|name| !has(name)) {
-            let names: Vec<_> = known
-                .iter()
-                .filter_map(Value::text)
-                .map(|name| format!("`{name}`"))
-                .collect();
-            return Err(Misfit {
-                code: "model::missing_head",
-                title: format!("the model has no head `{unknown}`"),
-                labels: vec![(Origin::Param("heads".into()), "not one of its heads".into())],
-                help: Some(format!("it has {}", names.join(", "))),
-            });
-        }
-        let wanted = self.heads.iter().cloned().map(Value::Str).collect();
-        Ok(Some(if self.heads.is_empty() { known } else { wanted }))
-    }
-}
-
-/// Compares the resolution of the patches with that of the weights' training.
-fn check_resolution(inputs: &Facts) -> Result<(), Misfit> {
-    let (Some(cut), Some(trained)) = (inputs.number("grid", "mpp"), inputs.number("model", "mpp"))
-    else {
-        return Ok(());
-    };
-    if (cut / trained - 1.0).abs() <= SAME_MPP {
-        return Ok(());
-    }
-    Err(Misfit {
-        code: "lang::mpp_mismatch",
-        title: "patches and weights disagree on resolution".into(),
-        labels: vec![
-            (
-                Origin::Input {
-                    port: "grid".into(),
-                    fact: "mpp".into(),
-                },
-                format!("patches are cut at {cut} mpp"),
-            ),
-            (
-                Origin::Input {
-                    port: "model".into(),
-                    fact: "mpp".into(),
-                },
-                format!("these weights were trained at {trained} mpp"),
-            ),
-        ],
-        help: Some(format!(
-            "cut at the training resolution, `at: {trained} mpp`"
-        )),
-    })
-}
-
-/// Compares the sides of the patches with what the network was trained on: patches may be larger, if they
-/// answer for whole multiples and see as much around that.
-fn check_sizes(inputs: &Facts) -> Result<(), Misfit> {
-    let of = |port: &str, side: &str| inputs.number(port, side);
-    let (Some(input), Some(output)) = (of("grid", "input"), of("grid", "output")) else {
-        return Ok(());
-    };
-    let (Some(reads), Some(answers)) = (of("model", "input"), of("model", "output")) else {
-        return Ok(());
-    };
-    let around = reads - answers;
-    let (side, own, asks) = if output % answers != 0.0 {
-        let asks = (output / answers).ceil() * answers;
-        let own = format!("this network answers for multiples of {answers} px");
-        ("output", own, asks)
-    } else if input - output != around {
-        let own = format!("this network sees {} px around its answer", around / 2.0);
-        ("input", own, output + around)
-    } else {
-        return Ok(());
-    };
-    let cut = if side == "input" { input } else { output };
-    let from = |port: &str| Origin::Input {
-        port: port.into(),
-        fact: side.into(),
-    };
-    Err(Misfit {
-        code: "patch::mismatch",
-        title: "patches and weights disagree on size".into(),
-        labels: vec![
-            (from("grid"), format!("patches have an {side} of {cut} px")),
-            (from("model"), own),
-        ],
-        help: Some(format!("cut them to fit, `{side}: {asks} px`")),
-    })
-}
-
-/// Says whether windows are so large that the cores look at one together, not at one each.
-///
-/// # Errors
-/// When there is no memory for one.
-fn together(grid: &GridHeader, memory: u64) -> Result<bool, OpError> {
-    let takes = window_bytes(grid.input);
-    if WEIGHTS + takes > memory {
-        return Err(OpError::Resources(format!(
-            "the network and a window of {} px take {} and there are {}: cut smaller windows, `input: 448 px, output: 144 px`, or raise --memory",
-            grid.input,
-            gib(WEIGHTS + takes),
-            gib(memory)
-        )));
-    }
-    Ok(takes > PER_CORE)
-}
-
-fn window_bytes(side: u32) -> u64 {
-    BYTES_PER_PIXEL * u64::from(side).pow(2)
-}
-
-fn channels(head: &Head) -> u32 {
-    match head.kind {
-        // Background is left out.
-        HeadKind::Inst => head.channels as u32 - 1,
-        HeadKind::Type | HeadKind::Out => 1,
-    }
-}
-
-fn model_error(error: ModelError) -> OpError {
-    match error {
-        ModelError::Io { .. } => OpError::Infrastructure(error.to_string()),
-        other => OpError::Input(other.to_string()),
-    }
-}
-
-/// Lists windows so that those of one stored tile follow each other.
-fn by_tile(grid: &PatchGrid, per_tile: u32) -> Vec<Cell> {
-    let mut cells = grid.cells.clone();
-    cells.sort_by_key(|cell| (cell.row / per_tile, cell.col / per_tile, *cell));
-    cells
-}
-
-/// What one head says of a window: its name, channels, and `[output, output, channels]` values.
-type Said = (String, usize, Vec<f32>);
-
-/// The stored tile that is being filled.
-struct Tile {
-    output: usize,
-    per_tile: u32,
-    place: (u32, u32),
-    heads: BTreeMap<String, Canvas>,
-}
-
-impl Tile {
-    fn new(output: u32, per_tile: u32) -> Self {
-        Self {
-            output: output as usize,
-            per_tile,
-            place: (0, 0),
-            heads: BTreeMap::new(),
+    fn precision(&self) -> Precision {
+        match self.precision {
+            Multiplied::F32 => Precision::F32,
+            Multiplied::Bf16 => Precision::Bf16,
+            Multiplied::F16 => Precision::F16,
         }
     }
 
-    fn place_of(&self, cell: Cell) -> (u32, u32) {
-        (cell.row / self.per_tile, cell.col / self.per_tile)
-    }
-
-    fn add(&mut self, cell: Cell, said: Vec<Said>) {
-        self.place = self.place_of(cell);
-        let side = self.per_tile as usize * self.output;
-        let x = (cell.col % self.per_tile) as usize * self.output;
-        let y = (cell.row % self.per_tile) as usize * self.output;
-        for (name, channels, values) in said {
-            let tile = self
-                .heads
-                .entry(name)
-                .or_insert_with(|| Canvas::new(side, side, channels));
-            tile.add(x, y, self.output, &values);
+    /// Refuses what the cores cannot do before anything is read.
+    fn check_precision(&self, device: DeviceChoice) -> Result<(), OpError> {
+        match (device, self.precision()) {
+            (DeviceChoice::Cuda, _) | (_, Precision::F32) => Ok(()),
+            (DeviceChoice::Cpu, precision) => Err(OpError::Input(format!(
+                "`precision: \"{precision}\"` is for GPUs, and this runs on the CPU: leave it out, or run with --device cuda"
+            ))),
         }
-    }
-
-    /// Stores what there is and starts anew.
-    fn store(&mut self, maps: &MapsWriter) -> Result<(), OpError> {
-        let (row, col) = self.place;
-        let heads: BTreeMap<String, Vec<f32>> = std::mem::take(&mut self.heads)
-            .into_iter()
-            .map(|(head, canvas)| (head, canvas.values))
-            .collect();
-        if !heads.is_empty() {
-            maps.put_tile(row, col, &heads)?;
-        }
-        Ok(())
-    }
-}
-
-/// What every window needs.
-struct Work<'a> {
-    network: Inference,
-    slide: Slide,
-    grid: &'a PatchGrid,
-    names: Vec<String>,
-    options: ReadOptions,
-    stain: Option<Staining>,
-}
-
-impl Work<'_> {
-    /// Runs one window.
-    fn window(&self, cell: Cell) -> Result<Vec<Said>, OpError> {
-        let header = &self.grid.header;
-        let (x, y) = self.grid.input_origin(cell);
-        let image = self
-            .slide
-            .read_at(header.mpp, x, y, header.input, header.input, &self.options);
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let mut image = image.map_err(slide_error)?;
-        if let Some(stain) = &self.stain {
-            stain.apply(&mut image);
-        }
-        let kept = header.output as usize;
-        let maps = self.network.infer(&image, &names, kept);
-        let maps = maps.map_err(model_error)?;
-        let tile = |(name, map): (String, HeadMap)| {
-            let (channels, values) = map.to_tile(maps.width, maps.height);
-            (name, channels, values)
-        };
-        Ok(maps.maps.into_iter().map(tile).collect())
     }
 }
 
@@ -509,7 +284,8 @@ impl Work<'_> {
 mod tests {
     use super::*;
     use crate::testing::{open, quickstart_slide, store};
-    use cerb_model::{Backbone, Weights};
+    use cerb_image::GridHeader;
+    use cerb_model::{Backbone, HeadKind, Weights};
 
     fn facts(cut: f64, trained: f64) -> Facts {
         let mut facts = Facts::default();
@@ -594,23 +370,19 @@ mod tests {
     }
 
     #[test]
-    fn windows_for_which_there_is_no_memory_are_refused() {
-        let grid = |input| GridHeader {
-            mpp: 0.5,
-            input,
-            output: input - 304,
-            stride: input - 304,
-            width: 5000,
-            height: 5000,
-            scale: [1.0, 1.0],
-        };
-        assert!(!together(&grid(448), 1 << 30).unwrap());
-        assert!(together(&grid(1024), 4 << 30).unwrap());
-        let refused = together(&grid(2032), 2 << 30).unwrap_err().to_string();
-        assert!(
-            refused.contains("5.67 GiB") && refused.contains("2.00 GiB"),
-            "{refused}"
+    fn the_cpu_refuses_any_precision_but_f32() {
+        let with = |text: &str| serde_json::from_str::<Infer>(text).unwrap();
+        let half = with(r#"{"precision": "bf16"}"#);
+        let refused = half.check_precision(DeviceChoice::Cpu).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "`precision: \"bf16\"` is for GPUs, and this runs on the CPU: leave it out, or run with --device cuda"
         );
+        half.check_precision(DeviceChoice::Cuda).unwrap();
+        with(r#"{"precision": "f32"}"#)
+            .check_precision(DeviceChoice::Cpu)
+            .unwrap();
+        assert!(serde_json::from_str::<Infer>(r#"{"precision": "tf32"}"#).is_err());
     }
 
     #[test]
@@ -672,7 +444,7 @@ mod tests {
             .unwrap()
             .maps;
 
-        let network = Inference::load(&weights, cerb_model::DeviceChoice::Cpu).unwrap();
+        let network = CpuNetwork::load(&weights).unwrap();
         let image = slide
             .read_at(
                 0.5,

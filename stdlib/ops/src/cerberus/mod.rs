@@ -1,6 +1,12 @@
 //! The Cerberus network on slides.
 
+mod checks;
+mod cores;
+mod deal;
+mod gpus;
 pub mod infer;
+mod tile;
+mod work;
 
 use cerb_engine::Registry;
 
