@@ -219,7 +219,7 @@ pub struct With {
 pub enum Device {
     /// The processor: runs everywhere
     Cpu,
-    /// An NVIDIA GPU: an error when there is none
+    /// NVIDIA GPUs: an error that says what is missing when there is none to use
     Cuda,
     /// A GPU when there is one, else the processor
     Auto,
