@@ -150,11 +150,12 @@ impl Conv {
     pub fn run(&self, input: &Map, residual: Option<&Map>, arena: &Arena) -> Map {
         let stride = self.shape.stride;
         let (height, width) = (input.height.div_ceil(stride), input.width.div_ceil(stride));
-        let mut output = arena.map(height, width, self.shape.outputs);
+        let mut output = arena.maps(input.count, height, width, self.shape.outputs);
         assert_eq!(input.channels, self.shape.inputs, "channels of the input");
         if let Some(residual) = residual {
-            let size = (residual.height, residual.width, residual.stride);
-            assert_eq!(size, (height, width, output.stride), "size of the residual");
+            let size = (residual.count, residual.height, residual.width);
+            assert_eq!(size, (input.count, height, width), "size of the residual");
+            assert_eq!(residual.stride, output.stride, "channels of the residual");
         }
         let to = Shared(output.values_mut().as_mut_ptr());
         let size = (height, width);
@@ -184,7 +185,8 @@ impl Conv {
             65..=128 => 48,
             _ => 96,
         };
-        let tiles = rows * columns;
+        let per_image = rows * columns;
+        let tiles = input.count * per_image;
         arena.each(tiles.div_ceil(block), |at| {
             let first = at * block;
             let count = block.min(tiles - first);
@@ -210,6 +212,7 @@ impl Conv {
                             stride: to_stride,
                         },
                         columns,
+                        per_image,
                         first,
                         count,
                         block,
@@ -229,7 +232,7 @@ impl Conv {
         (height, width): (usize, usize),
         arena: &Arena,
     ) {
-        let pixels = height * width;
+        let pixels = input.count * height * width;
         let per_tap = weights.inputs() / (self.shape.side * self.shape.side);
         let bare = (per_tap != input.stride).then(|| bare(input));
         let taps = bare.as_deref().unwrap_or(input.values());
@@ -247,7 +250,7 @@ impl Conv {
                     input,
                     taps,
                     to: to.0,
-                    width,
+                    size: (height, width),
                     first,
                     count,
                     gathered,
@@ -306,8 +309,9 @@ struct Tiles<'a> {
     from: Plane<*const f32>,
     residual: Option<*const f32>,
     to: Plane<*mut f32>,
-    /// Tiles in a row of the map.
+    /// Tiles in a row of the map, and in one image.
     columns: usize,
+    per_image: usize,
     first: usize,
     count: usize,
     /// Tiles of a whole block.
@@ -323,13 +327,20 @@ impl Work for Tiles<'_> {
         let (read_apart, made_apart) = (self.block * inputs, self.block * outputs);
         let place = |tile: usize| {
             let tile = self.first + tile;
-            (tile / self.columns, tile % self.columns)
+            let (image, tile) = (tile / self.per_image, tile % self.per_image);
+            (image, (tile / self.columns, tile % self.columns))
         };
+        let (of_from, of_to) = (self.from.values_per_image(), self.to.values_per_image());
         // SAFETY: the scratch holds 36 rows for each tile of a block, the planes what they say.
         unsafe {
             for tile in 0..self.count {
                 let to = self.read.add(tile * inputs);
-                winograd::read_tile::<L>(self.from, place(tile), to, read_apart);
+                let (image, place) = place(tile);
+                let from = Plane {
+                    values: self.from.values.add(image * of_from),
+                    ..self.from
+                };
+                winograd::read_tile::<L>(from, place, to, read_apart);
             }
             for (product, weights) in self.weights.iter().enumerate() {
                 let plain = Finish {
@@ -347,14 +358,19 @@ impl Work for Tiles<'_> {
                 );
             }
             for tile in 0..self.count {
+                let (image, place) = place(tile);
+                let to = Plane {
+                    values: self.to.values.add(image * of_to),
+                    ..self.to
+                };
                 winograd::write_tile::<L>(
                     self.made.add(tile * outputs),
                     made_apart,
                     self.bias.as_ptr(),
-                    self.residual,
+                    self.residual.map(|values| values.add(image * of_to)),
                     self.relu,
-                    place(tile),
-                    self.to,
+                    place,
+                    to,
                 );
             }
         }
@@ -370,8 +386,8 @@ struct Pixels<'a> {
     /// The input's values, without padding where taps are taken without it.
     taps: &'a [f32],
     to: *mut f32,
-    /// Columns of the output.
-    width: usize,
+    /// Rows and columns of the output.
+    size: (usize, usize),
     first: usize,
     count: usize,
     gathered: *mut f32,
@@ -398,37 +414,10 @@ impl Work for Pixels<'_> {
                     self.finish,
                 );
             }
-            // The taps of a row lie side by side, so they are taken at once where all are inside.
-            let per_tap = taken / (side * side);
-            let per_row = side * per_tap;
-            let (height, width) = (self.input.height, self.input.width);
             let gathered = std::slice::from_raw_parts_mut(self.gathered, self.count * taken);
-            for (at, pixel) in gathered.chunks_exact_mut(taken).enumerate() {
-                let (y, x) = (
-                    (self.first + at) / self.width,
-                    (self.first + at) % self.width,
-                );
-                let x = (x * stride).wrapping_sub(side / 2);
-                for (row, to) in pixel.chunks_exact_mut(per_row).enumerate() {
-                    let y = (y * stride + row).wrapping_sub(side / 2);
-                    if y >= height {
-                        to.fill(0.0);
-                    } else if x < width && x + side <= width {
-                        let from = (y * width + x) * per_tap;
-                        to.copy_from_slice(&self.taps[from..from + per_row]);
-                    } else {
-                        for (tap, to) in to.chunks_exact_mut(per_tap).enumerate() {
-                            let x = x.wrapping_add(tap);
-                            if x < width {
-                                let from = (y * width + x) * per_tap;
-                                to.copy_from_slice(&self.taps[from..from + per_tap]);
-                            } else {
-                                to.fill(0.0);
-                            }
-                        }
-                    }
-                }
-            }
+            gather(
+                self.input, self.taps, side, stride, self.size, self.first, gathered,
+            );
             gemm::multiply::<L>(
                 self.count,
                 self.gathered,
@@ -438,6 +427,51 @@ impl Work for Pixels<'_> {
                 outputs,
                 self.finish,
             );
+        }
+    }
+}
+
+/// Gathers the inputs of the output pixels from `first` on, `side² · channels` for each, zeros where they are outside.
+///
+/// `taps` are the values of `input`, with or without the padding of its channels; `size` is that of the output.
+pub(crate) fn gather(
+    input: &Map,
+    taps: &[f32],
+    side: usize,
+    stride: usize,
+    size: (usize, usize),
+    first: usize,
+    gathered: &mut [f32],
+) {
+    let (height, width) = (input.height, input.width);
+    let per_tap = taps.len() / input.pixels();
+    let (per_row, taken) = (side * per_tap, side * side * per_tap);
+    for (at, pixel) in gathered.chunks_exact_mut(taken).enumerate() {
+        let (row_at, x) = ((first + at) / size.1, (first + at) % size.1);
+        let (image, y) = (row_at / size.0, row_at % size.0);
+        let x = (x * stride).wrapping_sub(side / 2);
+        // The taps of a row lie side by side, so they are taken at once where all are inside.
+        for (row, to) in pixel.chunks_exact_mut(per_row).enumerate() {
+            let y = (y * stride + row).wrapping_sub(side / 2);
+            if y >= height {
+                to.fill(0.0);
+                continue;
+            }
+            let row_at = (image * height + y) * width;
+            if x < width && x + side <= width {
+                let from = (row_at + x) * per_tap;
+                to.copy_from_slice(&taps[from..from + per_row]);
+                continue;
+            }
+            for (tap, to) in to.chunks_exact_mut(per_tap).enumerate() {
+                let x = x.wrapping_add(tap);
+                if x < width {
+                    let from = (row_at + x) * per_tap;
+                    to.copy_from_slice(&taps[from..from + per_tap]);
+                } else {
+                    to.fill(0.0);
+                }
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ impl Buffer {
 pub struct Arena {
     free: Mutex<Vec<Buffer>>,
     spread: bool,
+    exact: bool,
 }
 
 impl Arena {
@@ -58,6 +59,17 @@ impl Arena {
     pub fn spread() -> Arena {
         Arena {
             spread: true,
+            ..Arena::default()
+        }
+    }
+
+    /// Lends memory only where the size is the same, and spreads: for training, where many maps of few sizes live at
+    /// once and none should be larger than it need be.
+    #[must_use]
+    pub fn exact() -> Arena {
+        Arena {
+            spread: true,
+            exact: true,
             ..Arena::default()
         }
     }
@@ -73,36 +85,58 @@ impl Arena {
     /// Returns a map whose values are left open.
     #[must_use]
     pub fn map(&self, height: usize, width: usize, channels: usize) -> Map {
+        self.maps(1, height, width, channels)
+    }
+
+    /// Returns as many maps of one size, whose values are left open.
+    #[must_use]
+    pub fn maps(&self, count: usize, height: usize, width: usize, channels: usize) -> Map {
         let stride = channels.next_multiple_of(PAD);
-        let len = height * width * stride;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smallest that is large enough, else the largest, which grows.
-        let fits = |buffer: &Buffer| buffer.lines.len() * PAD >= len;
-        let best = (0..free.len())
-            .filter(|&at| fits(&free[at]))
-            .min_by_key(|&at| free[at].lines.len())
-            .or_else(|| (0..free.len()).max_by_key(|&at| free[at].lines.len()));
-        let mut buffer = best.map_or_else(Buffer::default, |at| free.swap_remove(at));
-        drop(free);
-        buffer.grow(len);
         Map {
+            count,
             height,
             width,
             channels,
             stride,
-            buffer,
+            buffer: self.buffer(count * height * width * stride),
         }
+    }
+
+    /// Returns memory for as many values, which are left open.
+    pub(crate) fn buffer(&self, len: usize) -> Buffer {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = len.div_ceil(PAD);
+        let best = if self.exact {
+            (0..free.len()).find(|&at| free[at].lines.len() == lines)
+        } else {
+            // The smallest that is large enough, else the largest, which grows.
+            (0..free.len())
+                .filter(|&at| free[at].lines.len() >= lines)
+                .min_by_key(|&at| free[at].lines.len())
+                .or_else(|| (0..free.len()).max_by_key(|&at| free[at].lines.len()))
+        };
+        let mut buffer = best.map_or_else(Buffer::default, |at| free.swap_remove(at));
+        drop(free);
+        buffer.grow(len);
+        buffer
+    }
+
+    /// Takes memory back.
+    pub(crate) fn take_back(&self, buffer: Buffer) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(buffer);
     }
 
     /// Takes the memory of a map back.
     pub fn give_back(&self, map: Map) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        free.push(map.buffer);
+        self.take_back(map.buffer);
     }
 }
 
-/// A channels-last map: `[height, width, stride]` values, of which `channels` per pixel count.
+/// Channels-last maps of one size: `[count, height, width, stride]` values, of which `channels` per pixel count.
 pub struct Map {
+    /// Images: 1 but for training.
+    pub count: usize,
     /// Rows.
     pub height: usize,
     /// Columns.
@@ -118,13 +152,19 @@ impl Map {
     /// Returns all values, padding included: row-major, channels interleaved, [`Map::stride`] per pixel.
     #[must_use]
     pub fn values(&self) -> &[f32] {
-        &self.buffer.as_slice()[..self.height * self.width * self.stride]
+        &self.buffer.as_slice()[..self.pixels() * self.stride]
     }
 
     /// Returns all values, to be written; padded channels must be left zero.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.height * self.width * self.stride;
+        let len = self.pixels() * self.stride;
         &mut self.buffer.as_mut_slice()[..len]
+    }
+
+    /// Returns the pixels of all images.
+    #[must_use]
+    pub fn pixels(&self) -> usize {
+        self.count * self.height * self.width
     }
 
     /// Returns the values per pixel.
@@ -133,7 +173,7 @@ impl Map {
         self.stride
     }
 
-    /// Copies a window out of the map.
+    /// Copies a window out of the first image.
     #[must_use]
     pub fn cut(&self, window: &Window, arena: &Arena) -> Map {
         let mut cut = arena.map(window.y.len(), window.x.len(), self.channels);

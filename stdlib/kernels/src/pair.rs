@@ -36,8 +36,13 @@ impl Pair {
             self.hidden.shape().inputs,
             "channels of the input"
         );
-        let mut output = arena.map(input.height, input.width, self.last.shape().outputs);
-        let pixels = input.height * input.width;
+        let mut output = arena.maps(
+            input.count,
+            input.height,
+            input.width,
+            self.last.shape().outputs,
+        );
+        let pixels = input.pixels();
         let to = Shared(output.values_mut().as_mut_ptr());
         let between = output_stride(&self.hidden);
         arena.each(pixels.div_ceil(PIXELS), |at| {

@@ -22,22 +22,24 @@ pub fn double_and_add(
 ) -> Map {
     let size = (window.y.len(), window.x.len());
     assert_eq!(
-        (of_skip.y.len(), of_skip.x.len(), skip.stride),
-        (size.0, size.1, map.stride)
+        (of_skip.y.len(), of_skip.x.len(), skip.stride, skip.count),
+        (size.0, size.1, map.stride, map.count)
     );
     assert!(window.y.end <= 2 * map.height && window.x.end <= 2 * map.width);
     assert!(of_skip.y.end <= skip.height && of_skip.x.end <= skip.width);
-    let mut out = arena.map(size.0, size.1, map.channels);
+    let mut out = arena.maps(map.count, size.0, size.1, map.channels);
     let row = size.1 * map.stride;
     if row == 0 {
         return out;
     }
     let rows = Shared(out.values_mut().as_mut_ptr());
-    arena.each(size.0, |at| {
+    arena.each(map.count * size.0, |at| {
         let rows = &rows;
         // SAFETY: each piece of work has a row of its own.
         let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(at * row), row) };
-        let from = ((of_skip.y.start + at) * skip.width + of_skip.x.start) * skip.stride;
+        let (image, at) = (at / size.0, at % size.0);
+        let skip_row = image * skip.height + of_skip.y.start + at;
+        let from = (skip_row * skip.width + of_skip.x.start) * skip.stride;
         let skip = &skip.values()[from..from + row];
         let y = window.y.start + at;
         let near = y / 2;
@@ -46,8 +48,8 @@ pub fn double_and_add(
             _ => (near + 1).min(map.height - 1),
         };
         isa.run(DoubledRow {
-            near: row_of(map, near),
-            far: row_of(map, far),
+            near: row_of(map, image * map.height + near),
+            far: row_of(map, image * map.height + far),
             pixel: map.stride,
             first: window.x.start,
             skip,
@@ -108,17 +110,18 @@ impl Work for DoubledRow<'_> {
 #[must_use]
 pub fn max_pool(map: &Map, isa: Isa, arena: &Arena) -> Map {
     let (height, width) = (map.height.div_ceil(2), map.width.div_ceil(2));
-    let mut out = arena.map(height, width, map.channels);
+    let mut out = arena.maps(map.count, height, width, map.channels);
     let row = width * map.stride;
     if row == 0 {
         return out;
     }
     let rows = Shared(out.values_mut().as_mut_ptr());
-    arena.each(height, |y| {
+    arena.each(map.count * height, |at| {
         let rows = &rows;
         // SAFETY: each piece of work has a row of its own.
-        let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(y * row), row) };
-        isa.run(PooledRow { map, y, to });
+        let to = unsafe { std::slice::from_raw_parts_mut(rows.0.add(at * row), row) };
+        let (image, y) = (at / height, at % height);
+        isa.run(PooledRow { map, image, y, to });
     });
     out
 }
@@ -126,6 +129,7 @@ pub fn max_pool(map: &Map, isa: Isa, arena: &Arena) -> Map {
 /// One row of a pooled map.
 struct PooledRow<'a> {
     map: &'a Map,
+    image: usize,
     y: usize,
     to: &'a mut [f32],
 }
@@ -142,7 +146,8 @@ impl Work for PooledRow<'_> {
                     let mut most = L::splat(f32::NEG_INFINITY);
                     for y in around(self.y, map.height) {
                         for x in around(x, map.width) {
-                            let at = (y * map.width + x) * pixel + channel;
+                            let row = self.image * map.height + y;
+                            let at = (row * map.width + x) * pixel + channel;
                             most = L::max(L::load(map.values().as_ptr().add(at)), most);
                         }
                     }

@@ -88,6 +88,13 @@ pub(crate) struct Plane<P> {
     pub stride: usize,
 }
 
+impl<P> Plane<P> {
+    /// Returns the values of one image.
+    pub fn values_per_image(&self) -> usize {
+        self.height * self.width * self.stride
+    }
+}
+
 /// Transforms the inputs of the tile whose first output is at row `4·ty`, column `4·tx`.
 ///
 /// # Safety
