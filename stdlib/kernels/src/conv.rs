@@ -41,7 +41,7 @@ pub struct Conv {
     kernel: Kernel,
 }
 
-enum Kernel {
+pub(crate) enum Kernel {
     /// One matrix for each of the 36 products of a tile.
     Winograd(Vec<Packed>),
     /// `[side · side · inputs, outputs]`.
@@ -115,6 +115,30 @@ impl Conv {
             bias,
             kernel,
         })
+    }
+
+    /// Joins parts that fit each other.
+    pub(crate) fn of_parts(shape: Shape, isa: Isa, bias: Buffer, kernel: Kernel) -> Conv {
+        Conv {
+            shape,
+            relu: false,
+            isa,
+            bias,
+            kernel,
+        }
+    }
+
+    /// Gives its memory back.
+    pub(crate) fn release(self, arena: &Arena) {
+        arena.take_back(self.bias);
+        match self.kernel {
+            Kernel::Winograd(all) => {
+                for packed in all {
+                    arena.take_back(packed.into_buffer());
+                }
+            }
+            Kernel::Direct(packed) => arena.take_back(packed.into_buffer()),
+        }
     }
 
     /// Returns the shape.
@@ -261,7 +285,7 @@ impl Conv {
 }
 
 /// Copies the channels that count.
-fn bare(map: &Map) -> Vec<f32> {
+pub(crate) fn bare(map: &Map) -> Vec<f32> {
     let pixels = map.values().chunks_exact(map.stride);
     pixels
         .flat_map(|pixel| &pixel[..map.channels])
@@ -284,6 +308,13 @@ pub(crate) struct Shared(pub *mut f32);
 
 // SAFETY: blocks write to disjoint pixels, and nobody reads before all have ended.
 unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Returns the pointer; a closure that names the field alone would capture it without the promise above.
+    pub fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
 
 thread_local! {
     static SCRATCH: RefCell<(Buffer, Buffer)> = RefCell::default();

@@ -42,6 +42,25 @@ impl Packed {
         }
     }
 
+    /// Takes memory for a matrix, to be filled by panels; `outputs` is a multiple of 16.
+    pub fn of_buffer(inputs: usize, outputs: usize, values: Buffer) -> Packed {
+        Packed {
+            inputs,
+            outputs,
+            values,
+        }
+    }
+
+    /// Returns the memory.
+    pub fn into_buffer(self) -> Buffer {
+        self.values
+    }
+
+    /// Returns the values, panel by panel, to be written.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        self.values.as_mut_slice()
+    }
+
     /// Returns the number of outputs, padding included.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -54,7 +73,7 @@ impl Packed {
 }
 
 /// Lists the first output and the number of outputs of each panel.
-fn panels(outputs: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn panels(outputs: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..outputs)
         .step_by(2 * width)
         .map(move |from| (from, (2 * width).min(outputs - from)))
@@ -197,6 +216,103 @@ unsafe fn block<L: Lanes, const R: usize, const C: usize, const STRIDE: usize>(a
                     sum = L::max(sum, L::splat(0.0));
                 }
                 L::store(at.to.add(row * at.to_stride + column * L::WIDTH), sum);
+            }
+        }
+    }
+    R
+}
+
+/// Adds products of rows: `sums[row][column] += Σ from[i][row] · by[i][column]`, in the order of `i`.
+///
+/// `from` and `by` are where a matrix begins, its stride, and its columns that count; `sums` has those of `by`.
+///
+/// # Safety
+/// Both matrices hold `count` rows; the columns of `by` are a multiple of 16; `sums` takes
+/// `[columns of from, columns of by]`.
+#[inline(always)]
+pub(crate) unsafe fn outer<L: Lanes>(
+    count: usize,
+    from: (*const f32, usize, usize),
+    by: (*const f32, usize, usize),
+    sums: *mut f32,
+) {
+    for (first, panel) in panels(by.2, L::WIDTH) {
+        let mut row = 0;
+        while row < from.2 {
+            // SAFETY: rows and columns are inside of the matrices.
+            unsafe {
+                let at = OuterPlace {
+                    count,
+                    from: from.0.add(row),
+                    from_stride: from.1,
+                    by: by.0.add(first),
+                    by_stride: by.1,
+                    sums: sums.add(row * by.2 + first),
+                    sums_stride: by.2,
+                };
+                row += match panel == 2 * L::WIDTH {
+                    true => outer_rows::<L, 2>(from.2 - row, at),
+                    false => outer_rows::<L, 1>(from.2 - row, at),
+                };
+            }
+        }
+    }
+}
+
+/// Where a block of a sum of products of rows lies.
+#[derive(Clone, Copy)]
+struct OuterPlace {
+    count: usize,
+    from: *const f32,
+    from_stride: usize,
+    by: *const f32,
+    by_stride: usize,
+    sums: *mut f32,
+    sums_stride: usize,
+}
+
+/// Does as many rows at once as there are registers and rows; returns how many.
+#[inline(always)]
+unsafe fn outer_rows<L: Lanes, const C: usize>(left: usize, at: OuterPlace) -> usize {
+    // SAFETY: passed on; a block is no larger than what is left.
+    unsafe {
+        match left.min(L::ROWS) {
+            12.. => outer_block::<L, 12, C>(at),
+            8..12 => outer_block::<L, 8, C>(at),
+            6..8 => outer_block::<L, 6, C>(at),
+            4..6 => outer_block::<L, 4, C>(at),
+            2..4 => outer_block::<L, 2, C>(at),
+            _ => outer_block::<L, 1, C>(at),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_block<L: Lanes, const R: usize, const C: usize>(at: OuterPlace) -> usize {
+    // SAFETY: the place holds R columns of one matrix and C vectors of the other.
+    unsafe {
+        let mut sums = [[L::splat(0.0); C]; R];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum = L::load(at.sums.add(row * at.sums_stride + column * L::WIDTH));
+            }
+        }
+        for i in 0..at.count {
+            let (from, by) = (at.from.add(i * at.from_stride), at.by.add(i * at.by_stride));
+            let mut columns = [L::splat(0.0); C];
+            for (column, v) in columns.iter_mut().enumerate() {
+                *v = L::load(by.add(column * L::WIDTH));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = L::splat(*from.add(row));
+                for (sum, &column) in sums.iter_mut().zip(&columns) {
+                    *sum = L::fma(value, column, *sum);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (column, &sum) in sums.iter().enumerate() {
+                L::store(at.sums.add(row * at.sums_stride + column * L::WIDTH), sum);
             }
         }
     }

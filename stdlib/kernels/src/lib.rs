@@ -15,12 +15,18 @@ mod gemm;
 mod isa;
 mod lanes;
 mod map;
+mod norm;
 mod pair;
 mod resample;
+mod trained;
 mod winograd;
 
 pub use conv::{Conv, Shape, Weights};
 pub use isa::Isa;
 pub use map::{Arena, Map, Window};
+pub use norm::{
+    Moments, NormGradient, add_to, channel_sums, mask_by, moments, norm_backward, scale_and_shift,
+};
 pub use pair::Pair;
-pub use resample::{double_and_add, max_pool};
+pub use resample::{double_and_add, double_backward, max_pool, max_pool_backward};
+pub use trained::Layer;

@@ -3,7 +3,7 @@
 use crate::conv::Shared;
 use crate::isa::{Isa, Work};
 use crate::lanes::Lanes;
-use crate::map::{Arena, Map, Window};
+use crate::map::{Arena, Map, PAD, Window};
 
 /// Doubles a map (bilinear, half-pixel centres, edges repeated) and adds a window of a skip to a window of it.
 ///
@@ -156,4 +156,128 @@ impl Work for PooledRow<'_> {
             }
         }
     }
+}
+
+/// Returns the gradient of a map that was doubled, from that of the doubled one: the transposed sums.
+///
+/// # Panics
+/// When a side is odd.
+#[must_use]
+pub fn double_backward(gradient: &Map, isa: Isa, arena: &Arena) -> Map {
+    let (height, width) = (gradient.height / 2, gradient.width / 2);
+    assert_eq!((2 * height, 2 * width), (gradient.height, gradient.width));
+    let mut out = arena.maps(gradient.count, height, width, gradient.channels);
+    let row = width * gradient.stride;
+    let to = Shared(out.values_mut().as_mut_ptr());
+    arena.each(gradient.count * height, |at| {
+        let (image, y) = (at / height, at % height);
+        let of = |y: usize| row_of(gradient, image * gradient.height + y);
+        isa.run(HalvedRow {
+            rows: neighbours(y, height).map(|(y, weight)| (of(y), weight)),
+            pixel: gradient.stride,
+            to: to.get().wrapping_add(at * row),
+        });
+    });
+    out
+}
+
+/// Lists the doubled places that a place went to, and with what weight; at an edge what was repeated counts again.
+fn neighbours(at: usize, size: usize) -> [(usize, f32); 4] {
+    let (first, last) = (at == 0, at + 1 == size);
+    [
+        (if first { 0 } else { 2 * at - 1 }, 0.25),
+        (2 * at, 0.75),
+        (2 * at + 1, 0.75),
+        (if last { 2 * at + 1 } else { 2 * at + 2 }, 0.25),
+    ]
+}
+
+/// One row of a gradient of what was doubled.
+struct HalvedRow<'a> {
+    rows: [(&'a [f32], f32); 4],
+    pixel: usize,
+    to: *mut f32,
+}
+
+impl Work for HalvedRow<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let width = self.rows[0].0.len() / self.pixel / 2;
+        for x in 0..width {
+            let columns = neighbours(x, width);
+            for channel in (0..self.pixel).step_by(L::WIDTH) {
+                // SAFETY: columns are inside of the rows, channels inside of a pixel.
+                unsafe {
+                    let mut sum = L::splat(0.0);
+                    for (row, weight) in self.rows {
+                        let mut of_row = L::splat(0.0);
+                        for (x, weight) in columns {
+                            let v = L::load(row.as_ptr().add(x * self.pixel + channel));
+                            of_row = L::fma(L::splat(weight), v, of_row);
+                        }
+                        sum = L::fma(L::splat(weight), of_row, sum);
+                    }
+                    L::store(self.to.add(x * self.pixel + channel), sum);
+                }
+            }
+        }
+    }
+}
+
+/// Returns the gradient of a map that [`max_pool`] read: each goes to the first of the greatest in its window.
+///
+/// # Panics
+/// When the sizes do not fit.
+#[must_use]
+pub fn max_pool_backward(gradient: &Map, map: &Map, arena: &Arena) -> Map {
+    let size = (map.height.div_ceil(2), map.width.div_ceil(2));
+    assert_eq!((gradient.height, gradient.width), size);
+    assert_eq!((gradient.count, gradient.stride), (map.count, map.stride));
+    let mut out = arena.maps(map.count, map.height, map.width, map.channels);
+    let (pixel, values) = (map.stride, map.height * map.width * map.stride);
+    let to = Shared(out.values_mut().as_mut_ptr());
+    // Windows overlap, so that a piece of work is sixteen channels of an image.
+    arena.each(map.count * pixel / PAD, |at| {
+        let (image, first) = (at / (pixel / PAD), at % (pixel / PAD) * PAD);
+        let from = &map.values()[image * values..][..values];
+        let put = |y: usize, x: usize, channel: usize, value: f32, fresh: bool| {
+            let at = image * values + (y * map.width + x) * pixel + channel;
+            // SAFETY: each piece of work has channels of its own, of an image of its own.
+            unsafe {
+                let to = to.get().add(at);
+                *to = if fresh { value } else { *to + value };
+            }
+        };
+        for y in 0..map.height {
+            for x in 0..map.width {
+                for channel in first..first + PAD {
+                    put(y, x, channel, 0.0, true);
+                }
+            }
+        }
+        let around = |at: usize, size: usize| (2 * at).saturating_sub(1)..(2 * at + 2).min(size);
+        for y in 0..gradient.height {
+            for x in 0..gradient.width {
+                let row = (image * gradient.height + y) * gradient.width;
+                let given = &gradient.values()[(row + x) * pixel..][..pixel];
+                let mut most = [f32::NEG_INFINITY; PAD];
+                let mut place = [(0, 0); PAD];
+                for y in around(y, map.height) {
+                    for x in around(x, map.width) {
+                        let from = &from[(y * map.width + x) * pixel + first..][..PAD];
+                        for ((most, place), &value) in most.iter_mut().zip(&mut place).zip(from) {
+                            if value > *most {
+                                (*most, *place) = (value, (y, x));
+                            }
+                        }
+                    }
+                }
+                for (channel, (y, x)) in place.into_iter().enumerate() {
+                    let channel = first + channel;
+                    put(y, x, channel, given[channel], false);
+                }
+            }
+        }
+    });
+    out
 }

@@ -188,3 +188,146 @@ pub(crate) unsafe fn write_tile<L: Lanes>(
         }
     }
 }
+
+/// G g of one column of a filter.
+#[inline(always)]
+unsafe fn filter_half<L: Lanes>(g: [L::V; 3]) -> [L::V; IN] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let sixth = L::splat(-1.0 / 6.0);
+        let outer = L::add(g[0], g[2]);
+        let wide = L::fma(
+            L::splat(1.0 / 6.0),
+            g[2],
+            L::mul(L::splat(1.0 / 24.0), g[0]),
+        );
+        [
+            L::mul(L::splat(0.25), g[0]),
+            L::mul(sixth, L::add(outer, g[1])),
+            L::mul(sixth, L::sub(outer, g[1])),
+            L::fma(L::splat(1.0 / 12.0), g[1], wide),
+            L::fma(L::splat(-1.0 / 12.0), g[1], wide),
+            g[2],
+        ]
+    }
+}
+
+/// Transforms 3×3 filters, a vector of them: G g Gᵀ.
+///
+/// # Safety
+/// The instruction set of `L` must be there.
+#[inline(always)]
+pub(crate) unsafe fn filter_lanes<L: Lanes>(filter: [[L::V; 3]; 3]) -> [[L::V; IN]; IN] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let mut half = [[L::splat(0.0); 3]; IN];
+        for x in 0..3 {
+            let column = [filter[0][x], filter[1][x], filter[2][x]];
+            for (row, v) in half.iter_mut().zip(filter_half::<L>(column)) {
+                row[x] = v;
+            }
+        }
+        let mut products = [[L::splat(0.0); IN]; IN];
+        for (row, half) in products.iter_mut().zip(half) {
+            *row = filter_half::<L>(half);
+        }
+        products
+    }
+}
+
+/// Gᵀ m of one row or column.
+#[inline(always)]
+unsafe fn gradient_half<L: Lanes>(m: [L::V; IN]) -> [L::V; 3] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let (sixth, minus) = (L::splat(1.0 / 6.0), L::splat(-1.0 / 6.0));
+        let (near, far) = (L::add(m[1], m[2]), L::add(m[3], m[4]));
+        let (quarter, rest) = (L::splat(0.25), L::splat(1.0 / 24.0));
+        let middle = L::mul(L::splat(1.0 / 12.0), L::sub(m[3], m[4]));
+        [
+            L::fma(quarter, m[0], L::fma(minus, near, L::mul(rest, far))),
+            L::fma(minus, L::sub(m[1], m[2]), middle),
+            L::add(L::mul(sixth, L::sub(far, near)), m[5]),
+        ]
+    }
+}
+
+/// Transforms the gradient of transformed filters into that of the filters: Gᵀ m G.
+///
+/// # Safety
+/// The instruction set of `L` must be there.
+#[inline(always)]
+pub(crate) unsafe fn filter_gradient<L: Lanes>(products: [[L::V; IN]; IN]) -> [[L::V; 3]; 3] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let mut half = [[L::splat(0.0); IN]; 3];
+        for x in 0..IN {
+            let mut column = [L::splat(0.0); IN];
+            for (v, row) in column.iter_mut().zip(&products) {
+                *v = row[x];
+            }
+            for (row, v) in half.iter_mut().zip(gradient_half::<L>(column)) {
+                row[x] = v;
+            }
+        }
+        half.map(|row| gradient_half::<L>(row))
+    }
+}
+
+/// A d of one row or column: the outward transform, transposed.
+#[inline(always)]
+unsafe fn spread<L: Lanes>(d: [L::V; OUT]) -> [L::V; IN] {
+    // SAFETY: arithmetic alone.
+    unsafe {
+        let (two, four, eight) = (L::splat(2.0), L::splat(4.0), L::splat(8.0));
+        let (even, odd) = (L::add(d[0], d[2]), L::add(d[1], d[3]));
+        let far_even = L::fma(four, d[2], d[0]);
+        let far_odd = L::fma(eight, d[3], L::mul(two, d[1]));
+        [
+            d[0],
+            L::add(even, odd),
+            L::sub(even, odd),
+            L::add(far_even, far_odd),
+            L::sub(far_even, far_odd),
+            d[3],
+        ]
+    }
+}
+
+/// Transforms the gradient of the tile whose first output is at row `4·ty`, column `4·tx`: A d Aᵀ, zeros outside.
+///
+/// # Safety
+/// As [`read_tile`].
+#[inline(always)]
+pub(crate) unsafe fn spread_tile<L: Lanes>(
+    plane: Plane<*const f32>,
+    (ty, tx): (usize, usize),
+    to: *mut f32,
+    apart: usize,
+) {
+    let (y0, x0) = (OUT * ty, OUT * tx);
+    // SAFETY: pixels outside of the plane are not read; channels are below the stride.
+    unsafe {
+        for channel in (0..plane.stride).step_by(L::WIDTH) {
+            let mut half = [[L::splat(0.0); OUT]; IN];
+            for x in 0..OUT {
+                let mut column = [L::splat(0.0); OUT];
+                for (y, v) in column.iter_mut().enumerate() {
+                    let (row, col) = (y0 + y, x0 + x);
+                    if row < plane.height && col < plane.width {
+                        let pixel = (row * plane.width + col) * plane.stride;
+                        *v = L::load(plane.values.add(pixel + channel));
+                    }
+                }
+                for (row, v) in half.iter_mut().zip(spread::<L>(column)) {
+                    row[x] = v;
+                }
+            }
+            for (y, row) in half.into_iter().enumerate() {
+                for (x, v) in spread::<L>(row).into_iter().enumerate() {
+                    L::store(to.add((y * IN + x) * apart + channel), v);
+                }
+            }
+        }
+    }
+}
