@@ -1,6 +1,6 @@
 //! The state dict of a network: every tensor's name and shape, in the order of the published model.
 
-use crate::heads::{Backbone, Head, HeadKind};
+use crate::heads::{Backbone, Head, HeadKind, Widths};
 
 /// Describes one tensor of a state dict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,22 +24,16 @@ pub enum Role {
     Unused,
 }
 
-/// Channels of the encoder's layers 1 to 4.
-pub(crate) const WIDTHS: [usize; 4] = [64, 128, 256, 512];
-/// Channels of each decoder block: in, between, out.
-pub(crate) const DECODER: [[usize; 3]; 4] =
-    [[256, 256, 128], [128, 128, 64], [64, 64, 64], [64, 64, 64]];
-/// Channels between the two convolutions of a segmentation head.
-pub(crate) const HEAD_WIDTH: usize = 96;
-/// Channels that the encoder hands to the decoders, and between the two convolutions of the patch head.
-pub(crate) const MAP_WIDTH: usize = 256;
-
 /// Returns every tensor of a network with these heads; no heads means the encoder alone.
 pub fn layout(backbone: Backbone, heads: &[Head]) -> Vec<Slot> {
-    let mut slots = Slots(Vec::new());
+    let widths = backbone.widths();
+    let mut slots = Slots {
+        all: Vec::new(),
+        widths,
+    };
     slots.encoder(backbone);
     if !heads.is_empty() {
-        slots.weight("conv_map", &[MAP_WIDTH, WIDTHS[3], 1, 1]);
+        slots.weight("conv_map", &[widths.map, widths.encoder[3], 1, 1]);
     }
     for decoder in decoders(heads) {
         slots.decoder(decoder);
@@ -50,11 +44,11 @@ pub fn layout(backbone: Backbone, heads: &[Head]) -> Vec<Slot> {
     for head in heads.iter().filter(|head| head.kind != HeadKind::Out) {
         slots.head(head);
     }
-    slots.0
+    slots.all
 }
 
 /// Returns the segmentation decoders that `heads` need, each once, in their order.
-pub(crate) fn decoders(heads: &[Head]) -> Vec<&str> {
+pub fn decoders(heads: &[Head]) -> Vec<&str> {
     let mut names = Vec::new();
     for head in heads.iter().filter(|head| head.kind != HeadKind::Out) {
         if !names.contains(&head.decoder.as_str()) {
@@ -64,11 +58,14 @@ pub(crate) fn decoders(heads: &[Head]) -> Vec<&str> {
     names
 }
 
-struct Slots(Vec<Slot>);
+struct Slots {
+    all: Vec<Slot>,
+    widths: Widths,
+}
 
 impl Slots {
     fn push(&mut self, name: String, shape: &[usize], role: Role) {
-        self.0.push(Slot {
+        self.all.push(Slot {
             name,
             shape: shape.to_vec(),
             role,
@@ -92,10 +89,11 @@ impl Slots {
     }
 
     fn encoder(&mut self, backbone: Backbone) {
-        self.weight("backbone.conv1", &[WIDTHS[0], 3, 7, 7]);
-        self.norm("backbone.bn1", WIDTHS[0]);
-        let mut before = WIDTHS[0];
-        for (layer, (width, blocks)) in WIDTHS.into_iter().zip(backbone.blocks()).enumerate() {
+        let widths = self.widths.encoder;
+        self.weight("backbone.conv1", &[widths[0], 3, 7, 7]);
+        self.norm("backbone.bn1", widths[0]);
+        let mut before = widths[0];
+        for (layer, (width, blocks)) in widths.into_iter().zip(backbone.blocks()).enumerate() {
             for block in 0..blocks {
                 let name = format!("backbone.layer{}.{block}", layer + 1);
                 self.weight(&format!("{name}.conv1"), &[width, before, 3, 3]);
@@ -109,12 +107,16 @@ impl Slots {
                 before = width;
             }
         }
-        self.push("backbone.fc.weight".to_owned(), &[1000, 512], Role::Unused);
+        self.push(
+            "backbone.fc.weight".to_owned(),
+            &[1000, widths[3]],
+            Role::Unused,
+        );
         self.push("backbone.fc.bias".to_owned(), &[1000], Role::Unused);
     }
 
     fn decoder(&mut self, name: &str) {
-        for (level, widths) in DECODER.into_iter().enumerate() {
+        for (level, widths) in self.widths.decoder.into_iter().enumerate() {
             for unit in 0..2 {
                 let block = format!("decoder_head.{name}.{level}.block.{unit}");
                 self.norm(&format!("{block}.bn"), widths[unit + 1]);
@@ -128,22 +130,28 @@ impl Slots {
 
     fn patch_class(&mut self, head: &Head) {
         let name = format!("decoder_head.{}", head.decoder);
-        self.norm(&format!("{name}.bn1"), WIDTHS[3]);
-        self.conv(&format!("{name}.conv1"), &[MAP_WIDTH, WIDTHS[3], 1, 1]);
-        self.norm(&format!("{name}.bn2"), MAP_WIDTH);
-        self.conv(&format!("{name}.conv2"), &[head.channels, MAP_WIDTH, 1, 1]);
+        self.norm(&format!("{name}.bn1"), self.widths.encoder[3]);
+        self.conv(
+            &format!("{name}.conv1"),
+            &[self.widths.map, self.widths.encoder[3], 1, 1],
+        );
+        self.norm(&format!("{name}.bn2"), self.widths.map);
+        self.conv(
+            &format!("{name}.conv2"),
+            &[head.channels, self.widths.map, 1, 1],
+        );
     }
 
     fn head(&mut self, head: &Head) {
         let name = format!("output_head.{}.{}.x", head.decoder, head.kind);
-        self.norm(&format!("{name}.0.block.0.bn"), HEAD_WIDTH);
+        self.norm(&format!("{name}.0.block.0.bn"), self.widths.head);
         self.conv(
             &format!("{name}.0.block.0.conv"),
-            &[HEAD_WIDTH, DECODER[3][2], 1, 1],
+            &[self.widths.head, self.widths.decoder[3][2], 1, 1],
         );
         self.conv(
             &format!("{name}.1.conv"),
-            &[head.channels, HEAD_WIDTH, 1, 1],
+            &[head.channels, self.widths.head, 1, 1],
         );
     }
 }

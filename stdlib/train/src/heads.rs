@@ -3,21 +3,61 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Names the encoder: a torchvision ResNet with a stride-1 stem.
+/// Names the encoder, a torchvision ResNet with a stride-1 stem, and how wide the network is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backbone {
     /// 2, 2, 2, 2 basic blocks.
     Resnet18,
     /// 3, 4, 6, 3 basic blocks: the published model.
     Resnet34,
+    /// The blocks of ResNet-18 with half the channels everywhere, decoders and heads included: for CPUs.
+    Compact,
 }
 
 impl Backbone {
     /// Returns the number of basic blocks in layers 1 to 4.
     pub fn blocks(self) -> [usize; 4] {
         match self {
-            Self::Resnet18 => [2, 2, 2, 2],
+            Self::Resnet18 | Self::Compact => [2, 2, 2, 2],
             Self::Resnet34 => [3, 4, 6, 3],
+        }
+    }
+
+    /// Returns the channels of every part of the network around this encoder.
+    pub fn widths(self) -> Widths {
+        match self {
+            Self::Resnet18 | Self::Resnet34 => Widths::of_base(64),
+            Self::Compact => Widths::of_base(32),
+        }
+    }
+}
+
+/// Channels of a network's parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Widths {
+    /// Of the encoder's layers 1 to 4; the stem has those of layer 1.
+    pub encoder: [usize; 4],
+    /// Of each decoder block: in, between, out.
+    pub decoder: [[usize; 3]; 4],
+    /// Between the two convolutions of a segmentation head.
+    pub head: usize,
+    /// Of what the encoder hands to the decoders, and between the two convolutions of the patch head.
+    pub map: usize,
+}
+
+impl Widths {
+    /// Scales the published network, whose base is 64.
+    fn of_base(base: usize) -> Widths {
+        Widths {
+            encoder: [base, 2 * base, 4 * base, 8 * base],
+            decoder: [
+                [4 * base, 4 * base, 2 * base],
+                [2 * base, 2 * base, base],
+                [base, base, base],
+                [base, base, base],
+            ],
+            head: base + base / 2,
+            map: 4 * base,
         }
     }
 }
@@ -27,6 +67,7 @@ impl fmt::Display for Backbone {
         f.write_str(match self {
             Self::Resnet18 => "resnet18",
             Self::Resnet34 => "resnet34",
+            Self::Compact => "compact",
         })
     }
 }
@@ -38,8 +79,9 @@ impl FromStr for Backbone {
         match text {
             "resnet18" => Ok(Self::Resnet18),
             "resnet34" => Ok(Self::Resnet34),
+            "compact" => Ok(Self::Compact),
             other => Err(format!(
-                "the encoder `{other}` is not supported, only `resnet18` and `resnet34` are"
+                "the encoder `{other}` is not supported, only `resnet18`, `resnet34` and `compact` are"
             )),
         }
     }
@@ -130,7 +172,7 @@ impl Head {
 
     /// Checks a set of heads that a file describes: known kinds in their places, classes
     /// that fit a byte, no name twice.
-    pub(crate) fn check_all(heads: &[Self]) -> Result<(), String> {
+    pub fn check_all(heads: &[Self]) -> Result<(), String> {
         let mut names = std::collections::BTreeSet::new();
         for head in heads {
             let (decoder, name) = (&head.decoder, head.name());
