@@ -29,4 +29,4 @@ pub use norm::{
 };
 pub use pair::Pair;
 pub use resample::{double_and_add, double_backward, max_pool, max_pool_backward};
-pub use trained::Layer;
+pub use trained::{Layer, Products};

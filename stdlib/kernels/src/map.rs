@@ -131,6 +131,12 @@ impl Arena {
     pub fn give_back(&self, map: Map) {
         self.take_back(map.buffer);
     }
+
+    /// Takes the memory of a map back and leaves it without images.
+    pub fn reclaim(&self, map: &mut Map) {
+        map.count = 0;
+        self.take_back(std::mem::take(&mut map.buffer));
+    }
 }
 
 /// Channels-last maps of one size: `[count, height, width, stride]` values, of which `channels` per pixel count.

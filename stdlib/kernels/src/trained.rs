@@ -21,19 +21,33 @@ const GATHERED: usize = 1 << 20;
 /// Pixels whose products are summed before they join the sum of all: what one long sum would lose.
 const SUMMED: usize = 1 << 13;
 
+/// How the products of a 3×3 convolution are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// By tiles, with a quarter of the multiplications and ten times the rounding.
+    Winograd,
+    /// One for each tap, rounded as the published code's are.
+    Direct,
+}
+
 /// A convolution in training: its shape and how it is done, without its weights.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
     shape: Shape,
+    products: Products,
     isa: Isa,
 }
 
 impl Layer {
     /// Makes the layer of a shape; nothing for an even side or no stride.
     #[must_use]
-    pub fn new(shape: Shape, isa: Isa) -> Option<Layer> {
+    pub fn new(shape: Shape, products: Products, isa: Isa) -> Option<Layer> {
         let fits = shape.side % 2 == 1 && shape.stride > 0 && shape.inputs > 0 && shape.outputs > 0;
-        fits.then_some(Layer { shape, isa })
+        fits.then_some(Layer {
+            shape,
+            products,
+            isa,
+        })
     }
 
     /// Returns the shape.
@@ -78,7 +92,8 @@ impl Layer {
 
     fn by_tiles(&self, pixels: usize) -> bool {
         let Shape { side, stride, .. } = self.shape;
-        side == 3 && stride == 1 && self.shape.inputs >= PAD && pixels >= MANY_PIXELS
+        let fits = side == 3 && stride == 1 && self.shape.inputs >= PAD;
+        fits && self.products == Products::Winograd && pixels >= MANY_PIXELS
     }
 
     /// Convolves; a bias of [`Layer::outputs`] values is added.

@@ -2,7 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use cerb_kernels::{
-    Arena, Conv, Isa, Layer, Map, Shape, Weights, Window, channel_sums, double_and_add,
+    Arena, Conv, Isa, Layer, Map, Products, Shape, Weights, Window, channel_sums, double_and_add,
     double_backward, mask_by, max_pool, max_pool_backward, moments, norm_backward, scale_and_shift,
 };
 
@@ -91,7 +91,7 @@ const fn shape(inputs: usize, outputs: usize, side: usize, stride: usize) -> Sha
 fn forward_is_the_convolution_of_inference() {
     for (seed, (count, size, shape)) in (1..).zip(SHAPES) {
         let arena = Arena::exact();
-        let layer = Layer::new(shape, Isa::best()).unwrap();
+        let layer = Layer::new(shape, Products::Winograd, Isa::best()).unwrap();
         let (ours, torch) = filters(&layer, seed);
         let mut bias = noise(seed + 50, shape.outputs);
         let conv = Conv::new(
@@ -119,7 +119,7 @@ fn forward_is_the_convolution_of_inference() {
 fn gradients_are_the_transpose_of_the_convolution() {
     for (seed, (count, size, shape)) in (1..).zip(SHAPES) {
         let arena = Arena::exact();
-        let layer = Layer::new(shape, Isa::best()).unwrap();
+        let layer = Layer::new(shape, Products::Winograd, Isa::best()).unwrap();
         let (filters, _) = filters(&layer, seed);
         let input = maps(&arena, count, size, shape.inputs, seed + 100);
         let output = layer.forward(&input, &filters, None, &arena);
@@ -149,7 +149,7 @@ fn gradients_are_the_transpose_of_the_convolution() {
 fn the_gradient_of_filters_is_that_of_plain_loops() {
     for (seed, (count, size, shape)) in (1..).zip(SHAPES) {
         let arena = Arena::exact();
-        let layer = Layer::new(shape, Isa::best()).unwrap();
+        let layer = Layer::new(shape, Products::Winograd, Isa::best()).unwrap();
         let input = maps(&arena, count, size, shape.inputs, seed + 100);
         let out = (size.0.div_ceil(shape.stride), size.1.div_ceil(shape.stride));
         let gradient = maps(&arena, count, out, shape.outputs, seed + 200);
@@ -189,7 +189,7 @@ fn all_paths_and_any_number_of_threads_give_the_same_bits() {
             let mut all = Vec::new();
             for (seed, (count, size, shape)) in (1..).zip(SHAPES) {
                 let arena = Arena::exact();
-                let layer = Layer::new(shape, isa).unwrap();
+                let layer = Layer::new(shape, Products::Winograd, isa).unwrap();
                 let (filters, _) = filters(&layer, seed);
                 let input = maps(&arena, count, size, shape.inputs, seed + 100);
                 let output = layer.forward(&input, &filters, None, &arena);

@@ -1,0 +1,25 @@
+//! What can go wrong in a training step.
+
+/// An error of a training step; the state before the step is left as it was unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrainError {
+    /// A tensor is missing or has another shape.
+    #[error("the tensor `{name}` {problem}")]
+    Tensor {
+        /// Its name in the state dict.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A batch does not fit the network.
+    #[error("the batch does not fit the network: {0}")]
+    Batch(String),
+    /// A loss is not a number or infinite.
+    #[error("the loss of `{head}` is {value}")]
+    NotFinite {
+        /// The head.
+        head: String,
+        /// `NaN`, `inf` or `-inf`.
+        value: String,
+    },
+}
