@@ -1,7 +1,7 @@
 //! What a step of training costs: processor time of forward, backward and Adam.
 //!
-//! `cargo bench -p cerb-train --bench step [-- ENCODER COUNT SIDE]`; all heads learn. `tests/perf/training.py` runs it
-//! beside PyTorch.
+//! `cargo bench -p cerb-train --bench step [-- ENCODER COUNT SIDE]` tells it; after the word `serve`, and with a
+//! number of threads behind, it makes a step for each line it reads: `tests/perf/training.py` runs it beside PyTorch.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,18 +12,27 @@ use cerb_train::{Adam, AdamState, Batch, Network, Plan, Random, Target};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let given: Vec<String> = std::env::args()
+    let mut given: Vec<String> = std::env::args()
         .skip(1)
         .filter(|v| v != "--bench")
         .collect();
+    let serves = given.first().is_some_and(|v| v == "serve");
+    if serves {
+        given.remove(0);
+        let threads = given.get(3).map_or(Ok(1), |v| v.parse())?;
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
     let text = |at: usize, or: &str| given.get(at).cloned().unwrap_or_else(|| or.to_owned());
     let backbone: Backbone = text(0, "resnet34").parse()?;
     let (count, side): (usize, usize) = (text(1, "2").parse()?, text(2, "144").parse()?);
-    let products = match text(3, "winograd").as_str() {
-        "direct" => Products::Direct,
-        _ => Products::Winograd,
-    };
-    let network = Network::new(backbone, &Head::published(), products, Isa::best())?;
+    let network = Network::new(
+        backbone,
+        &Head::published(),
+        Products::Winograd,
+        Isa::best(),
+    )?;
     let parameters = network.parameters();
     let mut state = parameters.initial(5);
     let mut adam = AdamState::new(parameters);
@@ -54,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut gradients = vec![0.0; parameters.len()];
     let mut touched = vec![false; parameters.entries().len()];
-    for step in 0..5 {
+    let mut step = || -> Result<String, Box<dyn std::error::Error>> {
         let (begun, used) = (Instant::now(), processor());
         gradients.fill(0.0);
         let losses = network.step(
@@ -65,18 +74,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             &mut touched,
             random,
         )?;
-        let half = processor() - used;
+        let network_alone = processor() - used;
         Adam::default().step(
             parameters, &mut state, &gradients, &touched, 1e-3, &mut adam,
         );
-        println!(
-            "step {step}: loss {:.4}, {:.3} s wall, {:.3} s CPU; of it Adam {:.3} s CPU; {} threads",
-            losses.total(),
+        Ok(format!(
+            r#"{{"wall": {:.4}, "cpu": {:.4}, "cpu_without_adam": {network_alone:.4}, "loss": {:.4}}}"#,
             begun.elapsed().as_secs_f64(),
             processor() - used,
-            processor() - used - half,
-            rayon::current_num_threads(),
-        );
+            losses.total()
+        ))
+    };
+    if serves {
+        println!("ready");
+        for line in std::io::stdin().lines() {
+            line?;
+            println!("{}", step()?);
+        }
+    } else {
+        for _ in 0..5 {
+            println!("{}", step()?);
+        }
     }
     Ok(())
 }
