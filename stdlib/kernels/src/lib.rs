@@ -25,7 +25,8 @@ pub use conv::{Conv, Shape, Weights};
 pub use isa::Isa;
 pub use map::{Arena, Map, Window};
 pub use norm::{
-    Moments, NormGradient, add_to, channel_sums, mask_by, moments, norm_backward, scale_and_shift,
+    Factors, Moments, NormGradient, add_to, channel_sums, mask_by, moments, norm_backward,
+    scale_and_shift,
 };
 pub use pair::Pair;
 pub use resample::{double_and_add, double_backward, max_pool, max_pool_backward};

@@ -68,22 +68,35 @@ pub fn channel_sums(map: &Map, isa: Isa, arena: &Arena) -> Vec<f32> {
     all.into_iter().map(|v| v as f32).collect()
 }
 
-/// Returns `value · scale + shift` for each channel, a residual added, what is negative made zero where asked.
+/// How each channel is changed: `(value + offset) · scale + shift`.
+///
+/// Taking a mean off first keeps what a product of large numbers would lose where values vary little about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factors {
+    /// Added first.
+    pub offset: Vec<f32>,
+    /// Multiplied by.
+    pub scale: Vec<f32>,
+    /// Added last.
+    pub shift: Vec<f32>,
+}
+
+/// Changes each channel, adds a residual, and makes what is negative zero where asked.
 ///
 /// # Panics
 /// When a length does not fit the map: a mistake of whoever wires the layers.
 #[must_use]
 pub fn scale_and_shift(
     map: &Map,
-    scale: &[f32],
-    shift: &[f32],
+    factors: &Factors,
     residual: Option<&Map>,
     relu: bool,
     isa: Isa,
     arena: &Arena,
 ) -> Map {
     let stride = map.stride();
-    assert_eq!((scale.len(), shift.len()), (stride, stride));
+    let lengths = [&factors.offset, &factors.scale, &factors.shift].map(Vec::len);
+    assert_eq!(lengths, [stride; 3]);
     assert!(residual.is_none_or(|other| other.values().len() == map.values().len()));
     let mut out = arena.maps(map.count, map.height, map.width, map.channels);
     let to = Shared(out.values_mut().as_mut_ptr());
@@ -91,8 +104,7 @@ pub fn scale_and_shift(
     arena.each(map.count * map.height, |at| {
         isa.run(ScaledRow {
             from: &map.values()[at * row..][..row],
-            scale,
-            shift,
+            factors,
             residual: residual.map(|other| &other.values()[at * row..][..row]),
             relu,
             to: to.get().wrapping_add(at * row),
@@ -225,8 +237,7 @@ impl Work for RowSums<'_> {
 /// One row, scaled and shifted.
 struct ScaledRow<'a> {
     from: &'a [f32],
-    scale: &'a [f32],
-    shift: &'a [f32],
+    factors: &'a Factors,
     residual: Option<&'a [f32]>,
     relu: bool,
     to: *mut f32,
@@ -235,15 +246,18 @@ struct ScaledRow<'a> {
 impl Work for ScaledRow<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let stride = self.scale.len();
+        let stride = self.factors.scale.len();
         for pixel in (0..self.from.len()).step_by(stride) {
             for channel in (0..stride).step_by(L::WIDTH) {
                 // SAFETY: channels are inside of a pixel, pixels inside of the row.
                 unsafe {
                     let at = pixel + channel;
-                    let scale = L::load(self.scale.as_ptr().add(channel));
-                    let shift = L::load(self.shift.as_ptr().add(channel));
-                    let mut v = L::fma(L::load(self.from.as_ptr().add(at)), scale, shift);
+                    let of = |values: &[f32]| L::load(values.as_ptr().add(channel));
+                    let v = L::add(
+                        L::load(self.from.as_ptr().add(at)),
+                        of(&self.factors.offset),
+                    );
+                    let mut v = L::fma(v, of(&self.factors.scale), of(&self.factors.shift));
                     if let Some(residual) = self.residual {
                         v = L::add(v, L::load(residual.as_ptr().add(at)));
                     }

@@ -2,8 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 use cerb_kernels::{
-    Arena, Conv, Isa, Layer, Map, Products, Shape, Weights, Window, channel_sums, double_and_add,
-    double_backward, mask_by, max_pool, max_pool_backward, moments, norm_backward, scale_and_shift,
+    Arena, Conv, Factors, Isa, Layer, Map, Products, Shape, Weights, Window, channel_sums,
+    double_and_add, double_backward, mask_by, max_pool, max_pool_backward, moments, norm_backward,
+    scale_and_shift,
 };
 
 /// Values between -1 and 1 that look random.
@@ -201,15 +202,12 @@ fn all_paths_and_any_number_of_threads_give_the_same_bits() {
                     all.push(bits(back.values()));
                 }
                 let measured = moments(&output, isa, &arena);
-                let mut back = scale_and_shift(
-                    &output,
-                    &measured.variance,
-                    &measured.mean,
-                    Some(&output),
-                    true,
-                    isa,
-                    &arena,
-                );
+                let factors = Factors {
+                    offset: measured.mean.clone(),
+                    scale: measured.variance.clone(),
+                    shift: measured.mean.clone(),
+                };
+                let mut back = scale_and_shift(&output, &factors, Some(&output), true, isa, &arena);
                 let weight = vec![0.75; output.stride()];
                 let made = norm_backward(&mut back, &output, &measured, &weight, 1e-5, isa, &arena);
                 all.extend([bits(back.values()), bits(&made.scale), bits(&made.shift)]);

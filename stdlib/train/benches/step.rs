@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use cerb_image::random::Random;
 use cerb_kernels::{Isa, Products};
 use cerb_train::heads::{Backbone, Head, HeadKind};
-use cerb_train::{Adam, AdamState, Batch, Network, Plan, Random, Target};
+use cerb_train::{Adam, AdamState, Batch, Network, Plan, Target};
 use rustix::time::{ClockId, clock_gettime};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,14 +37,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parameters = network.parameters();
     let mut state = parameters.initial(5);
     let mut adam = AdamState::new(parameters);
-    let random = Random::new(1, &[]);
+    let mut random = Random::of(&[1]);
     let pixels = count * side * side;
     let targets: BTreeMap<String, Target> = Head::published()
         .iter()
         .filter(|head| head.kind != HeadKind::Out)
         .map(|head| {
-            let classes =
-                (0..pixels as u64).map(|at| (random.at(at / 40) % head.channels as u64) as u8);
+            let classes = (0..pixels as u64).map(|_| random.below(head.channels) as u8);
             let target = Target {
                 classes: classes.collect(),
                 weights: None,
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let batch = Batch {
         images: (0..3 * pixels as u64)
-            .map(|at| random.at(at) as u8)
+            .map(|_| random.bits() as u8)
             .collect(),
         count,
         height: side,
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             &mut state,
             &mut gradients,
             &mut touched,
-            random,
+            Random::of(&[2]),
         )?;
         let network_alone = processor() - used;
         Adam::default().step(

@@ -14,6 +14,12 @@ pub enum TrainError {
     /// A batch does not fit the network.
     #[error("the batch does not fit the network: {0}")]
     Batch(String),
+    /// A sample cannot be used.
+    #[error("{0}")]
+    Data(String),
+    /// A checkpoint cannot be read.
+    #[error("the checkpoint cannot be used: {0}")]
+    Checkpoint(String),
     /// A loss is not a number or infinite.
     #[error("the loss of `{head}` is {value}")]
     NotFinite {

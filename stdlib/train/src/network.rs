@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cerb_image::random::Random;
 use cerb_kernels::{
     Arena, Isa, Map, Products, Window, double_and_add, double_backward, mask_by, max_pool,
     max_pool_backward,
@@ -16,13 +17,12 @@ use crate::heads::{Backbone, Head, HeadKind};
 use crate::layout;
 use crate::loss::{HeadLoss, Target, class_loss, segmentation_loss};
 use crate::parameters::Parameters;
-use crate::random::Random;
 use crate::unit::{Conv, Kept, Norm, Step, Unit, UnitTape};
 
 /// Side of what the patch head pools, in pixels of the encoder's last map.
 const PATCH_SIDE: usize = 9;
 /// Share of values that the patch head drops.
-const DROPOUT: f32 = 0.3;
+const DROPOUT: f64 = 0.3;
 
 /// Images and what the heads should say of them.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ pub struct Plan {
     /// The weight of each class of a head of types, background first; 1 for all but background where none is given.
     pub class_weights: BTreeMap<String, Vec<f32>>,
     /// Share of values that the patch head drops, 0.3 as published.
-    pub dropout: f32,
+    pub dropout: f64,
     /// Whether the loss of patch classes counts all samples, as the published code's does.
     pub reference: bool,
 }
@@ -563,17 +563,15 @@ impl Network {
         let (mut y, first) = patch.first.forward(step, &pooled, None, true, frozen);
         let mut kept = Vec::new();
         if plan.dropout > 0.0 && !frozen {
-            let (stride, scale) = (y.stride(), 1.0 / (1.0 - plan.dropout));
-            let channels = y.channels;
+            let (stride, scale) = (y.stride(), (1.0 / (1.0 - plan.dropout)) as f32);
+            let mut random = random;
             kept = (0..y.values().len())
-                .map(|at| {
-                    let place = (at / stride * channels + at % stride) as u64;
-                    if random.unit(place) < plan.dropout {
-                        0.0
-                    } else {
-                        scale
-                    }
-                })
+                .map(
+                    |at| match at % stride < y.channels && random.chance(plan.dropout) {
+                        true => 0.0,
+                        false => scale,
+                    },
+                )
                 .collect();
             let mut dropped = step.copy(&y);
             multiply(&mut dropped, &kept);

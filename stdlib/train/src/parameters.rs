@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use cerb_image::random::Random;
 use cerb_kernels::{Isa, Layer, Products, Shape};
 
 use crate::error::TrainError;
 use crate::heads::{Backbone, Head};
 use crate::layout::{self, Slot, layout};
-use crate::random::Random;
 
 /// One tensor of the state.
 #[derive(Clone, Debug)]
@@ -168,33 +168,31 @@ impl Parameters {
         let mut state = vec![0.0; self.len];
         let mut fan_in = 1;
         for (index, entry) in self.entries.iter().enumerate() {
-            let random = Random::new(seed, &[index as u64]);
+            let mut random = Random::of(&[seed, index as u64]);
             let count: usize = entry.shape.iter().product();
             let to = &mut state[entry.range.clone()];
-            let mut draw = |of: &dyn Fn(u64) -> f32| {
+            let mut draw = |of: &mut dyn FnMut() -> f64| {
                 for at in 0..count {
-                    to[entry.index(at)] = of(at as u64);
+                    to[entry.index(at)] = of() as f32;
                 }
             };
-            let uniform = |bound: f32, at: u64| bound * (2.0 * random.unit(at) - 1.0);
             if let [outputs, inputs, height, width] = entry.shape[..] {
                 fan_in = inputs * height * width;
-                let bound = 1.0 / libm::sqrtf(fan_in as f32);
-                if entry.name == "conv_map.weight" {
-                    draw(&|at| uniform(bound, at));
-                } else {
-                    let deviation = libm::sqrtf(2.0 / (outputs * height * width) as f32);
-                    draw(&|at| deviation * random.normal(at));
+                let bound = 1.0 / libm::sqrt(fan_in as f64);
+                let deviation = libm::sqrt(2.0 / (outputs * height * width) as f64);
+                match entry.name == "conv_map.weight" {
+                    true => draw(&mut || random.between(-bound, bound)),
+                    false => draw(&mut || deviation * random.normal()),
                 }
             } else if entry.name.ends_with(".running_var") || entry.name.ends_with(".weight") {
-                draw(&|_| 1.0);
-            } else if entry.name.ends_with("conv.bias")
-                || entry.name.ends_with("conv1.bias")
-                || entry.name.ends_with("conv2.bias")
+                draw(&mut || 1.0);
+            } else if ["conv.bias", "conv1.bias", "conv2.bias"]
+                .iter()
+                .any(|end| entry.name.ends_with(end))
             {
                 // A bias follows its filters.
-                let bound = 1.0 / libm::sqrtf(fan_in as f32);
-                draw(&|at| uniform(bound, at));
+                let bound = 1.0 / libm::sqrt(fan_in as f64);
+                draw(&mut || random.between(-bound, bound));
             }
         }
         state

@@ -4,8 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use cerb_kernels::{
-    Arena, Isa, Layer, Map, Moments, add_to, channel_sums, mask_by, moments, norm_backward,
-    scale_and_shift,
+    Arena, Factors, Isa, Layer, Map, Moments, add_to, channel_sums, mask_by, moments,
+    norm_backward, scale_and_shift,
 };
 
 use crate::error::TrainError;
@@ -186,7 +186,7 @@ impl Norm {
         frozen: bool,
     ) -> (Kept, NormTape) {
         let measured = (!frozen).then(|| moments(input, step.isa, step.arena));
-        let (scale, shift) = match &measured {
+        let factors = match &measured {
             Some(Moments { mean, variance }) => self.factors(step, mean, variance),
             None => self.factors(step, step.values(self.mean), step.values(self.variance)),
         };
@@ -204,7 +204,7 @@ impl Norm {
                 }
             }
         }
-        let output = scale_and_shift(input, &scale, &shift, residual, relu, step.isa, step.arena);
+        let output = scale_and_shift(input, &factors, residual, relu, step.isa, step.arena);
         let output = step.keep(output);
         let tape = NormTape {
             input: input.clone(),
@@ -215,20 +215,17 @@ impl Norm {
         (output, tape)
     }
 
-    fn factors(&self, step: &Step, mean: &[f32], variance: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let weights = step.values(self.weight).iter().zip(step.values(self.bias));
-        let moments = mean.iter().zip(variance);
-        let factors = weights
-            .zip(moments)
-            .map(|((&weight, &bias), (&mean, &variance))| {
-                let deviation = (f64::from(variance) + f64::from(EPSILON)).sqrt();
-                let scale = f64::from(weight) / deviation;
-                (
-                    scale as f32,
-                    (f64::from(bias) - f64::from(mean) * scale) as f32,
-                )
-            });
-        factors.unzip()
+    fn factors(&self, step: &Step, mean: &[f32], variance: &[f32]) -> Factors {
+        let weights = step.values(self.weight).iter().zip(variance);
+        let scale = weights.map(|(&weight, &variance)| {
+            let deviation = (f64::from(variance) + f64::from(EPSILON)).sqrt();
+            (f64::from(weight) / deviation) as f32
+        });
+        Factors {
+            offset: mean.iter().map(|v| -v).collect(),
+            scale: scale.collect(),
+            shift: step.values(self.bias).to_vec(),
+        }
     }
 
     /// Turns the gradient of the output into that of the input; `masked` says that the ReLU has been seen to.
@@ -261,10 +258,10 @@ impl Norm {
             }
             None => {
                 let mean = step.values(self.mean);
-                let (scale, shift) = self.factors(step, mean, step.values(self.variance));
-                let none = vec![0.0; shift.len()];
-                let back =
-                    scale_and_shift(&gradient, &scale, &none, None, false, step.isa, step.arena);
+                let mut factors = self.factors(step, mean, step.values(self.variance));
+                factors.offset.fill(0.0);
+                factors.shift.fill(0.0);
+                let back = scale_and_shift(&gradient, &factors, None, false, step.isa, step.arena);
                 step.arena.give_back(gradient);
                 back
             }
