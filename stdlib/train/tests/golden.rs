@@ -265,6 +265,10 @@ fn norm(values: &[f32]) -> f64 {
         .sqrt()
 }
 
+/// How far the norm of one tensor's gradient may be. Most are within 1e-4; a ReLU that falls to the other side of zero
+/// moves the first layers' by about a thousandth, and the batch norm of four pooled samples magnifies what is rounded.
+const NORM: f64 = 3e-3;
+
 /// A bias before a batch norm: its gradient is rounding alone, and ours is zero.
 fn idle(name: &str) -> bool {
     name.ends_with("conv.bias") && name.contains(".block.")
@@ -365,7 +369,10 @@ fn check_step(
         if let Some(norm_wanted) = wanted["grad_l2"].as_f64().filter(|_| !idle(name)) {
             let made = norm(&gradients[entry.range.clone()]);
             let far = (made - norm_wanted).abs() / norm_wanted;
-            println!("Q {far} {what} {name}: gradient {made} for {norm_wanted}");
+            assert!(
+                far <= NORM,
+                "{what} {name}: gradient {made} for {norm_wanted}"
+            );
             let (old, new) = (
                 parameters.export(entry, before),
                 parameters.export(entry, after),
@@ -460,13 +467,13 @@ fn gradients_of_every_tensor() {
             let made = parameters.export(entry, &gradients);
             let wanted = norms["grad_l2_per_parameter"][name].as_f64().unwrap();
             let far = (norm(&made) - wanted).abs() / wanted;
-            assert!(far <= 1e-3, "{what} {name}: {} for {wanted}", norm(&made));
+            assert!(far <= NORM, "{what} {name}: {} for {wanted}", norm(&made));
             if let Ok(wanted) = file.tensor(&format!("grad.{name}")) {
                 let wanted = floats(wanted.data());
                 let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                 for (made, wanted) in made.iter().zip(&wanted) {
                     assert!(
-                        (made - wanted).abs() <= 5e-3 * most,
+                        (made - wanted).abs() <= 1e-2 * most,
                         "{what} {name}: {made} for {wanted}"
                     );
                 }
@@ -475,4 +482,41 @@ fn gradients_of_every_tensor() {
         }
     }
     assert!(seen > 0 || std::env::var_os("CERB_GOLDEN").is_some());
+}
+
+#[test]
+fn tiles_round_more_and_mean_the_same() {
+    let path = folder("train_step").join("resnet18_seg_types_trained.json");
+    if !path.exists() {
+        return;
+    }
+    let case = json(&path);
+    let run = |products: Products| {
+        let network = network(Backbone::Resnet18, products);
+        let parameters = network.parameters();
+        let (mut state, mut gradients) = (formulaic(&network), vec![0.0; parameters.len()]);
+        let mut touched = vec![false; parameters.entries().len()];
+        let (batch, plan) = (batch("seg", &case), plan(&case, "seg"));
+        let random = Random::of(&[]);
+        let losses = network
+            .step(
+                &batch,
+                &plan,
+                &mut state,
+                &mut gradients,
+                &mut touched,
+                random,
+            )
+            .unwrap();
+        (losses.total(), norm(&gradients))
+    };
+    let (direct, tiles) = (run(Products::Direct), run(Products::Winograd));
+    assert!(
+        (direct.0 - tiles.0).abs() < 1e-5 * direct.0,
+        "{direct:?} {tiles:?}"
+    );
+    assert!(
+        (direct.1 - tiles.1).abs() < 1e-2 * direct.1,
+        "{direct:?} {tiles:?}"
+    );
 }

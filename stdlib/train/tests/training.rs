@@ -1,0 +1,211 @@
+//! Training on a few painted images: it learns, goes on from a checkpoint bit by bit, and refuses what it cannot use.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+use std::collections::BTreeMap;
+
+use cerb_data::sampling::{Order, Plan as Drawing, Sampler, Scheme};
+use cerb_data::windows::{Border, Cut};
+use cerb_data::{Dataset, Sample, augment, synth, targets};
+use cerb_kernels::Products;
+use cerb_store::Store;
+use cerb_train::heads::{Backbone, Head, HeadKind};
+use cerb_train::{Adam, Loader, Making, Plan, Recipe, Schedule, TrainError, Trainer};
+
+fn heads() -> Vec<Head> {
+    vec![
+        Head::new("Nuclei", HeadKind::Inst, 3),
+        Head::new("Nuclei#TYPE", HeadKind::Type, 7),
+        Head::new("Patch-Class", HeadKind::Out, 9),
+    ]
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        backbone: Backbone::Compact,
+        heads: heads(),
+        products: Products::Winograd,
+        plan: Plan::default(),
+        adam: Adam::default(),
+        rate: 1e-3,
+        schedule: Schedule::Cosine { steps: 40 },
+        clip: Some(50.0),
+        average: Some(0.9),
+        seed: 7,
+    }
+}
+
+/// Two fields with their objects, and four patches with their classes.
+fn loader(store: &Store) -> Loader {
+    let fields = (0..2).map(|seed| {
+        let tissue = synth::Tissue::field(seed, 64.0, 64.0).unwrap();
+        let window = synth::Window {
+            x: 0,
+            y: 0,
+            width: 128,
+            height: 128,
+        };
+        let painted = synth::paint(&tissue, window, 0.5).unwrap();
+        let mut sample = Sample::new(format!("field-{seed}"), 0.5, painted.image);
+        for channel in ["Nuclei-INST", "Nuclei-TYPE"] {
+            sample = sample.with(channel, painted.labels[channel].clone());
+        }
+        Ok(sample)
+    });
+    let patches = (0..4).map(|class| {
+        let painted = synth::patch(class, class as u8 + 1, 144, 0.5).unwrap();
+        Ok(Sample::new(format!("patch-{class}"), 0.5, painted.image).of_class(class as i32 + 1))
+    });
+    let datasets = vec![
+        Dataset::collect(store, Default::default(), fields).unwrap(),
+        Dataset::collect(store, Default::default(), patches).unwrap(),
+    ];
+    let making = Making {
+        side: 64,
+        class_side: 144,
+        cut: Cut {
+            window: 128,
+            step: 64,
+            border: Border::Inside,
+        },
+        codes: Making::published_codes(&heads()),
+        weights: targets::Weights::BetweenObjects,
+        change: Some(augment::Options::default()),
+        seed: 7,
+    };
+    Loader::new(datasets, making).unwrap()
+}
+
+fn sampler(loader: &Loader) -> Sampler {
+    let lengths = loader.lengths();
+    let drawing = Drawing {
+        objects: vec![lengths[0]],
+        patches: Some(lengths[1]),
+        batch: 2,
+        scheme: Scheme::default(),
+        order: Order::Shuffled,
+    };
+    Sampler::new(drawing, 7).unwrap()
+}
+
+/// Makes steps; returns the totals of the losses.
+fn train(trainer: &mut Trainer, sampler: &mut Sampler, loader: &Loader, steps: u64) -> Vec<f64> {
+    let step = |_| {
+        let picks = sampler.draw();
+        let batch = loader.batch(trainer.steps(), &picks).unwrap();
+        trainer.step(&[batch]).unwrap().losses.total()
+    };
+    (0..steps).map(step).collect()
+}
+
+#[test]
+fn interrupted_anywhere_it_goes_on_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let loader = loader(&store);
+    let mut whole = Trainer::new(recipe()).unwrap();
+    train(&mut whole, &mut sampler(&loader), &loader, 8);
+    for stop in [1, 4, 7] {
+        let (mut first, mut drawn) = (Trainer::new(recipe()).unwrap(), sampler(&loader));
+        train(&mut first, &mut drawn, &loader, stop);
+        let place = serde_json::to_string(drawn.state()).unwrap();
+        let kept = first.checkpoint(&place).unwrap();
+        let (mut second, place) = Trainer::resume(recipe(), &kept).unwrap();
+        let mut drawn = {
+            let lengths = loader.lengths();
+            let drawing = Drawing {
+                objects: vec![lengths[0]],
+                patches: Some(lengths[1]),
+                batch: 2,
+                scheme: Scheme::default(),
+                order: Order::Shuffled,
+            };
+            Sampler::resume(drawing, serde_json::from_str(&place).unwrap()).unwrap()
+        };
+        train(&mut second, &mut drawn, &loader, 8 - stop);
+        assert!(
+            second.checkpoint("") == whole.checkpoint(""),
+            "stopped after {stop}"
+        );
+    }
+}
+
+#[test]
+fn threads_do_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let loader = loader(&store);
+            let mut trainer = Trainer::new(recipe()).unwrap();
+            train(&mut trainer, &mut sampler(&loader), &loader, 3);
+            trainer.checkpoint("").unwrap()
+        })
+    };
+    assert!(run(1) == run(3));
+}
+
+#[test]
+fn it_learns() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let loader = loader(&store);
+    let mut recipe = recipe();
+    recipe.heads.pop();
+    recipe.plan.roles = BTreeMap::new();
+    let mut trainer = Trainer::new(recipe).unwrap();
+    // The same batch again and again.
+    let picks = loop {
+        let picks = sampler(&loader).draw();
+        if picks.iter().all(|pick| pick.dataset == 0) {
+            break picks;
+        }
+    };
+    let batch = loader.batch(0, &picks).unwrap();
+    let losses: Vec<f64> = (0..25)
+        .map(|_| {
+            trainer
+                .step(std::slice::from_ref(&batch))
+                .unwrap()
+                .losses
+                .total()
+        })
+        .collect();
+    assert!(losses[24] < 0.6 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn another_network_s_checkpoint_and_a_cut_one_are_refused() {
+    let trainer = Trainer::new(recipe()).unwrap();
+    let kept = trainer.checkpoint("").unwrap();
+    let mut other = recipe();
+    other.heads.pop();
+    let refused = Trainer::resume(other, &kept).err().unwrap().to_string();
+    assert!(refused.contains("Patch-Class (9 classes)"), "{refused}");
+    for end in [0, 7, 100, kept.len() / 2, kept.len() - 1] {
+        let refused = Trainer::resume(recipe(), &kept[..end]).err().unwrap();
+        assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_and_names_its_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let loader = loader(&store);
+    let mut trainer = Trainer::new(recipe()).unwrap();
+    let name = "output_head.Nuclei.INST.x.1.conv.bias";
+    trainer.import(name, &[f32::NAN, 0.0, 0.0]).unwrap();
+    let mut sampler = sampler(&loader);
+    let stopped = (0..20).find_map(|_| {
+        let batch = loader.batch(trainer.steps(), &sampler.draw()).unwrap();
+        trainer.step(&[batch]).err()
+    });
+    let Some(TrainError::NotFinite { head, value }) = stopped else {
+        panic!("{stopped:?}");
+    };
+    assert_eq!((head.as_str(), value.as_str()), ("Nuclei-INST", "NaN"));
+}
