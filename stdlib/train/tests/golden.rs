@@ -368,7 +368,7 @@ fn check_step(
         let wanted = &step["after_update"][name];
         if let Some(norm_wanted) = wanted["grad_l2"].as_f64().filter(|_| !idle(name)) {
             let made = norm(&gradients[entry.range.clone()]);
-            let far = (made - norm_wanted).abs() / norm_wanted;
+            let far = (made - norm_wanted).abs() / norm_wanted.max(1e-9);
             assert!(
                 far <= NORM,
                 "{what} {name}: gradient {made} for {norm_wanted}"
@@ -473,7 +473,7 @@ fn gradients_of_every_tensor() {
                 let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                 for (made, wanted) in made.iter().zip(&wanted) {
                     assert!(
-                        (made - wanted).abs() <= 1e-2 * most,
+                        (made - wanted).abs() <= 2e-2 * most,
                         "{what} {name}: {made} for {wanted}"
                     );
                 }
