@@ -19,25 +19,16 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("cerb-train", &["cerb-data", "cerb-image", "cerb-kernels"]),
     (
         "cerb-model",
-        &[
-            "cerb-data",
-            "cerb-image",
-            "cerb-kernels",
-            "cerb-store",
-            "cerb-train",
-        ],
+        &["cerb-image", "cerb-kernels", "cerb-store", "cerb-train"],
     ),
     (
         "cerb-ops",
         &[
-            "cerb-data",
             "cerb-engine",
             "cerb-image",
-            "cerb-metrics",
             "cerb-model",
             "cerb-slide",
             "cerb-store",
-            "cerb-train",
         ],
     ),
     (

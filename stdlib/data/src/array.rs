@@ -91,6 +91,9 @@ impl Array {
             }
             read(word)
         };
+        if self.bytes.is_empty() {
+            return Vec::new();
+        }
         let inner: usize = self.shape.iter().skip(1).product();
         if !self.fortran || self.shape.len() < 2 || inner < 2 {
             return self.bytes.chunks_exact(size).map(value).collect();

@@ -28,9 +28,8 @@ pub fn moments(map: &Map, isa: Isa, arena: &Arena) -> Moments {
     Moments { mean, variance }
 }
 
-/// Sums a map, or its product with another, over all pixels; `offset` is added to both before they are multiplied.
-///
-/// With `offset` alone nothing is changed: it belongs to the product.
+/// Sums a map, or its product with another to which `offset` is added first, over all pixels; where both are one map,
+/// the offset is added to both.
 fn sums(
     map: &Map,
     other: Option<&Map>,
@@ -68,16 +67,12 @@ pub fn channel_sums(map: &Map, isa: Isa, arena: &Arena) -> Vec<f32> {
     all.into_iter().map(|v| v as f32).collect()
 }
 
-/// How each channel is changed: `(value + offset) · scale + shift`.
-///
-/// Taking a mean off first keeps what a product of large numbers would lose where values vary little about it.
+/// How each channel is changed: `value · scale + shift`, a product that is not rounded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factors {
-    /// Added first.
-    pub offset: Vec<f32>,
     /// Multiplied by.
     pub scale: Vec<f32>,
-    /// Added last.
+    /// Added.
     pub shift: Vec<f32>,
 }
 
@@ -95,8 +90,7 @@ pub fn scale_and_shift(
     arena: &Arena,
 ) -> Map {
     let stride = map.stride();
-    let lengths = [&factors.offset, &factors.scale, &factors.shift].map(Vec::len);
-    assert_eq!(lengths, [stride; 3]);
+    assert_eq!((factors.scale.len(), factors.shift.len()), (stride, stride));
     assert!(residual.is_none_or(|other| other.values().len() == map.values().len()));
     let mut out = arena.maps(map.count, map.height, map.width, map.channels);
     let to = Shared(out.values_mut().as_mut_ptr());
@@ -253,11 +247,9 @@ impl Work for ScaledRow<'_> {
                 unsafe {
                     let at = pixel + channel;
                     let of = |values: &[f32]| L::load(values.as_ptr().add(channel));
-                    let v = L::add(
-                        L::load(self.from.as_ptr().add(at)),
-                        of(&self.factors.offset),
-                    );
-                    let mut v = L::fma(v, of(&self.factors.scale), of(&self.factors.shift));
+                    let from = L::load(self.from.as_ptr().add(at));
+                    let (scale, shift) = (of(&self.factors.scale), of(&self.factors.shift));
+                    let mut v = L::fma(from, scale, shift);
                     if let Some(residual) = self.residual {
                         v = L::add(v, L::load(residual.as_ptr().add(at)));
                     }

@@ -117,16 +117,16 @@ pub enum ModelError {
         gpu: String,
     },
     /// Images together take more memory than the device has.
-    #[error("the device has no memory for {images} images at once: {said}")]
+    #[error("the device has no memory for {}: {said}", match images { 0 => "the weights".to_owned(), images => format!("{images} images at once") })]
     NoMemory {
-        /// How many images there were.
+        /// How many images there were; none when it was the weights.
         images: usize,
         /// What the engine said.
         said: String,
     },
     /// What came out are not numbers.
     #[error(
-        "the network gave values that are not numbers\n  help: maps of these weights are too large for `precision: \"f16\"`; `precision: \"bf16\"` has the range of f32"
+        "the network gave values that are not numbers\n  help: with `precision: \"f16\"` maps of these weights may be too large: `precision: \"bf16\"` has the range of f32; else the weights are damaged"
     )]
     NotNumbers,
     /// The tensor engine failed while computing or reading back.

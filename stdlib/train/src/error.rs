@@ -1,6 +1,6 @@
 //! What can go wrong in a training step.
 
-/// An error of a training step; the state before the step is left as it was unless it says otherwise.
+/// An error of training.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrainError {
     /// A tensor is missing or has another shape.
@@ -20,6 +20,17 @@ pub enum TrainError {
     /// A checkpoint cannot be read.
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(String),
+    /// The network or the plan of its steps cannot be trained.
+    #[error("{0}")]
+    Plan(String),
+    /// The gradient of all heads is not a number or infinite.
+    #[error(
+        "the gradient of all heads has the norm {value}; lower the learning rate, or limit the norm"
+    )]
+    Gradient {
+        /// `NaN` or `inf`.
+        value: String,
+    },
     /// A loss is not a number or infinite.
     #[error("the loss of `{head}` is {value}")]
     NotFinite {

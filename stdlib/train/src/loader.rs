@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use cerb_data::augment::{self, Options, Patch, Purpose};
 use cerb_data::sampling::Pick;
 use cerb_data::targets::{Code, Weights, targets};
-use cerb_data::windows::{Cut, Windows};
+use cerb_data::windows::{Border, Cut, Windows};
 use cerb_data::{Dataset, Entry};
 use cerb_image::Rect;
 use rayon::prelude::*;
@@ -78,6 +78,12 @@ impl Loader {
         let mut of_classes = Vec::new();
         for dataset in &datasets {
             let header = dataset.header();
+            if let Some(entry) = header.samples.iter().find(|entry| entry.counts.is_empty()) {
+                return Err(TrainError::Data(format!(
+                    "sample `{}` has no annotation",
+                    entry.id
+                )));
+            }
             let whole = |entry: &Entry| {
                 entry
                     .counts
@@ -230,9 +236,10 @@ impl Loader {
         classes: bool,
     ) -> Result<Patch, TrainError> {
         let read = |why: cerb_data::DataError| TrainError::Data(why.to_string());
-        let side = self.making.cut.window;
+        let making = self.making.cut;
+        let side = making.window;
         let (width, height) = (entry.width as usize, entry.height as usize);
-        if !classes && width >= side && height >= side {
+        if !classes && making.border == Border::Inside && width >= side && height >= side {
             let [x0, y0] = place.corner;
             let window = Rect {
                 x0,

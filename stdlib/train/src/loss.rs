@@ -1,6 +1,6 @@
 //! The losses of the heads and their gradients: cross-entropy with weights, Dice over classes, patch classes.
 //!
-//! As the specification of the published network has them, section 3.3. Sums are taken in double precision, by rows
+//! As the published code has them (Cerberus, Graham et al. 2023). Sums are taken in double precision, by rows
 //! in their order; exponentials are `libm`'s, so that every machine gives the same bits.
 
 use cerb_kernels::{Arena, Map};
@@ -11,7 +11,7 @@ const SMOOTH: f64 = 1e-3;
 /// What keeps a division by no samples from failing.
 const NONE: f64 = 1e-8;
 /// Classes that a head may have at most in training: a pixel's vector.
-const CLASSES: usize = 16;
+pub(crate) const CLASSES: usize = 16;
 
 /// What a head should say of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -15,7 +15,7 @@ use cerb_kernels::{
 use crate::error::TrainError;
 use crate::heads::{Backbone, Head, HeadKind};
 use crate::layout;
-use crate::loss::{HeadLoss, Target, class_loss, segmentation_loss};
+use crate::loss::{CLASSES, HeadLoss, Target, class_loss, segmentation_loss};
 use crate::parameters::Parameters;
 use crate::unit::{Conv, Kept, Norm, Step, Unit, UnitTape};
 
@@ -135,13 +135,22 @@ impl Network {
     /// Joins the layers of a network with these heads.
     ///
     /// # Errors
-    /// When an encoder has shapes that the kernels do not know, which none has.
+    /// When heads have one name, or more classes than can be trained.
     pub fn new(
         backbone: Backbone,
         heads: &[Head],
         products: Products,
         isa: Isa,
     ) -> Result<Network, TrainError> {
+        Head::check_all(heads).map_err(TrainError::Plan)?;
+        let segments = |head: &&Head| head.kind != HeadKind::Out && head.channels > CLASSES;
+        if let Some(head) = heads.iter().find(segments) {
+            return Err(TrainError::Plan(format!(
+                "the head `{}` has {} classes, at most {CLASSES} can be trained",
+                head.name(),
+                head.channels
+            )));
+        }
         let parameters = Parameters::new(backbone, heads, products, isa)?;
         let of = &parameters;
         let unit = |conv: String, norm: String| Unit::new(of, &conv, &norm);
@@ -208,6 +217,45 @@ impl Network {
             arena: Arc::new(Arena::exact()),
             parameters,
         })
+    }
+
+    /// Checks that a plan names heads of this network, and weighs all their classes.
+    ///
+    /// # Errors
+    /// When it does not: what it names wrongly would be left out without a word.
+    pub fn check_plan(&self, plan: &Plan) -> Result<(), TrainError> {
+        let names: Vec<String> = self.heads.iter().map(Head::name).collect();
+        let named = plan.roles.keys().chain(&plan.frozen);
+        let named = named
+            .chain(plan.weights.keys())
+            .chain(plan.class_weights.keys());
+        for name in named {
+            if !names.contains(name) {
+                let names = names.join(", ");
+                return Err(TrainError::Plan(format!(
+                    "there is no head `{name}`, only {names}"
+                )));
+            }
+        }
+        for head in &self.heads {
+            let name = head.name();
+            let weights = plan
+                .class_weights
+                .get(&name)
+                .map_or(head.channels, Vec::len);
+            if weights != head.channels {
+                return Err(TrainError::Plan(format!(
+                    "`{name}` has {} classes, and weights are given for {weights}; give one for each, background first",
+                    head.channels
+                )));
+            }
+            if plan.frozen.contains(&name) && plan.roles.get(&name) == Some(&Role::Learns) {
+                return Err(TrainError::Plan(format!(
+                    "`{name}` is frozen and is to learn"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Returns where the parameters lie.
@@ -550,6 +598,11 @@ impl Network {
     ) -> Result<Option<Map>, TrainError> {
         let head = &self.heads[index];
         let frozen = plan.frozen.contains(&head.name());
+        if role == Role::Learns && batch.count == 1 {
+            return Err(TrainError::Batch(
+                "one image has no variance that patch classes could be normalised by; give two or more".to_owned(),
+            ));
+        }
         let window = |size: usize| {
             let first = size.saturating_sub(PATCH_SIDE) / 2;
             first..(first + PATCH_SIDE).min(size)

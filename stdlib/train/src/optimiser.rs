@@ -73,7 +73,7 @@ impl Adam {
             if !entry.learned || !touched[index] {
                 continue;
             }
-            state.steps[index] += 1;
+            state.steps[index] = state.steps[index].saturating_add(1);
             let steps = state.steps[index].min(i32::MAX as u32) as i32;
             let correction = |beta: f32| 1.0 - power(f64::from(beta), steps);
             let size = (rate / correction(self.beta1)) as f32;

@@ -71,6 +71,8 @@ struct About {
     version: u32,
     backbone: String,
     heads: Vec<String>,
+    /// The rest of the recipe, as it is written: going on with another would be no going on.
+    recipe: String,
     step: u64,
     /// Whatever the caller wants to go on with: where its sampler stands.
     extra: String,
@@ -83,6 +85,7 @@ impl Trainer {
     /// When the network cannot be built.
     pub fn new(recipe: Recipe) -> Result<Trainer, TrainError> {
         let network = Network::new(recipe.backbone, &recipe.heads, recipe.products, Isa::best())?;
+        network.check_plan(&recipe.plan)?;
         let parameters = network.parameters();
         let state = parameters.initial(recipe.seed);
         let average = recipe.average.map(|decay| Average {
@@ -172,8 +175,7 @@ impl Trainer {
         }
         let norm = clip(&mut self.gradients, self.recipe.clip);
         if !norm.is_finite() {
-            return Err(TrainError::NotFinite {
-                head: "all heads, its gradient".to_owned(),
+            return Err(TrainError::Gradient {
                 value: norm.to_string(),
             });
         }
@@ -189,7 +191,7 @@ impl Trainer {
         if let Some(average) = &mut self.average {
             average.take(&self.state, self.step);
         }
-        self.step += 1;
+        self.step = self.step.saturating_add(1);
         Ok(Told { losses, rate, norm })
     }
 
@@ -202,6 +204,7 @@ impl Trainer {
             version: VERSION,
             backbone: self.recipe.backbone.to_string(),
             heads: heads(&self.recipe.heads),
+            recipe: format!("{:?}", self.recipe),
             step: self.step,
             extra: extra.to_owned(),
         };
@@ -265,6 +268,11 @@ impl Trainer {
                 want.0,
                 want.1.join(", ")
             )));
+        }
+        if about.recipe != format!("{recipe:?}") {
+            return Err(broken(
+                "it was taken in a training with other arguments".to_owned(),
+            ));
         }
         let mut trainer = Trainer::new(recipe)?;
         let read = |name: &str, len: usize| -> Result<Vec<[u8; 4]>, TrainError> {

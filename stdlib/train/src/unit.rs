@@ -216,16 +216,20 @@ impl Norm {
     }
 
     fn factors(&self, step: &Step, mean: &[f32], variance: &[f32]) -> Factors {
-        let weights = step.values(self.weight).iter().zip(variance);
-        let scale = weights.map(|(&weight, &variance)| {
-            let deviation = (f64::from(variance) + f64::from(EPSILON)).sqrt();
-            (f64::from(weight) / deviation) as f32
-        });
-        Factors {
-            offset: mean.iter().map(|v| -v).collect(),
-            scale: scale.collect(),
-            shift: step.values(self.bias).to_vec(),
-        }
+        let weights = step.values(self.weight).iter().zip(step.values(self.bias));
+        let moments = mean.iter().zip(variance);
+        let both = weights
+            .zip(moments)
+            .map(|((&weight, &bias), (&mean, &variance))| {
+                let deviation = (f64::from(variance) + f64::from(EPSILON)).sqrt();
+                let scale = f64::from(weight) / deviation;
+                (
+                    scale as f32,
+                    (f64::from(bias) - f64::from(mean) * scale) as f32,
+                )
+            });
+        let (scale, shift) = both.unzip();
+        Factors { scale, shift }
     }
 
     /// Turns the gradient of the output into that of the input; `masked` says that the ReLU has been seen to.
@@ -259,7 +263,6 @@ impl Norm {
             None => {
                 let mean = step.values(self.mean);
                 let mut factors = self.factors(step, mean, step.values(self.variance));
-                factors.offset.fill(0.0);
                 factors.shift.fill(0.0);
                 let back = scale_and_shift(&gradient, &factors, None, false, step.isa, step.arena);
                 step.arena.give_back(gradient);

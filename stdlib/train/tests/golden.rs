@@ -101,7 +101,7 @@ fn present(rows: &Value, head: &str) -> Vec<bool> {
 #[test]
 fn losses_of_all_heads_and_their_gradients() {
     let index = folder("losses").join("index.json");
-    if !index.exists() {
+    if !index.exists() && std::env::var_os("CERB_GOLDEN").is_some() {
         return;
     }
     let index = json(&index);
@@ -487,7 +487,7 @@ fn gradients_of_every_tensor() {
 #[test]
 fn tiles_round_more_and_mean_the_same() {
     let path = folder("train_step").join("resnet18_seg_types_trained.json");
-    if !path.exists() {
+    if !path.exists() && std::env::var_os("CERB_GOLDEN").is_some() {
         return;
     }
     let case = json(&path);

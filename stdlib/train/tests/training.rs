@@ -1,8 +1,6 @@
 //! Training on a few painted images: it learns, goes on from a checkpoint bit by bit, and refuses what it cannot use.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-use std::collections::BTreeMap;
-
 use cerb_data::sampling::{Order, Plan as Drawing, Sampler, Scheme};
 use cerb_data::windows::{Border, Cut};
 use cerb_data::{Dataset, Sample, augment, synth, targets};
@@ -75,16 +73,19 @@ fn loader(store: &Store) -> Loader {
     Loader::new(datasets, making).unwrap()
 }
 
-fn sampler(loader: &Loader) -> Sampler {
+fn drawing(loader: &Loader) -> Drawing {
     let lengths = loader.lengths();
-    let drawing = Drawing {
+    Drawing {
         objects: vec![lengths[0]],
         patches: Some(lengths[1]),
         batch: 2,
         scheme: Scheme::default(),
         order: Order::Shuffled,
-    };
-    Sampler::new(drawing, 7).unwrap()
+    }
+}
+
+fn sampler(loader: &Loader) -> Sampler {
+    Sampler::new(drawing(loader), 7).unwrap()
 }
 
 /// Makes steps; returns the totals of the losses.
@@ -110,17 +111,8 @@ fn interrupted_anywhere_it_goes_on_with_the_same_bits() {
         let place = serde_json::to_string(drawn.state()).unwrap();
         let kept = first.checkpoint(&place).unwrap();
         let (mut second, place) = Trainer::resume(recipe(), &kept).unwrap();
-        let mut drawn = {
-            let lengths = loader.lengths();
-            let drawing = Drawing {
-                objects: vec![lengths[0]],
-                patches: Some(lengths[1]),
-                batch: 2,
-                scheme: Scheme::default(),
-                order: Order::Shuffled,
-            };
-            Sampler::resume(drawing, serde_json::from_str(&place).unwrap()).unwrap()
-        };
+        let place = serde_json::from_str(&place).unwrap();
+        let mut drawn = Sampler::resume(drawing(&loader), place).unwrap();
         train(&mut second, &mut drawn, &loader, 8 - stop);
         assert!(
             second.checkpoint("") == whole.checkpoint(""),
@@ -155,11 +147,11 @@ fn it_learns() {
     let loader = loader(&store);
     let mut recipe = recipe();
     recipe.heads.pop();
-    recipe.plan.roles = BTreeMap::new();
     let mut trainer = Trainer::new(recipe).unwrap();
     // The same batch again and again.
+    let mut drawn = sampler(&loader);
     let picks = loop {
-        let picks = sampler(&loader).draw();
+        let picks = drawn.draw();
         if picks.iter().all(|pick| pick.dataset == 0) {
             break picks;
         }
@@ -185,6 +177,10 @@ fn another_network_s_checkpoint_and_a_cut_one_are_refused() {
     other.heads.pop();
     let refused = Trainer::resume(other, &kept).err().unwrap().to_string();
     assert!(refused.contains("Patch-Class (9 classes)"), "{refused}");
+    let mut other = recipe();
+    other.rate = 2e-3;
+    let refused = Trainer::resume(other, &kept).err().unwrap().to_string();
+    assert!(refused.contains("other arguments"), "{refused}");
     for end in [0, 7, 100, kept.len() / 2, kept.len() - 1] {
         let refused = Trainer::resume(recipe(), &kept[..end]).err().unwrap();
         assert!(matches!(refused, TrainError::Checkpoint(_)), "{refused}");
@@ -208,4 +204,66 @@ fn a_loss_that_is_no_number_stops_and_names_its_head() {
         panic!("{stopped:?}");
     };
     assert_eq!((head.as_str(), value.as_str()), ("Nuclei-INST", "NaN"));
+}
+
+#[test]
+fn a_plan_that_names_no_head_or_too_few_weights_is_refused() {
+    let refused = |change: &dyn Fn(&mut Recipe)| {
+        let mut recipe = recipe();
+        change(&mut recipe);
+        Trainer::new(recipe).err().unwrap().to_string()
+    };
+    let said = refused(&|recipe| recipe.plan.frozen.push("Nuclei".into()));
+    assert!(
+        said.contains("only Nuclei-INST, Nuclei-TYPE, Patch-Class"),
+        "{said}"
+    );
+    let said = refused(&|recipe| {
+        recipe
+            .plan
+            .class_weights
+            .insert("Nuclei-TYPE".into(), vec![0.0, 1.0]);
+    });
+    assert!(
+        said.contains("has 7 classes, and weights are given for 2"),
+        "{said}"
+    );
+    let said = refused(&|recipe| recipe.heads[1].channels = 17);
+    assert!(said.contains("at most 16"), "{said}");
+}
+
+#[test]
+fn mirrored_windows_lie_within_and_a_sample_without_labels_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let image = |at: u32| cerb_image::Rgb8::filled(100, 80, [at as u8; 3]);
+    let labels = cerb_image::Grid::filled(100, 80, 1);
+    let sample = Sample::new("one", 0.5, image(9)).with("Nuclei-INST", labels);
+    let dataset = Dataset::collect(&store, Default::default(), [Ok(sample)]).unwrap();
+    let making = Making {
+        side: 32,
+        class_side: 144,
+        cut: Cut {
+            window: 64,
+            step: 32,
+            border: Border::Mirror,
+        },
+        codes: Making::published_codes(&heads()[..1]),
+        weights: targets::Weights::Even,
+        change: None,
+        seed: 7,
+    };
+    let loader = Loader::new(vec![dataset], making.clone()).unwrap();
+    for sample in 0..loader.lengths()[0] {
+        let pick = cerb_data::sampling::Pick { dataset: 0, sample };
+        let batch = loader.batch(0, &[pick]).unwrap();
+        assert!(batch.images.iter().all(|&v| v == 9), "window {sample}");
+    }
+    let bare = Sample::new("bare", 0.5, image(3));
+    let dataset = Dataset::collect(&store, Default::default(), [Ok(bare)]).unwrap();
+    let refused = Loader::new(vec![dataset], making)
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(refused, "sample `bare` has no annotation");
 }

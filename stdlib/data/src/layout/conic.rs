@@ -35,7 +35,8 @@ pub fn conic(root: &Path, known: &Known) -> Result<Listing, DataError> {
     let (mut images, mut labels) = (Npy::open(&images)?, Npy::open(&labels)?);
     let (pictures, maps) = (&images.header().shape, &labels.header().shape);
     let count = match (pictures.as_slice(), maps.as_slice()) {
-        (&[n, h, w, 3], &[m, y, x, 2]) if (n, h, w) == (m, y, x) => n,
+        // Images without pixels would let a file of a few bytes say any number of them.
+        (&[n, h, w, 3], &[m, y, x, 2]) if (n, h, w) == (m, y, x) && h > 0 && w > 0 => n,
         _ => {
             let why = format!("`images.npy` has the shape {pictures:?} and `labels.npy` {maps:?}");
             return Err(missing(root, LAYOUT, why));

@@ -90,7 +90,8 @@ impl Stack {
             images.header().shape.as_slice(),
             masks.header().shape.as_slice(),
         ) {
-            (&[n, h, w, 3], &[m, y, x, 6]) if (n, h, w) == (m, y, x) => {}
+            // Images without pixels would let a file of a few bytes say any number of them.
+            (&[n, h, w, 3], &[m, y, x, 6]) if (n, h, w) == (m, y, x) && h > 0 && w > 0 => {}
             (pictures, maps) => {
                 let why = format!("its shape is {maps:?}, and that of the images {pictures:?}");
                 return Err(Refused::new(why).of(&mask_path));

@@ -104,6 +104,16 @@ fn stacks_that_do_not_belong_together_are_errors() {
         npy("<u2", &[2, 10, 12, 2], [0; 960]),
     );
     assert!(list().contains("`labels.npy` [2, 10, 12, 2]"), "{}", list());
+    // A few bytes that say a million million images.
+    let many = 1 << 40;
+    put(root.path(), "images.npy", npy("|u1", &[many, 0, 0, 3], []));
+    put(root.path(), "labels.npy", npy("<u2", &[many, 0, 0, 2], []));
+    assert!(list().contains("`images.npy` has the shape"), "{}", list());
+    put(
+        root.path(),
+        "images.npy",
+        npy("|u1", &[3, 10, 12, 3], [0; 1080]),
+    );
     put(
         root.path(),
         "labels.npy",

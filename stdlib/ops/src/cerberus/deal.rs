@@ -192,14 +192,14 @@ fn work<D: Answers>(
                 }
                 Ok(answers) => {
                     let error = format!("{} answers for {count} windows", answers.len());
-                    return table.put(numbers[0], Err(OpError::Operator(error)));
+                    return table.fail(numbers[0], OpError::Operator(error));
                 }
                 Err(Trouble::NoMemory(error)) => {
                     if !batch.shrink(count) {
                         return table.leave(&device.name(), numbers, error);
                     }
                 }
-                Err(Trouble::Failed(error)) => return table.put(numbers[0], Err(error)),
+                Err(Trouble::Failed(error)) => return table.fail(numbers[0], error),
             }
             size.store(batch.now, Ordering::Relaxed);
         }
@@ -330,6 +330,16 @@ impl<'a, A> Table<'a, A> {
                 ));
             }
             state.left = Some(error);
+        });
+    }
+
+    /// A device fails at a window, and goes: nobody is to wait for it.
+    fn fail(&self, at: usize, error: OpError) {
+        self.tell(|state| {
+            state.devices -= 1;
+            state.left.get_or_insert(error.clone());
+            state.answered += 1;
+            state.done.insert(at, Err(error));
         });
     }
 
@@ -496,6 +506,17 @@ mod tests {
         let mut batch = Batch::new(2, 4);
         (0..100).for_each(|_| batch.went_well(1));
         assert_eq!(batch.now, 2);
+    }
+
+    #[test]
+    fn one_that_fails_and_one_without_room_end_the_work() {
+        let mut broken = Fake::with_room(4);
+        broken.fails_at = Some(6);
+        let small = Fake::with_room(0);
+        let [broken, small] = meeting([broken, small]);
+        let devices = [(&small, Batch::new(2, 2)), (&broken, Batch::new(2, 2))];
+        let (ended, taken, _) = dealt(&devices, 40);
+        assert!(ended.is_err() && taken.len() < 40, "{ended:?}");
     }
 
     #[test]

@@ -29,9 +29,21 @@ pub(super) fn look(
     let gpus = preferred(cerb_model::gpus().map_err(model_error)?, ctx.gpus());
     let most = most_by_host(work, gpus.len(), ctx.memory());
     let bytes = window_bytes(work, precision);
-    let mut devices = Vec::new();
+    let (mut devices, mut full) = (Vec::new(), None);
     for gpu in gpus {
-        let network = Network::on_gpu(&weights, &gpu, precision).map_err(model_error)?;
+        let network = match Network::on_gpu(&weights, &gpu, precision) {
+            Ok(network) => network,
+            // Others may have room for the weights.
+            Err(error @ ModelError::NoMemory { .. }) => {
+                full = Some(model_error(error));
+                ctx.note(format!(
+                    "{} has no memory for the weights and is left out",
+                    gpu.name()
+                ));
+                continue;
+            }
+            Err(error) => return Err(model_error(error)),
+        };
         // Asked when the weights are there: the rest is for windows.
         let free = gpu.free_memory();
         let device = Device {
@@ -43,6 +55,9 @@ pub(super) fn look(
         devices.push((device, batch(free, bytes, most)));
     }
     drop(weights);
+    if let (true, Some(error)) = (devices.is_empty(), full) {
+        return Err(error);
+    }
     look_with(devices, work, cells, ctx, take)
 }
 

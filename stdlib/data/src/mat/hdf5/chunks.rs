@@ -21,6 +21,9 @@ pub(super) enum Filter {
 pub(super) fn read_filters(mut at: Cursor<'_>) -> Result<Vec<Filter>, Refused> {
     let version = at.byte()?;
     let count = at.byte()?;
+    if count > 32 {
+        return Err(unknown(format!("{count} filters of one array")));
+    }
     at.skip(match version {
         1 => 6,
         2 => 0,

@@ -319,6 +319,10 @@ impl<'b> File<'b> {
                 let name = usize::try_from(node.word(self.offset)?).map_err(|_| short())?;
                 let address = node.word(self.offset)?;
                 node.skip(24)?;
+                // A link that leads elsewhere has no address.
+                if self.is_undefined(address) {
+                    continue;
+                }
                 let name = names.get(name..).ok_or_else(short)?;
                 let end = name.iter().position(|&b| b == 0).ok_or_else(short)?;
                 links.push((String::from_utf8_lossy(&name[..end]).into_owned(), address));
