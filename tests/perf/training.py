@@ -1,4 +1,4 @@
-"""Times a step of training on the CPU beside PyTorch: the same network, batch, losses and Adam, turn by turn.
+"""Times a step of training on the CPU beside PyTorch: a network, batch, losses and Adam of the same shape, turn by turn.
 
     python -m venv perf && perf/bin/pip install torch onnx onnxruntime safetensors numpy
     perf/bin/python tests/perf/training.py --count 2 --side 144 --threads 1

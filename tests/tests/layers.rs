@@ -16,7 +16,10 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("cerb-kernels", &[]),
     ("cerb-data", &["cerb-image", "cerb-store"]),
     ("cerb-metrics", &["cerb-image"]),
-    ("cerb-train", &["cerb-data", "cerb-image", "cerb-kernels"]),
+    (
+        "cerb-train",
+        &["cerb-data", "cerb-image", "cerb-kernels", "cerb-store"],
+    ),
     (
         "cerb-model",
         &["cerb-image", "cerb-kernels", "cerb-store", "cerb-train"],
