@@ -343,22 +343,22 @@ impl Network {
                 step.sum_some(&mut sums[4], back);
             }
         }
-        if let Some((index, patch)) = &self.patch {
-            if roles[*index] != Role::Skipped {
-                let back = self.classify(
-                    &mut step,
-                    *index,
-                    patch,
-                    batch,
-                    plan,
-                    roles[*index],
-                    &levels[4],
-                    random,
-                    encoder,
-                    &mut losses,
-                )?;
-                step.sum_some(&mut sums[4], back);
-            }
+        if let Some((index, patch)) = &self.patch
+            && roles[*index] != Role::Skipped
+        {
+            let back = self.classify(
+                &mut step,
+                *index,
+                patch,
+                batch,
+                plan,
+                roles[*index],
+                &levels[4],
+                random,
+                encoder,
+                &mut losses,
+            )?;
+            step.sum_some(&mut sums[4], back);
         }
         if let Some(tape) = tape {
             self.encoder_backward(&mut step, tape, sums);
