@@ -210,7 +210,7 @@ fn all_paths_and_any_number_of_threads_give_the_same_bits() {
                 let weight = vec![0.75; output.stride()];
                 let made = norm_backward(&mut back, &output, &measured, &weight, 1e-5, isa, &arena);
                 all.extend([bits(back.values()), bits(&made.scale), bits(&made.shift)]);
-                if back.height % 2 == 0 && back.width % 2 == 0 {
+                if back.height.is_multiple_of(2) && back.width.is_multiple_of(2) {
                     all.push(bits(double_backward(&back, isa, &arena).values()));
                 }
             }
