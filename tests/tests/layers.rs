@@ -27,8 +27,10 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     (
         "cerb-ops",
         &[
+            "cerb-data",
             "cerb-engine",
             "cerb-image",
+            "cerb-metrics",
             "cerb-model",
             "cerb-slide",
             "cerb-store",

@@ -65,6 +65,7 @@ fn kinds() -> Registry {
         .kind::<cerb_image::Maps>()
         .kind::<cerb_image::Instances>()
         .kind::<cerb_image::Staining>()
+        .kind::<cerb_data::Dataset>()
         .kind::<cerb_model::Model>()
         .kind::<features::Features>()
         .kind::<File>()
@@ -138,6 +139,11 @@ mod tests {
         let classes = cerb_image::Classes::write(&store, classes, |out| out.push(&[1, 5]));
         let classes: cerb_store::Stored = classes.and_then(|map| map.store(&store)).unwrap();
         holds::<cerb_image::Classes>(&classes, &[]);
+        let about = cerb_data::About::default();
+        let image = cerb_image::Rgb8::filled(2, 2, [200; 3]);
+        let sample = cerb_data::Sample::new("a", 0.5, image).of_class(1);
+        let samples = cerb_data::Dataset::collect(&store, about, [Ok(sample)]).unwrap();
+        holds::<cerb_data::Dataset>(&samples.store(&store).unwrap(), &[]);
         let weights = dir.path().join("formula.safetensors");
         let heads = cerb_model::Head::published();
         cerb_model::Weights::formula(cerb_model::Backbone::Resnet18, &heads)
