@@ -19,7 +19,7 @@ mod unit;
 
 pub use error::TrainError;
 pub use loader::{Loader, Making};
-pub use loss::{HeadLoss, Target, class_loss, segmentation_loss};
+pub use loss::{ByClass, HeadLoss, Target, class_loss, segmentation_loss};
 pub use network::{Batch, Losses, Network, Plan, Role};
 pub use optimiser::{Adam, AdamState, Average, Schedule, clip};
 pub use parameters::{Entry, Parameters};

@@ -32,6 +32,15 @@ pub struct HeadLoss {
     pub gradient: Map,
 }
 
+/// What a head of types adds: weights of the pixels by their class, and the Dice term.
+#[derive(Clone, Copy, Debug)]
+pub struct ByClass<'a> {
+    /// The weight of each class's pixels; 0 for a class that is not listed.
+    pub weights: &'a [f32],
+    /// Whether Dice is over all pixels rather than over those that have a class, as the published code has it.
+    pub everywhere: bool,
+}
+
 /// Returns the loss of a head that segments.
 ///
 /// `logits` are `[samples, height, width, classes]`. `by_class` weighs the pixels of each class and adds the Dice
@@ -43,7 +52,7 @@ pub struct HeadLoss {
 pub fn segmentation_loss(
     logits: &Map,
     target: &Target,
-    by_class: Option<&[f32]>,
+    by_class: Option<ByClass>,
     weight: f32,
     arena: &Arena,
 ) -> HeadLoss {
@@ -58,6 +67,7 @@ pub fn segmentation_loss(
     let flagged = target.present.iter().filter(|&&flag| flag).count() as f64 + NONE;
     let area = (logits.height * logits.width) as f64;
     let row = logits.width;
+    let dice = |class: usize| by_class.is_some_and(|by| by.everywhere || class > 0);
     let mut gradient = arena.maps(logits.count, logits.height, logits.width, classes);
     // First the probabilities, in the gradient's place, and what is summed of them.
     let sums: Vec<Row> = gradient
@@ -77,7 +87,7 @@ pub fn segmentation_loss(
                     let entropy = log - f64::from(from[class]);
                     sums.entropy += f64::from(pixel_weight(target, by_class, at)) * entropy;
                 }
-                if by_class.is_some() && class > 0 {
+                if dice(class) {
                     for (other, &p) in to[..classes].iter().enumerate().skip(1) {
                         sums.predicted[other] += f64::from(p);
                     }
@@ -104,7 +114,6 @@ pub fn segmentation_loss(
             level[class] = both / (sum * sum);
         }
     }
-    let dice = by_class.is_some();
     gradient
         .values_mut()
         .par_chunks_exact_mut(row * stride)
@@ -118,7 +127,7 @@ pub fn segmentation_loss(
                 let at = at * row + x;
                 let class = usize::from(target.classes[at]);
                 let share = share * f64::from(pixel_weight(target, by_class, at));
-                let masked = dice && class > 0;
+                let counts = dice(class);
                 let by = |k: usize| {
                     if k == class {
                         level[k] + slope[k]
@@ -126,7 +135,7 @@ pub fn segmentation_loss(
                         level[k]
                     }
                 };
-                let mean = match masked {
+                let mean = match counts {
                     true => (1..classes).map(|k| by(k) * f64::from(to[k])).sum(),
                     false => 0.0,
                 };
@@ -134,7 +143,7 @@ pub fn segmentation_loss(
                     let p = f64::from(*to);
                     let one = if k == class { 1.0 } else { 0.0 };
                     let mut v = share * (p - one);
-                    if masked {
+                    if counts {
                         v += p * (by(k) - mean);
                     }
                     *to = (f64::from(weight) * v) as f32;
@@ -197,11 +206,11 @@ pub fn class_loss(
     }
 }
 
-fn pixel_weight(target: &Target, by_class: Option<&[f32]>, at: usize) -> f32 {
+fn pixel_weight(target: &Target, by_class: Option<ByClass>, at: usize) -> f32 {
     match (by_class, &target.weights) {
-        (Some(weights), _) => {
+        (Some(by), _) => {
             let class = usize::from(target.classes[at]);
-            weights.get(class).copied().unwrap_or(0.0)
+            by.weights.get(class).copied().unwrap_or(0.0)
         }
         (None, Some(weights)) => weights[at],
         (None, None) => 1.0,

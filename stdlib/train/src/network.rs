@@ -15,7 +15,7 @@ use cerb_kernels::{
 use crate::error::TrainError;
 use crate::heads::{Backbone, Head, HeadKind};
 use crate::layout;
-use crate::loss::{CLASSES, HeadLoss, Target, class_loss, segmentation_loss};
+use crate::loss::{ByClass, CLASSES, HeadLoss, Target, class_loss, segmentation_loss};
 use crate::parameters::Parameters;
 use crate::unit::{Conv, Kept, Norm, Step, Unit, UnitTape};
 
@@ -668,7 +668,10 @@ impl Network {
             HeadKind::Out => class_loss(logits, target, weight, plan.reference, &self.arena),
             HeadKind::Inst => segmentation_loss(logits, target, None, weight, &self.arena),
             HeadKind::Type => {
-                let by_class = plan.class_weights.get(&name).unwrap_or(&even);
+                let by_class = ByClass {
+                    weights: plan.class_weights.get(&name).unwrap_or(&even),
+                    everywhere: false,
+                };
                 segmentation_loss(logits, target, Some(by_class), weight, &self.arena)
             }
         };

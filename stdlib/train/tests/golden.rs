@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cerb_image::random::Random;
-use cerb_kernels::{Arena, Isa, Products};
+use cerb_kernels::{Arena, Isa, Map, Products};
 use cerb_train::heads::{Backbone, Head, HeadKind};
 use cerb_train::{
-    Adam, AdamState, Batch, Network, Plan, Role, Target, class_loss, formula, segmentation_loss,
+    Adam, AdamState, Batch, ByClass, Network, Plan, Role, Target, class_loss, formula,
+    segmentation_loss,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -98,21 +99,137 @@ fn present(rows: &Value, head: &str) -> Vec<bool> {
         .collect()
 }
 
+/// Logits of the file, `[N, C, H, W]`, as a map.
+fn logits_of(values: &[f32], [count, channels, height, width]: [usize; 4], arena: &Arena) -> Map {
+    let plane = height * width;
+    let mut map = arena.maps(count, height, width, channels);
+    let stride = map.stride();
+    for (at, pixel) in map.values_mut().chunks_exact_mut(stride).enumerate() {
+        pixel.fill(0.0);
+        for (channel, value) in pixel[..channels].iter_mut().enumerate() {
+            *value = values[(at / plane * channels + channel) * plane + at % plane];
+        }
+    }
+    map
+}
+
+/// The greatest distance of a gradient times `scale` from the file's `[N, C, H, W]`, as a share of the file's largest.
+fn farthest(gradient: &Map, wanted: &[f32], scale: f32) -> f32 {
+    let (channels, plane) = (gradient.channels, gradient.pixels() / gradient.count);
+    let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+    let mut far = 0.0f32;
+    let pixels = gradient.values().chunks_exact(gradient.stride());
+    for (at, pixel) in pixels.enumerate() {
+        for (channel, value) in pixel[..channels].iter().enumerate() {
+            let wanted = wanted[(at / plane * channels + channel) * plane + at % plane];
+            far = far.max((value * scale - wanted).abs());
+        }
+    }
+    far / most.max(f32::MIN_POSITIVE)
+}
+
+/// The cross-entropy of each pixel, its mean and its gradient: a pixel is a sample of its own, so that the mean over
+/// samples, times their number, is the sum.
+fn cross_entropy(file: &SafeTensors, case: &Value) {
+    let logits = file.tensor("logits").unwrap();
+    let &[count, channels, height, width] = logits.shape() else {
+        panic!("shape")
+    };
+    let (values, pixels) = (floats(logits.data()), count * height * width);
+    let target = classes(&file.tensor("target").unwrap());
+    let by_class: Option<Vec<f32>> = case["weights"].as_array().map(|weights| {
+        let weights = weights.iter();
+        weights.map(|v| v.as_f64().unwrap() as f32).collect()
+    });
+    let weights: Vec<f32> = target
+        .iter()
+        .map(|&class| by_class.as_ref().map_or(1.0, |by| by[usize::from(class)]))
+        .collect();
+    let arena = Arena::exact();
+    let map = logits_of(&values, [count, channels, height, width], &arena);
+    let loss = |map: &Map, at: std::ops::Range<usize>, samples: usize| {
+        let target = Target {
+            classes: target[at.clone()].to_vec(),
+            weights: Some(weights[at].to_vec()),
+            present: vec![true; samples],
+        };
+        segmentation_loss(map, &target, None, 1.0, &arena)
+    };
+    let each = floats(file.tensor("loss_map").unwrap().data());
+    for (at, wanted) in each.iter().enumerate() {
+        let mut pixel = arena.maps(1, 1, 1, channels);
+        let stride = map.stride();
+        pixel
+            .values_mut()
+            .copy_from_slice(&map.values()[at * stride..][..stride]);
+        let made = loss(&pixel, at..at + 1, 1).value;
+        let wanted = f64::from(*wanted);
+        assert!(
+            (made - wanted).abs() <= 1e-5 * wanted.abs().max(0.1),
+            "{at}: {made} for {wanted}"
+        );
+    }
+    // Ours is a mean over pixels; the file's is over weights.
+    let all = loss(&map, 0..pixels, count);
+    let scale = pixels as f64 / weights.iter().map(|&w| f64::from(w)).sum::<f64>();
+    let wanted = case["mean_loss"].as_f64().unwrap();
+    assert!((all.value * scale - wanted).abs() <= 1e-5 * wanted);
+    let wanted = floats(file.tensor("grad_of_mean").unwrap().data());
+    assert!(farthest(&all.gradient, &wanted, scale as f32) <= 1e-4);
+}
+
+/// Dice alone: no class's pixels weigh anything in the cross-entropy.
+fn dice(file: &SafeTensors, case: &Value) {
+    let logits = file.tensor("logits").unwrap();
+    let &[count, channels, height, width] = logits.shape() else {
+        panic!("shape")
+    };
+    let arena = Arena::exact();
+    let map = logits_of(
+        &floats(logits.data()),
+        [count, channels, height, width],
+        &arena,
+    );
+    let target = Target {
+        classes: classes(&file.tensor("target").unwrap()),
+        weights: None,
+        present: vec![true; count],
+    };
+    let by = ByClass {
+        weights: &vec![0.0; channels],
+        everywhere: case["mask"].is_null(),
+    };
+    let loss = segmentation_loss(&map, &target, Some(by), 1.0, &arena);
+    let wanted = case["loss"].as_f64().unwrap();
+    assert!(
+        (loss.value - wanted).abs() <= 1e-5 * wanted,
+        "{} for {wanted}",
+        loss.value
+    );
+    let wanted = floats(file.tensor("grad").unwrap().data());
+    assert!(farthest(&loss.gradient, &wanted, 1.0) <= 1e-4);
+}
+
 #[test]
-fn losses_of_all_heads_and_their_gradients() {
+fn losses_and_their_gradients() {
     let index = folder("losses").join("index.json");
     if !index.exists() && std::env::var_os("CERB_GOLDEN").is_some() {
         return;
     }
     let index = json(&index);
     let mut seen = 0;
-    for path in list("losses", ".safetensors")
-        .iter()
-        .filter(|p| stem(p).starts_with("multi"))
-    {
+    for path in &list("losses", ".safetensors") {
         let bytes = std::fs::read(path).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let case = &index[stem(path)];
+        if case["losses_weighted"].is_null() {
+            match case["smooth"].is_null() {
+                true => cross_entropy(&file, case),
+                false => dice(&file, case),
+            }
+            seen += 1;
+            continue;
+        }
         let by_class = class_weights(&case["class_weight"]);
         let weights = loss_weights(&case["loss_weights"]);
         for (head, wanted) in case["losses_weighted"].as_object().unwrap() {
@@ -123,17 +240,9 @@ fn losses_of_all_heads_and_their_gradients() {
             let &[count, channels, height, width] = logits.shape() else {
                 panic!("shape")
             };
-            let plane = height * width;
             let values = floats(logits.data());
             let arena = Arena::exact();
-            let mut map = arena.maps(count, height, width, channels);
-            let stride = map.stride();
-            for (at, pixel) in map.values_mut().chunks_exact_mut(stride).enumerate() {
-                pixel.fill(0.0);
-                for (channel, value) in pixel[..channels].iter_mut().enumerate() {
-                    *value = values[(at / plane * channels + channel) * plane + at % plane];
-                }
-            }
+            let map = logits_of(&values, [count, channels, height, width], &arena);
             let target = Target {
                 classes: classes(&file.tensor(&format!("target.{head}")).unwrap()),
                 weights: file
@@ -147,7 +256,11 @@ fn losses_of_all_heads_and_their_gradients() {
                 HeadKind::Out => class_loss(&map, &target, weight, true, &arena),
                 HeadKind::Inst => segmentation_loss(&map, &target, None, weight, &arena),
                 HeadKind::Type => {
-                    segmentation_loss(&map, &target, Some(&by_class[head]), weight, &arena)
+                    let by = ByClass {
+                        weights: &by_class[head],
+                        everywhere: false,
+                    };
+                    segmentation_loss(&map, &target, Some(by), weight, &arena)
                 }
             };
             let wanted = wanted.as_f64().unwrap();
@@ -158,16 +271,8 @@ fn losses_of_all_heads_and_their_gradients() {
                 loss.value
             );
             let wanted = floats(file.tensor(&format!("grad.{head}")).unwrap().data());
-            let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
-            for (at, pixel) in loss.gradient.values().chunks_exact(stride).enumerate() {
-                for (channel, value) in pixel[..channels].iter().enumerate() {
-                    let wanted = wanted[(at / plane * channels + channel) * plane + at % plane];
-                    assert!(
-                        (value - wanted).abs() <= 1e-4 * most,
-                        "{path:?} {head} {at}"
-                    );
-                }
-            }
+            let far = farthest(&loss.gradient, &wanted, 1.0);
+            assert!(far <= 1e-4, "{path:?} {head}: {far}");
             seen += 1;
         }
     }
@@ -265,9 +370,11 @@ fn norm(values: &[f32]) -> f64 {
         .sqrt()
 }
 
-/// How far the norm of one tensor's gradient may be. Most are within 1e-4; a ReLU that falls to the other side of zero
-/// moves the first layers' by about a thousandth, and the batch norm of four pooled samples magnifies what is rounded.
-const NORM: f64 = 3e-3;
+/// How far the norm of one tensor's gradient may be. Patch classes go through the batch norm of four pooled samples,
+/// which magnifies what is rounded: the first layers' differ by a little more there.
+fn bound_of_norm(kind: &str) -> f64 {
+    if kind == "cls" { 3e-3 } else { 1e-3 }
+}
 
 /// A bias before a batch norm: its gradient is rounding alone, and ours is zero.
 fn idle(name: &str) -> bool {
@@ -314,7 +421,7 @@ fn steps_of_training() {
             let later = |first: f64| match (at, small) {
                 (0, _) => first,
                 (_, true) => 1e-3,
-                (_, false) => 2e-2,
+                (_, false) => 5e-3,
             };
             let wanted = step["losses_before_update"].as_object().unwrap();
             for (name, wanted) in wanted {
@@ -370,7 +477,7 @@ fn check_step(
             let made = norm(&gradients[entry.range.clone()]);
             let far = (made - norm_wanted).abs() / norm_wanted.max(1e-9);
             assert!(
-                far <= NORM,
+                far <= bound_of_norm(step["batch"].as_str().unwrap()),
                 "{what} {name}: gradient {made} for {norm_wanted}"
             );
             let (old, new) = (
@@ -467,13 +574,17 @@ fn gradients_of_every_tensor() {
             let made = parameters.export(entry, &gradients);
             let wanted = norms["grad_l2_per_parameter"][name].as_f64().unwrap();
             let far = (norm(&made) - wanted).abs() / wanted;
-            assert!(far <= NORM, "{what} {name}: {} for {wanted}", norm(&made));
+            assert!(
+                far <= bound_of_norm(kind),
+                "{what} {name}: {} for {wanted}",
+                norm(&made)
+            );
             if let Ok(wanted) = file.tensor(&format!("grad.{name}")) {
                 let wanted = floats(wanted.data());
                 let most = wanted.iter().fold(0.0f32, |most, v| most.max(v.abs()));
                 for (made, wanted) in made.iter().zip(&wanted) {
                     assert!(
-                        (made - wanted).abs() <= 2e-2 * most,
+                        (made - wanted).abs() <= 5e-3 * most,
                         "{what} {name}: {made} for {wanted}"
                     );
                 }
