@@ -15,6 +15,7 @@ const STREAM: u64 = 0x666f_6c64;
 /// What stays in one fold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Keep {
     /// All of a patient; each sample has to name its own.
     Patient,

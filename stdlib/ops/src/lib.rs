@@ -7,6 +7,7 @@
 pub mod cerberus;
 pub mod cohort;
 pub mod compare;
+pub mod dataset;
 mod device;
 pub mod export;
 pub mod features;
@@ -39,6 +40,7 @@ pub use file::{File, Report};
 pub fn registry() -> Result<Registry, Vec<RegistryError>> {
     kinds()
         .and(slide::family())
+        .and(dataset::family())
         .and(file::family())
         .and(qc::family())
         .and(model::family())
@@ -69,6 +71,7 @@ fn kinds() -> Registry {
         .kind::<cerb_model::Model>()
         .kind::<features::Features>()
         .kind::<File>()
+        .kind::<file::Folder>()
         .kind::<Report>()
 }
 
@@ -180,10 +183,17 @@ mod tests {
         let expected = [
             "cerberus.infer",
             "cohort.table",
+            "dataset.apart",
+            "dataset.fold",
+            "dataset.open",
+            "dataset.sheet",
+            "dataset.split",
+            "dataset.summary",
             "export.classes",
             "export.geojson",
             "export.parquet",
             "features.slide",
+            "file.folder",
             "file.open",
             "file.scan",
             "instances.glands",

@@ -1,7 +1,8 @@
 //! What the tests of several operators share.
 
+use cerb_data::{About, Dataset, Sample};
 use cerb_engine::{Ctx, Operator};
-use cerb_image::{ClassName, Instance, Instances, InstancesHeader, SlideFrame};
+use cerb_image::{ClassName, Grid, Instance, Instances, InstancesHeader, Rgb8, SlideFrame};
 use cerb_store::{Digest, Parts, Store, StoreError};
 
 /// Returns a store that vanishes with its folder.
@@ -9,6 +10,40 @@ pub(crate) fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     (dir, store)
+}
+
+/// Returns a dataset of images `s0`, `s1`, … of 12 × 8 px, each of one grey and with two nuclei, of class `a` and `b`.
+pub(crate) fn annotated(
+    store: &Store,
+    count: usize,
+    change: impl Fn(usize, &mut Sample),
+) -> Dataset {
+    let names = ["none", "a", "b"].map(str::to_owned).to_vec();
+    let about = About {
+        name: "synthetic squares".to_owned(),
+        classes: [("Nuclei-TYPE".to_owned(), names)].into(),
+        ..About::default()
+    };
+    let sample = |i: usize| {
+        let mut ids = Grid::filled(12, 8, 0);
+        for (x, y, id) in [
+            (1, 1, 1),
+            (2, 1, 1),
+            (1, 2, 1),
+            (2, 2, 1),
+            (8, 5, 2),
+            (9, 5, 2),
+        ] {
+            ids.set(x, y, id);
+        }
+        let image = Rgb8::filled(12, 8, [i as u8; 3]);
+        let mut sample = Sample::new(format!("s{i}"), 0.5, image)
+            .with("Nuclei-TYPE", ids.clone())
+            .with("Nuclei-INST", ids);
+        change(i, &mut sample);
+        Ok(sample)
+    };
+    Dataset::collect(store, about, (0..count).map(sample)).unwrap()
 }
 
 /// Returns the header of the objects of [`instance`].

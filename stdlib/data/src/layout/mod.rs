@@ -41,6 +41,7 @@ pub struct Known {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Layout {
     /// Pictures and labels of one's own.
     Plain,

@@ -1,6 +1,7 @@
 //! Files: bytes that only other programs understand. A `File` is one of them, made here or
 //! the user's own, a `Report` a page for people; both are one blob and a name.
 
+pub mod folder;
 pub mod open;
 pub mod scan;
 
@@ -10,6 +11,8 @@ use std::path::Path;
 
 use cerb_engine::{Entry, ListEnv, Misfit, Registry, RootRef, Unit, Value};
 use cerb_store::{Artifact, Blob, FieldSpec, Form, Store, StoreError, Stored};
+
+pub use folder::Folder;
 
 macro_rules! blob_kind {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
@@ -78,6 +81,7 @@ blob_kind! {
 /// Lists the operators of this family.
 pub(crate) fn family() -> Registry {
     Registry::new()
+        .with_listing::<folder::OpenFolder>()
         .with_listing::<open::Open>()
         .with_listing::<scan::Scan>()
 }
