@@ -67,8 +67,8 @@ impl Random {
     }
 }
 
-/// SplitMix64's finaliser: a bijection that spreads each bit over all.
-fn mix(mut value: u64) -> u64 {
+/// Returns SplitMix64's finaliser of `value`: a bijection that spreads each bit over all.
+pub fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)

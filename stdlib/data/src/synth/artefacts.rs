@@ -44,7 +44,8 @@ pub(super) fn beneath(tissue: &Tissue, plan: &Plan, canvas: &mut Canvas) {
 
 impl Plan {
     fn is_tissue(&self, (x, y): (f32, f32)) -> bool {
-        super::sites::nearest(self.sites.all().iter(), x, y)
+        self.sites
+            .nearest(x, y)
             .is_some_and(|site| site.class != class::GLASS)
     }
 }

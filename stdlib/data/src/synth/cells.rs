@@ -1,5 +1,8 @@
 //! The plan of a window: its tissues, its glands, and where each nucleus stands.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use super::Tissue;
 use super::canvas::Canvas;
 use super::gland::{self, Gland};
@@ -15,8 +18,8 @@ pub(super) struct Plan {
     pub(super) nuclei: Vec<Nucleus>,
 }
 
-/// First identifier, within a site, of the nuclei of glands; those before stand free.
-const IN_GLANDS: i32 = 10_240;
+/// First identifier, within a site of epithelium, of the nuclei of glands; those before stand free.
+const IN_GLANDS: i32 = 5_700;
 
 impl Plan {
     /// Plans what may be seen on a canvas.
@@ -37,8 +40,9 @@ impl Plan {
             glands.extend(found);
         }
         let (low, high) = wider(nucleus::REACH);
+        let within = Within::new(&glands);
         for site in sites.all() {
-            free(tissue, &sites, site, &glands, (low, high), &mut nuclei);
+            free(tissue, &sites, site, &within, (low, high), &mut nuclei);
         }
         nuclei.sort_by_key(|nucleus: &Nucleus| nucleus.id);
         Self {
@@ -48,6 +52,9 @@ impl Plan {
         }
     }
 }
+
+/// Columns or rows of a lattice.
+type Steps = RangeInclusive<i32>;
 
 type Bounds = ((f32, f32), (f32, f32));
 
@@ -85,14 +92,46 @@ fn in_gland(
             at: stand.at,
             along: stand.up,
             abnormal: gland.is_abnormal(),
-            slender: false,
+            slender: true,
             in_layer: true,
         };
         nuclei.push(Nucleus::draw(&seat, &tissue.look, &mut stream));
     }
 }
 
+/// Glands by the squares that their centres lie in.
+struct Within<'a>(BTreeMap<(i32, i32), Vec<&'a Gland>>);
+
+impl<'a> Within<'a> {
+    fn new(glands: &'a [Gland]) -> Self {
+        let mut squares: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for gland in glands {
+            squares
+                .entry(Self::square(gland.at))
+                .or_default()
+                .push(gland);
+        }
+        Self(squares)
+    }
+
+    fn square((x, y): (f32, f32)) -> (i32, i32) {
+        let index = |value: f32| (value / gland::REACH).floor() as i32;
+        (index(x), index(y))
+    }
+
+    /// Says whether a gland is within `margin` µm of a place.
+    fn covers(&self, (x, y): (f32, f32), margin: f32) -> bool {
+        let (column, row) = Self::square((x, y));
+        (row - 1..=row + 1)
+            .flat_map(|row| (column - 1..=column + 1).map(move |column| (column, row)))
+            .filter_map(|square| self.0.get(&square))
+            .flatten()
+            .any(|gland| gland.covers(x, y, margin))
+    }
+}
+
 /// A place where a nucleus may stand: its centre and its rank among its neighbours.
+#[derive(Clone)]
 struct Candidate {
     at: (f32, f32),
     rank: u64,
@@ -148,8 +187,22 @@ impl<'a> Lattice<'a> {
             .then_some(Candidate { at, rank, stream })
     }
 
+    /// Returns the candidates of some columns and rows, and of two more to each side.
+    fn candidates(&self, columns: &Steps, rows: &Steps) -> BTreeMap<(i32, i32), Candidate> {
+        let wider = |steps: &Steps| steps.start() - 2..=steps.end() + 2;
+        wider(rows)
+            .flat_map(|row| wider(columns).map(move |column| (column, row)))
+            .filter_map(|(column, row)| Some(((row, column), self.candidate(column, row)?)))
+            .collect()
+    }
+
     /// Says whether no neighbour of a higher rank stands too near.
-    fn is_free(&self, column: i32, row: i32, candidate: &Candidate) -> bool {
+    fn is_free(
+        &self,
+        (row, column): (i32, i32),
+        candidate: &Candidate,
+        among: &BTreeMap<(i32, i32), Candidate>,
+    ) -> bool {
         let apart = self.apart();
         let near = |other: &Candidate| {
             let (dx, dy) = (other.at.0 - candidate.at.0, other.at.1 - candidate.at.1);
@@ -159,9 +212,9 @@ impl<'a> Lattice<'a> {
             .flat_map(|dy| (-2..=2).map(move |dx| (dx, dy)))
             .all(|(dx, dy)| {
                 (dx, dy) == (0, 0)
-                    || self
-                        .candidate(column + dx, row + dy)
-                        .is_none_or(|other| other.rank > candidate.rank || !near(&other))
+                    || among
+                        .get(&(row + dy, column + dx))
+                        .is_none_or(|other| other.rank > candidate.rank || !near(other))
             })
     }
 
@@ -222,7 +275,7 @@ fn free(
     tissue: &Tissue,
     sites: &Sites,
     site: &Site,
-    glands: &[Gland],
+    glands: &Within<'_>,
     bounds: Bounds,
     nuclei: &mut Vec<Nucleus>,
 ) {
@@ -237,21 +290,19 @@ fn free(
         index(low.1 - site.at.1, 0.9 * pitch) - 1..=index(high.1 - site.at.1, 0.9 * pitch) + 2;
     let columns = index(low.0 - site.at.0, pitch) - 2..=index(high.0 - site.at.0, pitch) + 2;
     let most = lattice.most;
-    for row in rows.filter(|row| row.abs() <= most) {
-        for column in columns.clone().filter(|column| column.abs() <= most) {
-            let Some(candidate) = lattice.candidate(column, row) else {
-                continue;
-            };
-            let (x, y) = candidate.at;
-            let stands = holds(&bounds, candidate.at)
-                && sites.belongs(site, x, y)
-                && on_ground(site, x, y)
-                && lattice.is_free(column, row, &candidate)
-                && !glands.iter().any(|gland| gland.covers(x, y, 3.2));
-            if stands {
-                let id = site.first_id() + 1 + lattice.number(column, row);
-                nuclei.push(seated(tissue, site, id, candidate));
-            }
+    let clipped = |steps: Steps| *steps.start().max(&-most)..=*steps.end().min(&most);
+    let (rows, columns) = (clipped(rows), clipped(columns));
+    let candidates = lattice.candidates(&columns, &rows);
+    for (&place, candidate) in &candidates {
+        let (x, y) = candidate.at;
+        let stands = holds(&bounds, candidate.at)
+            && sites.belongs(site, x, y)
+            && on_ground(site, x, y)
+            && lattice.is_free(place, candidate, &candidates)
+            && !glands.covers(candidate.at, 3.2);
+        if stands {
+            let id = site.first_id() + 1 + lattice.number(place.1, place.0);
+            nuclei.push(seated(tissue, site, id, candidate.clone()));
         }
     }
 }
@@ -287,4 +338,31 @@ fn seated(tissue: &Tissue, site: &Site, id: i32, candidate: Candidate) -> Nucleu
         in_layer: site.build == Build::Solid && site.class == class::ABNORMAL,
     };
     Nucleus::draw(&seat, &tissue.look, &mut stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::sites::IDENTIFIERS;
+
+    #[test]
+    fn the_numbers_of_a_site_suffice_for_its_nuclei() {
+        for seed in 0..60 {
+            let tissue = Tissue::field(seed, 4000.0, 4000.0).unwrap();
+            let sites = Sites::about(&tissue, (0.0, 0.0), (4000.0, 4000.0));
+            for site in sites.all() {
+                let lattice = Lattice::new(&tissue, site);
+                let free = lattice.number(lattice.most, lattice.most) + 1;
+                let glands = site.is_epithelium() && site.build != Build::Solid;
+                let last = match glands {
+                    true => {
+                        assert!(free <= IN_GLANDS, "{free} nuclei stand free");
+                        IN_GLANDS + gland::places(site) * gland::MOST_NUCLEI as i32
+                    }
+                    false => free,
+                };
+                assert!(last <= IDENTIFIERS, "{last} nuclei");
+            }
+        }
+    }
 }

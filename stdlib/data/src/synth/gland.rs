@@ -1,7 +1,5 @@
 //! Glands and surface epithelium: cytoplasm, lumina, mucin, and where their nuclei stand.
 
-use cerb_image::math;
-
 use super::Tissue;
 use super::canvas::{CLASS, Canvas, GLAND, GLAND_TYPE, LUMEN};
 use super::noise::{NOISE, rise};
@@ -14,8 +12,11 @@ pub(super) const REACH: f32 = 105.0;
 /// Corners of the outline of a ring.
 const CORNERS: usize = 256;
 
+/// Numbers kept for the lumina of one gland; it has fewer.
+const LUMINA: i32 = 8;
+
 /// Most nuclei of one gland.
-const MOST_NUCLEI: usize = 150;
+pub(super) const MOST_NUCLEI: usize = 150;
 
 /// One gland, or one strip of surface epithelium.
 pub(super) struct Gland {
@@ -130,14 +131,30 @@ fn wavy(stream: &mut Stream, strengths: &[f32]) -> Vec<f32> {
             2 => (part - 1.0, -part),
             _ => (part, part - 1.0),
         };
-        let angle = math::atan2(v, u);
-        let wave = waves.iter().zip(2..).map(|((c, s), k)| {
-            let turns = angle * f64::from(k);
-            c * math::cos(turns) + s * math::sin(turns)
-        });
-        1.0 + wave.sum::<f64>() as f32
+        let length = (u * u + v * v).sqrt();
+        let (c, s) = (u / length, v / length);
+        // Cosine and sine of one turn, of two, of three, and so on.
+        let mut turned = (c, s);
+        let mut wave = 0.0;
+        for (a, b) in &waves {
+            turned = (turned.0 * c - turned.1 * s, turned.1 * c + turned.0 * s);
+            wave += a * turned.0 + b * turned.1;
+        }
+        1.0 + wave as f32
     };
     (0..CORNERS).map(corner).collect()
+}
+
+/// Returns how many rows of glands a site has at most to each side of its middle.
+fn rows(site: &Site) -> i32 {
+    (1.3 * super::sites::PITCH / site.glands).ceil() as i32
+}
+
+/// Returns how many places for glands a site has.
+#[cfg(test)]
+pub(super) fn places(site: &Site) -> i32 {
+    let side = 2 * rows(site) + 1;
+    side * side
 }
 
 impl Gland {
@@ -154,10 +171,7 @@ impl Gland {
             return Vec::new();
         }
         let pitch = site.glands;
-        let (dy, most) = (
-            pitch * 0.9,
-            (1.3 * super::sites::PITCH / pitch).ceil() as i32,
-        );
+        let (dy, most) = (pitch * 0.9, rows(site));
         let side = 2 * most + 1;
         let index = |value: f32, step: f32| (value / step).floor() as i32;
         let rows = index(low.1 - site.at.1, dy) - 1..=index(high.1 - site.at.1, dy) + 2;
@@ -227,7 +241,7 @@ impl Gland {
         } * (0.6 + 0.4 * tissue.look.size);
         let [_, depth, _] = site.character;
         let mut gland = Self {
-            id: site.first_id() + 1 + number * 8,
+            id: site.first_id() + 1 + number * LUMINA,
             abnormal,
             class: site.class,
             at,
@@ -476,7 +490,8 @@ impl Gland {
                 let above = (spot.depth - 1.0) * thick;
                 let end = 1.0 - (u / half) * (u / half);
                 let space = open * end + NOISE.at(u / 4.0, self.shift) * 1.2;
-                if above > 0.0 && above < space + 1.0 && half > u.abs() {
+                let is_open = above > 0.0 && above < space + 1.0 && half > u.abs();
+                if is_open && pixel.label[GLAND] == 0 {
                     pixel.thin(0.97 * (1.0 - rise(space - 1.0, space + 1.0, above)));
                 }
             }
@@ -503,9 +518,11 @@ impl Gland {
                     2
                 };
                 pixel.label[CLASS] = self.class.into();
-                if let Some((number, 0.5..)) = hole {
-                    pixel.label[LUMEN] = self.id + number;
-                }
+                // A gland may lie over the lumen of another.
+                pixel.label[LUMEN] = match hole {
+                    Some((number, 0.5..)) => self.id + number,
+                    _ => 0,
+                };
             }
         });
     }
@@ -596,9 +613,9 @@ impl Gland {
         let s = &mut stream;
         let spacing = tissue.look.size
             * if self.abnormal {
-                s.between(4.6, 7.0)
+                s.between(5.6, 8.0)
             } else {
-                s.between(4.8, 7.4)
+                s.between(5.2, 7.6)
             };
         let stratified = s.chance(if self.abnormal { 0.75 } else { 0.25 });
         let polar = if self.abnormal {
@@ -696,9 +713,9 @@ impl Gland {
         self.abnormal
     }
 
-    /// Returns the place of its nuclei among those of its site.
+    /// Returns the place of its nuclei among those of the glands of its site.
     pub(super) fn first_nucleus(&self, site: &Site) -> i32 {
-        (self.id - 1 - site.first_id()) / 8 * 160
+        (self.id - 1 - site.first_id()) / LUMINA * MOST_NUCLEI as i32
     }
 }
 

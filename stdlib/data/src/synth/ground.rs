@@ -1,12 +1,13 @@
 //! What lies between the objects: fibres, muscle, fat, mucus, debris, glass.
 
+use cerb_image::random::mix;
+
 use super::Tissue;
 use super::canvas::{CLASS, Canvas};
 use super::cells::Plan;
 use super::look::Look;
 use super::noise::{NOISE, rise};
-use super::random::mix;
-use super::sites::{Build, Near, PITCH, Site, border, class};
+use super::sites::{Border, Build, Near, PITCH, Site, class};
 
 /// Over how many µm one tissue passes into another.
 const SOFT: f32 = 4.0;
@@ -28,9 +29,14 @@ pub(super) fn paint(tissue: &Tissue, plan: &Plan, canvas: &mut Canvas) {
                 pixel.stain = stain(site, x, y);
             }),
             Near::Some(sites) => block.each(|pixel, x, y| {
-                let Some((site, other, inside)) = border(sites.iter().copied(), x, y) else {
+                let Some(place) = plan.sites.border(&sites, x, y) else {
                     return;
                 };
+                let Border {
+                    site,
+                    other,
+                    inside,
+                } = place;
                 pixel.label[CLASS] = site.class.into();
                 pixel.stain = stain(site, x, y);
                 let soft = match (site.class, other.class) {
@@ -64,7 +70,8 @@ struct Place {
 impl Place {
     fn new(site: &Site, x: f32, y: f32, fine: f32) -> Self {
         let (x, y) = (x + site.shift.0, y + site.shift.1);
-        let wave = 9.0 * NOISE.at(x / 38.0, y / 38.0) + 2.2 * NOISE.at(x / 9.0, y / 9.0);
+        let wave = 9.0 * NOISE.at(x * (1.0 / 38.0), y * (1.0 / 38.0))
+            + 2.2 * NOISE.at(x * (1.0 / 9.0), y * (1.0 / 9.0));
         let (cos, sin) = site.along;
         Self {
             x,
@@ -78,13 +85,14 @@ impl Place {
     /// Returns even noise with grains of about two `size`s in µm.
     #[inline]
     fn even(&self, size: f32) -> f32 {
-        NOISE.at(self.x / size, self.y / size + 37.0 * size)
+        let scale = 1.0 / size;
+        NOISE.at(self.x * scale, self.y * scale + 37.0 * size)
     }
 
     /// Returns noise drawn out along the fibres.
     #[inline]
     fn fibre(&self, long: f32, wide: f32) -> f32 {
-        NOISE.at(self.u / long, self.v / wide + 53.0 * wide)
+        NOISE.at(self.u * (1.0 / long), self.v * (1.0 / wide) + 53.0 * wide)
     }
 
     /// Returns 1 on thin lines along the fibres and 0 between them.

@@ -43,15 +43,15 @@ impl Look {
     pub(super) fn draw(seed: u64) -> Self {
         let mut stream = Stream::open(seed, 2, 0, 0);
         let s = &mut stream;
-        let thickness = s.between(0.85, 1.2);
+        let thickness = s.between(0.9, 1.35);
         let strength = [
-            thickness * lognormal(s, 0.2),
-            thickness * lognormal(s, 0.25),
+            thickness * lognormal(s, 0.22),
+            thickness * lognormal(s, 0.28),
             thickness,
         ];
         let pure = [
             [0.35, 0.42, 0.17 + 0.05 * s.normal().abs()],
-            [0.055, 0.34, 0.16],
+            [0.08, 0.34, 0.16],
             [0.10, 0.50, 0.42],
         ];
         // Blueish to purple haematoxylin, orange to magenta eosin.
@@ -60,7 +60,7 @@ impl Look {
         for (stain, (pure, strength)) in pure.iter().zip(strength).enumerate() {
             let (red, blue) = match stain {
                 0 => (1.0 + 0.12 * hue[0], 1.0 + 0.14 * hue[1]),
-                1 => ((1.0 + 0.45 * hue[2]).max(0.2), 1.0 + 0.2 * hue[3]),
+                1 => ((1.0 + 0.4 * hue[2]).clamp(0.3, 1.9), 1.0 + 0.2 * hue[3]),
                 _ => (1.0, 1.0),
             };
             stains[stain] = [
@@ -69,6 +69,8 @@ impl Look {
                 pure[2] * blue * strength,
             ];
         }
+        // However strong eosin is, haematoxylin is the bluer stain.
+        stains[1][0] = stains[1][0].min(0.6 * stains[0][0]);
         let level = s.between(226.0, 250.0);
         let tint = [s.normal() * 2.5, s.normal() * 2.0, s.normal() * 2.5];
         Self {
@@ -80,7 +82,7 @@ impl Look {
             quality: s.chance(0.75).then(|| s.between(55.0, 95.0) as u8),
             size: s.between(0.78, 1.22),
             detail: s.between(0.35, 1.0),
-            unfocused: s.between(0.03, 0.3),
+            unfocused: s.between(0.02, 0.2),
             overlap: s.between(0.0, 0.4),
             retraction: s.between(0.0, 0.6),
             gaps: s.between(0.0, 1.0),

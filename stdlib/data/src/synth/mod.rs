@@ -84,9 +84,9 @@ pub struct Tissue {
 /// A part of a picture in pixels at the resolution it is painted at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// First column; may lie outside the tissue.
+    /// First column; outside a [`Scene::Section`] lies glass.
     pub x: i64,
-    /// First row; may lie outside the tissue.
+    /// First row.
     pub y: i64,
     /// Columns.
     pub width: u32,
@@ -139,6 +139,24 @@ pub enum SynthError {
         /// Rows asked for.
         height: u32,
     },
+    /// The window reaches beyond a tissue that has no glass around it.
+    #[error(
+        "a window of {width} × {height} px at {x}, {y} px reaches beyond the tissue, which is {} × {} px at {mpp} mpp", tissue[0], tissue[1]
+    )]
+    Outside {
+        /// First column asked for.
+        x: i64,
+        /// First row asked for.
+        y: i64,
+        /// Columns asked for.
+        width: u32,
+        /// Rows asked for.
+        height: u32,
+        /// Columns and rows of the tissue.
+        tissue: [u32; 2],
+        /// Resolution asked for, in µm per pixel.
+        mpp: f64,
+    },
     /// The window lies further from the tissue than pixels are counted.
     #[error(
         "a window at {x}, {y} px lies too far away to paint: stay within {FURTHEST} px of the corner"
@@ -181,8 +199,14 @@ impl Tissue {
     }
 
     /// Returns the size of the whole picture in pixels at `mpp` µm per pixel.
-    pub fn pixels(&self, mpp: f64) -> [u32; 2] {
-        self.extent.map(|side| (side / mpp).ceil() as u32)
+    ///
+    /// # Errors
+    /// When the resolution is outside [`RESOLUTIONS`].
+    pub fn pixels(&self, mpp: f64) -> Result<[u32; 2], SynthError> {
+        if !(RESOLUTIONS.0..=RESOLUTIONS.1).contains(&mpp) {
+            return Err(SynthError::Resolution { mpp });
+        }
+        Ok(self.extent.map(|side| (side / mpp).ceil() as u32))
     }
 }
 
@@ -194,9 +218,7 @@ pub fn paint(tissue: &Tissue, window: Window, mpp: f64) -> Result<Painted, Synth
         width,
         height,
     } = window;
-    if !(RESOLUTIONS.0..=RESOLUTIONS.1).contains(&mpp) {
-        return Err(SynthError::Resolution { mpp });
-    }
+    let whole = tissue.pixels(mpp)?;
     let fits = width.max(height) <= WIDEST && u64::from(width) * u64::from(height) <= MOST_PIXELS;
     if !fits {
         return Err(SynthError::Window { width, height });
@@ -206,6 +228,18 @@ pub fn paint(tissue: &Tissue, window: Window, mpp: f64) -> Result<Painted, Synth
         .any(|place| !(-FURTHEST..=FURTHEST).contains(place))
     {
         return Err(SynthError::Place { x, y });
+    }
+    let within = |at: i64, side: u32, whole: u32| at >= 0 && at + i64::from(side) <= whole.into();
+    let inside = within(x, width, whole[0]) && within(y, height, whole[1]);
+    if tissue.scene != Scene::Section && !inside {
+        return Err(SynthError::Outside {
+            x,
+            y,
+            width,
+            height,
+            tissue: whole,
+            mpp,
+        });
     }
     let frame = scanner::frame(&tissue.look, window, mpp);
     let mut canvas = canvas::Canvas::empty(frame, mpp);

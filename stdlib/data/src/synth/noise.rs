@@ -9,6 +9,10 @@ const SIDE: usize = 256;
 /// No value of the field lies further from 0 than this.
 pub(super) const BOUND: f32 = 3.5;
 
+/// 1.5 · 2²³: a sum with it is rounded to a whole number, which stands in its lowest bits. That
+/// is much faster than a conversion, and exact for numbers below 2²².
+pub(super) const WHOLE: f32 = 12_582_912.0;
+
 /// A periodic field of mean 0 and standard deviation 1 whose grains are about two steps wide.
 pub(super) struct Noise {
     field: Box<[f32; SIDE * SIDE]>,
@@ -52,20 +56,18 @@ impl Noise {
     /// Returns the field between four of its values, at a place counted in its steps.
     #[inline]
     pub(super) fn at(&self, u: f32, v: f32) -> f32 {
-        let (x, y) = (floor(u), floor(v));
-        let (fx, fy) = (u - x as f32, v - y as f32);
-        let place = |x: i32, y: i32| usize::from(y as u8) << 8 | usize::from(x as u8);
+        let (x, y) = (u - 0.5 + WHOLE, v - 0.5 + WHOLE);
+        let (fx, fy) = (u - (x - WHOLE), v - (y - WHOLE));
+        let (x, y) = (x.to_bits() as u8, y.to_bits() as u8);
+        let place = |x: u8, y: u8| usize::from(y) << 8 | usize::from(x);
+        let (right, below) = (x.wrapping_add(1), y.wrapping_add(1));
         let field = &self.field;
-        let (a, b) = (field[place(x, y)], field[place(x + 1, y)]);
-        let (c, d) = (field[place(x, y + 1)], field[place(x + 1, y + 1)]);
+        let (a, b) = (field[place(x, y)], field[place(right, y)]);
+        let (c, d) = (field[place(x, below)], field[place(right, below)]);
         let top = a + fx * (b - a);
         let low = c + fx * (d - c);
         top + fy * (low - top)
     }
-}
-
-fn floor(value: f32) -> i32 {
-    value as i32 - i32::from(value < 0.0)
 }
 
 fn smooth(field: &[f32], neighbour: impl Fn(usize, usize, usize) -> usize) -> Vec<f32> {

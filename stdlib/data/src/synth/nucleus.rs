@@ -70,7 +70,7 @@ pub(super) struct Seat {
     pub(super) along: (f32, f32),
     /// Whether it is malignant: large, uneven, with nucleoli.
     pub(super) abnormal: bool,
-    /// Whether it stands in a muscle: long and thin.
+    /// Whether it is long and thin: in muscle, and in the layer of a gland.
     pub(super) slender: bool,
     /// Whether it stands in a layer of cells that has a cytoplasm of its own.
     pub(super) in_layer: bool,
@@ -121,7 +121,7 @@ impl Nucleus {
         nucleus.wheel *= contrast;
         if s.chance(look.unfocused) {
             nucleus.edge += s.between(0.4, 1.1);
-            nucleus.cover *= s.between(0.4, 0.85);
+            nucleus.cover *= s.between(0.5, 0.85);
             nucleus.clumps *= 0.4;
             nucleus.rim *= 0.3;
             nucleus.nucleoli.clear();
@@ -243,6 +243,10 @@ impl Nucleus {
     fn epithelial(&mut self, s: &mut Stream, seat: &Seat) {
         let vesicular = s.unit();
         let (long, wide) = match (seat.abnormal, seat.in_layer) {
+            (true, _) if seat.slender => {
+                let size = s.between(0.9, 1.2);
+                (s.between(4.4, 6.2) * size, s.between(2.3, 3.4) * size)
+            }
             (true, _) => {
                 let size = s.between(0.8, 1.3) * (1.0 + 0.18 * s.normal()).clamp(0.7, 1.6);
                 (s.between(4.2, 5.8) * size, s.between(2.8, 4.4) * size)

@@ -2,12 +2,14 @@
 
 use std::sync::LazyLock;
 
+use cerb_image::random::mix;
 use cerb_image::{Rgb8, math};
 
-use super::canvas::Canvas;
+use super::canvas::{Canvas, Pixel};
 use super::jpeg;
 use super::look::Look;
-use super::random::{Stream, mix};
+use super::noise::WHOLE;
+use super::random::Stream;
 use super::{Tissue, Window};
 
 /// Side in px of the squares that are compressed together, at half the colour resolution.
@@ -47,30 +49,34 @@ fn aligned(look: &Look, window: Window) -> Window {
 fn kernel(look: &Look, mpp: f64) -> Vec<f32> {
     let sigma = f64::from(look.blur) / mpp;
     let radius = ((2.6 * sigma).ceil() as usize).clamp(1, WIDEST);
-    let weight = |step: usize| math::exp(-0.5 * (step as f64 / sigma.max(0.05)).powi(2));
+    let weight = |step: usize| {
+        let share = step as f64 / sigma.max(0.05);
+        math::exp(-0.5 * share * share)
+    };
     let sum = 1.0 + 2.0 * (1..=radius).map(weight).sum::<f64>();
     (0..=radius)
         .map(|step| (weight(step) / sum) as f32)
         .collect()
 }
 
-/// Steps per unit of optical density in the table of transmitted light.
-const STEPS: f32 = 512.0;
+/// Entries of the tables of light.
+const STEPS: usize = 4096;
+
+/// Highest optical density that is told from a higher one.
 const DARKEST: f32 = 3.0;
 
+/// Share of light that passes an optical density from 0 to [`DARKEST`].
 static LIGHT: LazyLock<Vec<f32>> = LazyLock::new(|| {
-    let count = (STEPS * DARKEST) as usize + 2;
-    let light = |step: usize| math::pow(10.0, -(step as f64) / f64::from(STEPS)) as f32;
-    (0..count).map(light).collect()
+    let density = |step: usize| f64::from(DARKEST) * step as f64 / (STEPS - 1) as f64;
+    let light = |step: usize| math::pow(10.0, -density(step)) as f32;
+    (0..STEPS).map(light).collect()
 });
 
-/// Returns the share of light that passes an optical density.
+/// Returns the entry of a table for a share from 0 to 1; less and more are taken as these.
 #[inline]
-fn light(table: &[f32], density: f32) -> f32 {
-    let place = density.clamp(0.0, DARKEST) * STEPS;
-    let step = place as usize;
-    let part = place - step as f32;
-    table[step] + part * (table[step + 1] - table[step])
+fn entry(table: &[f32], share: f32) -> f32 {
+    let step = share.clamp(0.0, 1.0) * (STEPS - 1) as f32 + WHOLE;
+    table[step.to_bits() as usize & (STEPS - 1)]
 }
 
 /// Returns the pixels of `window` as the scanner of `tissue` writes them.
@@ -91,16 +97,14 @@ type Planes = [Vec<f32>; 3];
 
 fn transmitted(look: &Look, canvas: &Canvas) -> Planes {
     let table = &LIGHT[..];
-    let count = canvas.pixels.len();
-    let mut planes = [0, 1, 2].map(|_| Vec::with_capacity(count));
-    for pixel in &canvas.pixels {
-        let [a, b, c] = pixel.stain;
-        for (colour, plane) in planes.iter_mut().enumerate() {
-            let [h, e, x] = [0, 1, 2].map(|stain: usize| look.stains[stain][colour]);
-            plane.push(light(table, a * h + b * e + c * x));
-        }
-    }
-    planes
+    [0, 1, 2].map(|colour: usize| {
+        let [h, e, x] = [0, 1, 2].map(|stain: usize| look.stains[stain][colour] / DARKEST);
+        let light = |pixel: &Pixel| {
+            let [a, b, c] = pixel.stain;
+            entry(table, a * h + b * e + c * x)
+        };
+        canvas.pixels.iter().map(light).collect()
+    })
 }
 
 /// Blurs each plane and drops the margin that the kernel needs.
@@ -144,26 +148,25 @@ fn blurred(planes: &Planes, frame: Window, kernel: &[f32]) -> Planes {
 /// Turns light into grey levels: the sensor's curve, its white and its noise.
 fn exposed(tissue: &Tissue, planes: &Planes, window: Window) -> Rgb8 {
     let look = &tissue.look;
-    let curve = |step: usize| math::pow(step as f64 / 1024.0, look.gamma.into()) as f32;
-    let curve: Vec<f32> = (0..=1025).map(|step| curve(step.min(1024))).collect();
+    let curve = |step: usize| math::pow(step as f64 / (STEPS - 1) as f64, look.gamma.into()) as f32;
+    let curve: Vec<f32> = (0..STEPS).map(curve).collect();
     let width = window.width as usize;
-    let mut data = Vec::with_capacity(3 * planes[0].len());
+    let mut data = vec![0; 3 * planes[0].len()];
     let key = Stream::open(tissue.seed, 9, 0, 0).bits();
     // The noise of a pixel is two bytes of a hash: mean 0, standard deviation 104.5.
     let grain = look.grain / 104.5;
-    for (place, ((red, green), blue)) in
-        planes[0].iter().zip(&planes[1]).zip(&planes[2]).enumerate()
-    {
-        let column = window.x + (place % width) as i64;
-        let row = window.y + (place / width) as i64;
-        let bits = mix(key ^ (row as u64) << 32 ^ (column as u64 & 0xffff_ffff));
-        for (colour, value) in [red, green, blue].into_iter().enumerate() {
-            let at = value.clamp(0.0, 1.0) * 1024.0;
-            let step = at as usize;
-            let bright = curve[step] + (at - step as f32) * (curve[step + 1] - curve[step]);
-            let bytes = bits >> (16 * colour);
-            let noise = (bytes & 255) as f32 + (bytes >> 8 & 255) as f32 - 255.0;
-            data.push((bright * look.white[colour] + noise * grain + 0.5) as u8);
+    for (row, line) in data.chunks_exact_mut((3 * width).max(1)).enumerate() {
+        let key = key ^ ((window.y + row as i64) as u64) << 32;
+        let places = row * width..(row + 1) * width;
+        for ((column, place), pixel) in (window.x..).zip(places).zip(line.as_chunks_mut::<3>().0) {
+            let bits = mix(key ^ (column as u64 & 0xffff_ffff));
+            for (colour, (byte, plane)) in pixel.iter_mut().zip(planes).enumerate() {
+                let bright = entry(&curve, plane[place]);
+                let bytes = bits >> (16 * colour);
+                let noise = ((bytes & 255) + (bytes >> 8 & 255)) as u32 as f32 - 255.0;
+                let level = bright * look.white[colour] + noise * grain;
+                *byte = (level.clamp(0.0, 255.0) + WHOLE).to_bits() as u8;
+            }
         }
     }
     Rgb8 {

@@ -1,5 +1,7 @@
 //! Which class of tissue lies where: cells about scattered sites, with wavy borders.
 
+use std::ops::RangeInclusive;
+
 use super::noise::{BOUND, NOISE, rise};
 use super::random::Stream;
 use super::{Scene, Tissue};
@@ -7,9 +9,11 @@ use super::{Scene, Tissue};
 /// Side in µm of the square that holds one site.
 pub(super) const PITCH: f32 = 260.0;
 
-/// How far from its square's centre a site lies at most, as a share of the side. Below 0.3
-/// the nearest site is always at most one row and two columns away.
+/// How far from its square's centre a site lies at most, as a share of the side.
 const SCATTER: f32 = 0.29;
+
+/// Identifiers that the objects of one site share in each map; 2¹⁶ sites have numbers.
+pub(super) const IDENTIFIERS: i32 = (1 << 15) - 1;
 
 /// Classes of tissue, in the order of the network's `Patch-Class` head.
 pub(super) mod class {
@@ -25,7 +29,7 @@ pub(super) mod class {
 }
 
 /// How often each class is drawn where nothing else decides.
-const SHARES: [f32; 9] = [0.08, 0.2, 0.19, 0.11, 0.09, 0.16, 0.05, 0.05, 0.07];
+const SHARES: [f32; 9] = [0.06, 0.2, 0.19, 0.14, 0.09, 0.16, 0.05, 0.05, 0.06];
 
 /// How epithelium is built in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +112,10 @@ impl Site {
         }
     }
 
-    /// Returns the first of the 32,768 identifiers of this site's objects, below 2³¹.
+    /// Returns the number before the [`IDENTIFIERS`] of this site's objects, all below 2³¹.
     pub(super) fn first_id(&self) -> i32 {
         let part = |index: i32| (index + 8) & 255;
-        (part(self.square.1) << 8 | part(self.square.0)) << 15
+        (part(self.square.1) << 8 | part(self.square.0)) * IDENTIFIERS
     }
 
     /// Says whether the tissue is epithelium.
@@ -147,9 +151,6 @@ impl Tissue {
     }
 }
 
-/// The sites that decide about a part of the picture.
-pub(super) struct Sites(Vec<Site>);
-
 /// Strength in µm and size in µm of the two waves of a border.
 const WIDE: (f32, f32) = (19.0, 55.0);
 const FINE: (f32, f32) = (2.5, 6.0);
@@ -157,16 +158,35 @@ const FINE: (f32, f32) = (2.5, 6.0);
 /// How far a border is pushed at most along an axis, in µm.
 const WARP: f32 = BOUND * (WIDE.0 + FINE.0);
 
-/// Moves a point as the borders between tissues are wavy.
-#[inline]
-fn warp(x: f32, y: f32) -> (f32, f32) {
-    let wave = |(strong, size): (f32, f32), shift: f32| {
-        strong * NOISE.at(x / size + shift, y / size - shift)
-    };
-    (
-        x + wave(WIDE, 3.5) + wave(FINE, 11.2),
-        y + wave(WIDE, 90.3) + wave(FINE, 120.9),
-    )
+/// How the borders of one picture wave: where noise is read for each wave and axis.
+struct Warp([(f32, f32); 4]);
+
+impl Warp {
+    fn of(tissue: &Tissue) -> Self {
+        let mut stream = Stream::open(tissue.seed, 10, 0, 0);
+        Self([0; 4].map(|_| (stream.between(0.0, 256.0), stream.between(0.0, 256.0))))
+    }
+
+    /// Moves a point as the borders between tissues are wavy.
+    #[inline]
+    fn moved(&self, x: f32, y: f32) -> (f32, f32) {
+        let wave = |(strong, size): (f32, f32), axis: usize| {
+            let (u, v) = self.0[axis];
+            strong * NOISE.at(x * (1.0 / size) + u, y * (1.0 / size) + v)
+        };
+        (
+            x + wave(WIDE, 0) + wave(FINE, 1),
+            y + wave(WIDE, 2) + wave(FINE, 3),
+        )
+    }
+}
+
+/// The sites that decide about a part of the picture, row after row of their squares.
+pub(super) struct Sites {
+    all: Vec<Site>,
+    columns: RangeInclusive<i32>,
+    rows: RangeInclusive<i32>,
+    warp: Warp,
 }
 
 /// The sites that decide about a small square of the picture.
@@ -177,85 +197,128 @@ pub(super) enum Near<'a> {
     Some(Vec<&'a Site>),
 }
 
+/// A place between two sites.
+pub(super) struct Border<'a> {
+    /// The nearest site.
+    pub(super) site: &'a Site,
+    /// The second nearest.
+    pub(super) other: &'a Site,
+    /// Distance in µm from the border between them.
+    pub(super) inside: f32,
+}
+
+/// Returns the column or row of the square that holds a place.
+fn square(value: f32) -> i32 {
+    (value / PITCH).floor() as i32
+}
+
 impl Sites {
     /// Returns every site that may be the nearest of a point between `low` and `high`.
     pub(super) fn about(tissue: &Tissue, low: (f32, f32), high: (f32, f32)) -> Self {
-        let square = |value: f32| (value / PITCH).floor() as i32;
         let rows = square(low.1 - WARP) - 2..=square(high.1 + WARP) + 2;
-        let columns = square(low.0 - WARP) - 3..=square(high.0 + WARP) + 3;
-        Self(
-            rows.flat_map(|row| columns.clone().map(move |column| (column, row)))
-                .map(|square| Site::draw(tissue, square))
-                .collect(),
-        )
+        let columns = square(low.0 - WARP) - 2..=square(high.0 + WARP) + 2;
+        let all = rows
+            .clone()
+            .flat_map(|row| columns.clone().map(move |column| (column, row)))
+            .map(|square| Site::draw(tissue, square))
+            .collect();
+        Self {
+            all,
+            columns,
+            rows,
+            warp: Warp::of(tissue),
+        }
+    }
+
+    /// Returns the sites among which are the nearest and the second nearest of every point within
+    /// `radius` µm of a moved point.
+    ///
+    /// A site of the point's own row is at most 1.3 sides away along it and 0.8 across, and so is
+    /// the second nearest: 1.51 sides, which is less than what lies beyond two squares.
+    fn around(&self, (x, y): (f32, f32), radius: f32) -> impl Iterator<Item = &Site> + Clone {
+        let clipped = |at: f32, range: &RangeInclusive<i32>| {
+            let low = (square(at - radius) - 2).max(*range.start());
+            let high = (square(at + radius) + 2).min(*range.end());
+            (low - range.start()) as usize..(high - range.start() + 1).max(0) as usize
+        };
+        let (columns, rows) = (clipped(x, &self.columns), clipped(y, &self.rows));
+        let width = (self.columns.end() - self.columns.start() + 1) as usize;
+        rows.flat_map(move |row| {
+            let line = row * width + columns.start..row * width + columns.end;
+            self.all.get(line).unwrap_or_default()
+        })
     }
 
     /// Returns the sites that decide about the points within `half` µm of (`x`, `y`) along
     /// both axes; borders within `soft` µm count as near.
     pub(super) fn near(&self, x: f32, y: f32, half: f32, soft: f32) -> Near<'_> {
-        let (cx, cy) = warp(x, y);
+        let centre = self.warp.moved(x, y);
         // How far a point of the square may lie from its centre once both are moved.
         let shear = 2.0 * half * NOISE.slope * WIDE.0 / WIDE.1;
         let reach = half + (shear + 2.0 * BOUND * FINE.0) * 1.01;
         let radius = reach * 1.42;
-        if let Some((site, _, inside)) = inner_border(self.0.iter(), cx, cy)
-            && inside > radius + soft
-        {
+        let sites = self.around(centre, radius);
+        let squared = |site: &Site| {
+            let (dx, dy) = (centre.0 - site.at.0, centre.1 - site.at.1);
+            dx * dx + dy * dy
+        };
+        let Some((site, other, _)) = two(sites.clone(), centre) else {
+            return Near::Some(Vec::new());
+        };
+        // The border with a site that is further away may be nearer.
+        let first = squared(site);
+        let alone = sites
+            .clone()
+            .filter(|other| other.square != site.square)
+            .all(|other| from_border(site, other, squared(other) - first) > radius + soft);
+        if alone {
             return Near::One(site);
         }
-        let far = |site: &Site| {
-            let (dx, dy) = (cx - site.at.0, cy - site.at.1);
-            (dx * dx + dy * dy).sqrt()
-        };
-        let (mut first, mut second) = (f32::INFINITY, f32::INFINITY);
-        for distance in self.0.iter().map(far) {
-            if distance < first {
-                (first, second) = (distance, first);
-            } else if distance < second {
-                second = distance;
-            }
-        }
         // The second nearest of a point is at most this far from the centre.
-        let bound = second + 2.0 * radius + 0.1;
-        Near::Some(self.0.iter().filter(|site| far(site) <= bound).collect())
+        let bound = squared(other).sqrt() + 2.0 * radius + 0.1;
+        Near::Some(
+            sites
+                .filter(|site| squared(site) <= bound * bound)
+                .collect(),
+        )
     }
 
     /// Returns all of them.
     pub(super) fn all(&self) -> &[Site] {
-        &self.0
+        &self.all
+    }
+
+    /// Returns the nearest site of a place, as borders are wavy.
+    pub(super) fn nearest(&self, x: f32, y: f32) -> Option<&Site> {
+        let place = self.warp.moved(x, y);
+        two(self.around(place, 0.0), place).map(|(site, _, _)| site)
     }
 
     /// Says whether `site` is the nearest of the place (`x`, `y`).
     pub(super) fn belongs(&self, site: &Site, x: f32, y: f32) -> bool {
-        nearest(self.0.iter(), x, y).is_some_and(|near| near.square == site.square)
+        self.nearest(x, y)
+            .is_some_and(|near| near.square == site.square)
+    }
+
+    /// Returns between which of `sites` a place lies.
+    pub(super) fn border<'a>(&self, sites: &[&'a Site], x: f32, y: f32) -> Option<Border<'a>> {
+        let place = self.warp.moved(x, y);
+        let (site, other, more) = two(sites.iter().copied(), place)?;
+        let inside = from_border(site, other, more);
+        Some(Border {
+            site,
+            other,
+            inside,
+        })
     }
 }
 
-/// Returns the nearest of `sites` to a place, as borders are wavy.
-pub(super) fn nearest<'a>(
-    sites: impl Iterator<Item = &'a Site>,
-    x: f32,
-    y: f32,
-) -> Option<&'a Site> {
-    border(sites, x, y).map(|(site, _, _)| site)
-}
-
-/// Returns the nearest site, the second, and the distance in µm from the border between them.
-pub(super) fn border<'a>(
-    sites: impl Iterator<Item = &'a Site>,
-    x: f32,
-    y: f32,
-) -> Option<(&'a Site, &'a Site, f32)> {
-    let (x, y) = warp(x, y);
-    inner_border(sites, x, y)
-}
-
-/// Does what [`border`] does for a point that is moved already.
+/// Returns the nearest site of a moved point, the second nearest, and by how much the square of
+/// the second's distance is larger.
 #[inline]
-fn inner_border<'a>(
+fn two<'a>(
     sites: impl Iterator<Item = &'a Site>,
-    x: f32,
-    y: f32,
+    (x, y): (f32, f32),
 ) -> Option<(&'a Site, &'a Site, f32)> {
     let mut found: Option<[(f32, &Site); 2]> = None;
     for site in sites {
@@ -268,11 +331,14 @@ fn inner_border<'a>(
             Some(both) => both,
         });
     }
-    found.map(|[(first, site), (second, other)]| {
-        let (dx, dy) = (site.at.0 - other.at.0, site.at.1 - other.at.1);
-        let apart = (dx * dx + dy * dy).sqrt().max(1.0);
-        (site, other, 0.5 * (second - first) / apart)
-    })
+    found.map(|[(first, site), (second, other)]| (site, other, second - first))
+}
+
+/// Returns the distance in µm from the border between two sites of a point whose squared
+/// distance to `other` is larger by `more`.
+fn from_border(site: &Site, other: &Site, more: f32) -> f32 {
+    let (dx, dy) = (site.at.0 - other.at.0, site.at.1 - other.at.1);
+    0.5 * more / (dx * dx + dy * dy).sqrt().max(1.0)
 }
 
 /// Returns how much of a kind of cell a place holds: patches of many, patches of few.
@@ -282,4 +348,82 @@ pub(super) fn crowding(site: &Site, x: f32, y: f32) -> f32 {
         1.2,
         NOISE.at(x / 30.0 + site.shift.0, y / 30.0 + site.shift.1),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tissue(seed: u64) -> Tissue {
+        Tissue::field(seed, 9000.0, 9000.0).unwrap()
+    }
+
+    fn sites(tissue: &Tissue) -> Sites {
+        Sites::about(tissue, (3000.0, 3000.0), (4500.0, 4500.0))
+    }
+
+    /// Returns places all over the middle.
+    fn places(seed: u64) -> impl Iterator<Item = (f32, f32)> {
+        let mut stream = Stream::open(seed, 99, 0, 0);
+        std::iter::repeat_with(move || {
+            (
+                stream.between(3000.0, 4500.0),
+                stream.between(3000.0, 4500.0),
+            )
+        })
+    }
+
+    #[test]
+    fn the_two_nearest_are_found_among_those_around() {
+        for seed in 0..20 {
+            let tissue = tissue(seed);
+            let sites = sites(&tissue);
+            for (x, y) in places(seed).take(300) {
+                let place = sites.warp.moved(x, y);
+                let pair = |(a, b, _): (&Site, &Site, f32)| (a.square, b.square);
+                let want = two(sites.all().iter(), place).map(pair);
+                assert_eq!(two(sites.around(place, 0.0), place).map(pair), want);
+                let all: Vec<&Site> = sites.all().iter().collect();
+                let border = sites.border(&all, x, y).unwrap();
+                assert_eq!(Some((border.site.square, border.other.square)), want);
+            }
+        }
+    }
+
+    #[test]
+    fn a_square_of_one_site_is_far_from_every_border() {
+        let mut alone = 0;
+        for seed in 0..20 {
+            let tissue = tissue(seed);
+            let sites = sites(&tissue);
+            for (half, soft) in [(2.0, 4.0), (8.0, 4.0), (32.0, 4.0)] {
+                for (x, y) in places(seed).take(60) {
+                    let Near::One(site) = sites.near(x, y, half, soft) else {
+                        continue;
+                    };
+                    alone += 1;
+                    for step in 0..81 {
+                        let at = |step: i32| half * (step - 4) as f32 / 4.0;
+                        let (u, v) = (x + at(step % 9), y + at(step / 9));
+                        let (u, v) = sites.warp.moved(u, v);
+                        let squared = |site: &Site| {
+                            let (dx, dy) = (u - site.at.0, v - site.at.1);
+                            dx * dx + dy * dy
+                        };
+                        for other in sites.all().iter().filter(|s| s.square != site.square) {
+                            let more = squared(other) - squared(site);
+                            assert!(from_border(site, other, more) > soft);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(alone > 500, "{alone}");
+    }
+
+    #[test]
+    fn borders_wave_differently_for_each_seed() {
+        let waves = [1, 2].map(|seed| Warp::of(&tissue(seed)).moved(500.0, 500.0));
+        assert_ne!(waves[0], waves[1]);
+    }
 }
