@@ -24,6 +24,7 @@ mod reading;
 pub mod report;
 pub mod slide;
 pub mod stain;
+pub mod synth;
 #[cfg(test)]
 mod testing;
 pub mod tissue;
@@ -41,6 +42,7 @@ pub fn registry() -> Result<Registry, Vec<RegistryError>> {
     kinds()
         .and(slide::family())
         .and(dataset::family())
+        .and(synth::family())
         .and(file::family())
         .and(qc::family())
         .and(model::family())
@@ -210,6 +212,8 @@ mod tests {
             "stain.macenko",
             "stain.nuclei",
             "stain.reinhard",
+            "synth.fields",
+            "synth.patches",
             "tissue.classes",
             "tissue.from_file",
             "tissue.mask",

@@ -155,7 +155,7 @@ fn about(name: &str, licence: Option<&str>, notes: &[&str], classes: &[(&str, &[
 }
 
 /// The six types of nuclei that Lizard, CoNIC and the published network share.
-const NUCLEI: &[&str] = &[
+pub(crate) const NUCLEI: &[&str] = &[
     "none",
     "neutrophil",
     "epithelial",

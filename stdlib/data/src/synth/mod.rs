@@ -27,6 +27,7 @@ mod look;
 mod noise;
 mod nucleus;
 mod random;
+pub mod samples;
 mod scanner;
 mod sites;
 

@@ -1,0 +1,172 @@
+//! Pictures and their truth as samples of a dataset.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cerb_image::{Grid, classes};
+
+use super::random::Stream;
+use super::{Painted, SynthError, Tissue, Window, paint, patch};
+use crate::layout::NUCLEI as NUCLEUS_TYPES;
+use crate::sample::{GLAND, GLAND_TYPE, LUMEN, NUCLEI, NUCLEI_TYPE, PATCH_CLASS};
+use crate::{About, Sample};
+
+/// Types of glands.
+const GLAND_TYPES: [&str; 3] = ["none", "gland", "surface epithelium"];
+
+/// Objects, their types, and the smallest part of one in µm² that is seen for itself: what another
+/// object or the edge of the picture leaves of it.
+const OBJECTS: [(&str, Option<&str>, f64); 3] = [
+    (NUCLEI, Some(NUCLEI_TYPE), 3.0),
+    (GLAND, Some(GLAND_TYPE), 30.0),
+    (LUMEN, None, 5.0),
+];
+
+/// Returns what synthetic samples share: a name, that they are synthetic, and the classes of their channels.
+pub fn about(name: &str) -> About {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let tissues = classes::tissues().into_iter().map(|class| class.name);
+    About {
+        name: name.to_owned(),
+        licence: None,
+        notes: vec!["synthetic: painted from a seed, of no patient".to_owned()],
+        classes: BTreeMap::from([
+            (NUCLEI_TYPE.to_owned(), owned(NUCLEUS_TYPES)),
+            (GLAND_TYPE.to_owned(), owned(&GLAND_TYPES)),
+            (PATCH_CLASS.to_owned(), tissues.collect()),
+        ]),
+    }
+}
+
+/// Paints field `index` of a seed: a square of tissue of all classes with nuclei, glands and lumina.
+///
+/// Each field is of a tissue, a staining and a scanner of its own.
+///
+/// # Errors
+/// When it cannot be painted.
+pub fn field(seed: u64, index: u32, side: u32, mpp: f64) -> Result<Sample, SynthError> {
+    let own = Stream::open(seed, 11, index.into(), 0).bits();
+    let extent = (f64::from(side) * mpp).max(1.0);
+    let tissue = Tissue::field(own, extent, extent)?;
+    let window = Window {
+        x: 0,
+        y: 0,
+        width: side,
+        height: side,
+    };
+    let mut painted = paint(&tissue, window, mpp)?;
+    painted.labels.remove(PATCH_CLASS);
+    Ok(sample(format!("field-{index:06}"), painted, mpp))
+}
+
+/// Paints square `index` of a seed that is wholly of one class of tissue, and only its class.
+///
+/// # Errors
+/// When it cannot be painted.
+pub fn square(seed: u64, class: u8, index: u32, side: u32, mpp: f64) -> Result<Sample, SynthError> {
+    let own = Stream::open(seed, 12, index.into(), class.into()).bits();
+    let painted = patch(own, class, side, mpp)?;
+    let id = format!("class{class}-{index:06}");
+    Ok(Sample::new(id, mpp, painted.image).of_class(class.into()))
+}
+
+/// Paints a window of a tissue, named by its place; `None` when it shows glass alone.
+///
+/// # Errors
+/// When it cannot be painted.
+pub fn tile(tissue: &Tissue, window: Window, mpp: f64) -> Result<Option<Sample>, SynthError> {
+    let painted = paint(tissue, window, mpp)?;
+    let glass = painted.labels[PATCH_CLASS].data.iter().all(|&c| c == 0);
+    let id = format!("x{}_y{}", window.x, window.y);
+    Ok((!glass).then(|| sample(id, painted, mpp)))
+}
+
+fn sample(id: String, painted: Painted, mpp: f64) -> Sample {
+    let mut labels = painted.labels;
+    for (objects, types, least) in OBJECTS {
+        let Some(map) = labels.get_mut(objects) else {
+            continue;
+        };
+        let hidden = too_small(map, least / (mpp * mpp));
+        let clear = |map: &mut Grid<i32>, gone: &[usize]| {
+            gone.iter().for_each(|&place| map.data[place] = 0);
+        };
+        clear(map, &hidden);
+        if let Some(types) = types.and_then(|types| labels.get_mut(types)) {
+            clear(types, &hidden);
+        }
+    }
+    Sample {
+        labels,
+        ..Sample::new(id, mpp, painted.image)
+    }
+}
+
+/// Returns the places of the objects of a map that have fewer than `least` pixels.
+fn too_small(map: &Grid<i32>, least: f64) -> Vec<usize> {
+    let mut areas: BTreeMap<i32, u32> = BTreeMap::new();
+    for &id in map.data.iter().filter(|&&id| id != 0) {
+        *areas.entry(id).or_default() += 1;
+    }
+    areas.retain(|_, area| f64::from(*area) < least);
+    let small: BTreeSet<i32> = areas.into_keys().collect();
+    let places = map.data.iter().enumerate();
+    places
+        .filter(|(_, id)| **id != 0 && small.contains(id))
+        .map(|(place, _)| place)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_holds_together_and_shows_nothing_too_small_to_see() {
+        for index in 0..4 {
+            let sample = field(3, index, 256, 0.5).unwrap();
+            sample.check(&about("synthetic").classes).unwrap();
+            assert!(!sample.labels.contains_key(PATCH_CLASS));
+            for (objects, types, least) in OBJECTS {
+                let map = &sample.labels[objects];
+                assert!(too_small(map, least / 0.25).is_empty());
+                if let Some(types) = types {
+                    let types = &sample.labels[types].data;
+                    let agree = map
+                        .data
+                        .iter()
+                        .zip(types)
+                        .all(|(a, b)| (*a == 0) == (*b == 0));
+                    assert!(agree, "{objects}");
+                }
+            }
+        }
+        assert_ne!(
+            field(3, 0, 64, 0.5).unwrap().image,
+            field(3, 1, 64, 0.5).unwrap().image
+        );
+    }
+
+    #[test]
+    fn a_square_says_its_class_alone() {
+        let one = square(1, 8, 0, 64, 0.5).unwrap();
+        one.check(&about("synthetic").classes).unwrap();
+        assert_eq!(one.labels.len(), 1);
+        assert_eq!(one.labels[PATCH_CLASS], Grid::filled(1, 1, 8));
+        assert_ne!(one.image, square(1, 8, 1, 64, 0.5).unwrap().image);
+    }
+
+    #[test]
+    fn a_tile_of_glass_is_no_sample() {
+        let tissue = Tissue::section(2, 4000.0, 4000.0).unwrap();
+        let window = |x, y| Window {
+            x,
+            y,
+            width: 128,
+            height: 128,
+        };
+        assert_eq!(tile(&tissue, window(0, 0), 0.5).unwrap(), None);
+        let middle = tile(&tissue, window(4000, 4000), 0.5).unwrap().unwrap();
+        assert_eq!(middle.id, "x4000_y4000");
+        middle.check(&about("synthetic").classes).unwrap();
+    }
+}
