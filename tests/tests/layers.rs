@@ -15,7 +15,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("cerb-slide", &["cerb-image", "cerb-store"]),
     ("cerb-kernels", &[]),
     ("cerb-data", &["cerb-image", "cerb-store"]),
-    ("cerb-metrics", &["cerb-image"]),
+    ("cerb-metrics", &["cerb-image", "cerb-store"]),
     (
         "cerb-train",
         &["cerb-data", "cerb-image", "cerb-kernels", "cerb-store"],

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cerb_image::Rect;
+use cerb_image::{Grid, Rect};
 use cerb_store::{Artifact, Blob, Digest, FieldSpec, Store, StoreError, Stored, Tree};
 use serde::{Deserialize, Serialize};
 
@@ -391,6 +391,57 @@ impl Dataset {
             return Err(damaged(Refused::new("its image is not of its size")).into());
         }
         Ok(sample)
+    }
+
+    /// Reads the label maps of sample `index`, without its image; outside of its mask they are 0.
+    ///
+    /// # Errors
+    /// When there is none, or its files are damaged.
+    pub fn labels(&self, index: usize) -> Result<BTreeMap<String, Grid<i32>>, DataError> {
+        let Inner {
+            store,
+            header,
+            blobs,
+            ..
+        } = &*self.inner;
+        let (Some(entry), Some(blobs)) = (header.samples.get(index), blobs.get(index)) else {
+            let count = header.samples.len();
+            return Err(DataError::Bad(format!(
+                "there is no sample {index} among {count}"
+            )));
+        };
+        let damaged = |why: Refused| bad(format!("sample `{}`: {why}", entry.id));
+        let whole = Rect {
+            x0: 0,
+            y0: 0,
+            x1: entry.width as usize,
+            y1: entry.height as usize,
+        };
+        let mut labels =
+            npy::labels_in(store.open_blob(&blobs.labels.digest)?, whole).map_err(damaged)?;
+        if let Some(mask) = &blobs.mask {
+            let mask = raster::grey_window(store.open_blob(&mask.digest)?, whole);
+            let mask = mask.map_err(damaged)?;
+            let masked = labels
+                .values_mut()
+                .filter(|map| (map.width, map.height) == (mask.width, mask.height));
+            for map in masked {
+                for (label, &inside) in map.data.iter_mut().zip(&mask.data) {
+                    if inside == 0 {
+                        *label = 0;
+                    }
+                }
+            }
+        }
+        for (channel, map) in &labels {
+            let size = [map.width, map.height];
+            if size != [whole.x1, whole.y1] && size != [1, 1] {
+                return Err(
+                    damaged(Refused::new(format!("`{channel}` is not of its size"))).into(),
+                );
+            }
+        }
+        Ok(labels)
     }
 
     /// Returns an iterator over the samples, each read when it is asked for.

@@ -195,12 +195,48 @@ pub enum DataError {
         /// The name.
         id: String,
     },
+    /// A sample of one of two datasets has no other in the second.
+    #[error(
+        "{}: {missing} has it not, or not annotated with `{channel}`; label the same images, with the same names",
+        samples(*count, id)
+    )]
+    Alone {
+        /// The first sample.
+        id: String,
+        /// How many there are.
+        count: usize,
+        /// The channel that is compared.
+        channel: String,
+        /// The side that lacks it: `the truth`, `what was found`.
+        missing: &'static str,
+    },
+    /// A sample of the truth and what was found of it are not of one size or resolution.
+    #[error(
+        "sample `{id}` is {} × {} px of {} mpp, and what was found of it {} × {} px of {} mpp; label the images that are measured on",
+        truth.0[0], truth.0[1], truth.1, found.0[0], found.0[1], found.1
+    )]
+    Unlike {
+        /// The sample.
+        id: String,
+        /// Columns and rows, and resolution, of the truth.
+        truth: ([u32; 2], f64),
+        /// The same of what was found.
+        found: ([u32; 2], f64),
+    },
     /// A number or a name makes no sense.
     #[error("{0}")]
     Bad(String),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Names the first of some samples, and says how many more there are.
+fn samples(count: usize, id: &str) -> String {
+    match count {
+        0 | 1 => format!("sample `{id}` stands alone"),
+        count => format!("{count} samples stand alone, `{id}` the first"),
+    }
 }
 
 fn folds_in_words(folds: &[u32]) -> String {
@@ -219,8 +255,10 @@ impl DataError {
         match self {
             Self::Io { .. } | Self::Unreadable { .. } => "dataset::unreadable",
             Self::Layout { .. } => "dataset::layout",
-            Self::NoImage { .. } | Self::NoLabels { .. } => "dataset::unmatched",
-            Self::Sizes { .. } => "dataset::sizes",
+            Self::NoImage { .. } | Self::NoLabels { .. } | Self::Alone { .. } => {
+                "dataset::unmatched"
+            }
+            Self::Sizes { .. } | Self::Unlike { .. } => "dataset::sizes",
             Self::BeyondList { .. } | Self::UnknownClass { .. } => "dataset::unknown_class",
             Self::Classes { .. } | Self::NoChannel { .. } => "dataset::classes",
             Self::EmptyFold { .. } | Self::FewGroups { .. } | Self::NoPatient { .. } => {

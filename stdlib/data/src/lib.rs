@@ -8,6 +8,7 @@ pub mod array;
 pub mod augment;
 mod dataset;
 mod error;
+pub mod joined;
 pub mod layout;
 pub mod mat;
 pub mod npy;

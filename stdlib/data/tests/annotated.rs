@@ -5,6 +5,7 @@ mod annotated {
     mod conic;
     mod dataset;
     mod glands;
+    mod joined;
     mod mat;
     mod mats;
     mod npy;

@@ -1,5 +1,7 @@
 //! How much a result depends on which images were measured.
 
+use std::collections::BTreeMap;
+
 use cerb_image::random::Random;
 use serde::{Deserialize, Serialize};
 
@@ -26,27 +28,50 @@ pub fn interval(
     seed: u64,
     mut statistic: impl FnMut(&[usize]) -> Option<f64>,
 ) -> Option<Interval> {
-    if images == 0 {
-        return None;
-    }
+    let named = |drawn: &[usize]| {
+        statistic(drawn)
+            .map(|value| ((), value))
+            .into_iter()
+            .collect()
+    };
+    intervals(images, draws, level, seed, named).remove(&())
+}
+
+/// Returns the intervals of several statistics of the same draws, as [`interval`] does of one.
+///
+/// What a draw does not define it leaves out.
+pub fn intervals<K: Ord>(
+    images: usize,
+    draws: u64,
+    level: f64,
+    seed: u64,
+    mut statistics: impl FnMut(&[usize]) -> BTreeMap<K, f64>,
+) -> BTreeMap<K, Interval> {
     const USE: u64 = u64::from_le_bytes(*b"bootstrp");
     let mut drawn = vec![0; images];
-    let mut values: Vec<f64> = (0..draws)
-        .filter_map(|draw| {
-            let mut random = Random::of(&[USE, seed, draw]);
-            drawn
-                .iter_mut()
-                .for_each(|place| *place = random.below(images));
-            statistic(&drawn).filter(|value| !value.is_nan())
-        })
-        .collect();
-    values.sort_unstable_by(f64::total_cmp);
+    let mut values: BTreeMap<K, Vec<f64>> = BTreeMap::new();
+    for draw in 0..if images == 0 { 0 } else { draws } {
+        let mut random = Random::of(&[USE, seed, draw]);
+        drawn
+            .iter_mut()
+            .for_each(|place| *place = random.below(images));
+        for (name, value) in statistics(&drawn) {
+            if !value.is_nan() {
+                values.entry(name).or_default().push(value);
+            }
+        }
+    }
     let rest = (1.0 - level.clamp(0.0, 1.0)) / 2.0;
-    Some(Interval {
-        low: quantile(&values, rest)?,
-        high: quantile(&values, 1.0 - rest)?,
-        draws: values.len() as u64,
-    })
+    let between = |(name, mut values): (K, Vec<f64>)| {
+        values.sort_unstable_by(f64::total_cmp);
+        let found = Interval {
+            low: quantile(&values, rest)?,
+            high: quantile(&values, 1.0 - rest)?,
+            draws: values.len() as u64,
+        };
+        Some((name, found))
+    };
+    values.into_iter().filter_map(between).collect()
 }
 
 /// Returns a quantile of ascending values, on the line between its neighbours.

@@ -10,8 +10,10 @@ pub mod calibration;
 pub mod classes;
 pub mod detection;
 mod error;
+pub mod evaluation;
 pub mod hausdorff;
 pub mod overlap;
 pub mod segmentation;
 
 pub use error::MetricError;
+pub use evaluation::Metrics;

@@ -9,6 +9,7 @@ pub mod cohort;
 pub mod compare;
 pub mod dataset;
 mod device;
+pub mod eval;
 pub mod export;
 pub mod features;
 pub mod file;
@@ -43,6 +44,7 @@ pub fn registry() -> Result<Registry, Vec<RegistryError>> {
         .and(slide::family())
         .and(dataset::family())
         .and(synth::family())
+        .and(eval::family())
         .and(file::family())
         .and(qc::family())
         .and(model::family())
@@ -70,6 +72,7 @@ fn kinds() -> Registry {
         .kind::<cerb_image::Instances>()
         .kind::<cerb_image::Staining>()
         .kind::<cerb_data::Dataset>()
+        .kind::<cerb_metrics::Metrics>()
         .kind::<cerb_model::Model>()
         .kind::<features::Features>()
         .kind::<File>()
@@ -149,6 +152,22 @@ mod tests {
         let sample = cerb_data::Sample::new("a", 0.5, image).of_class(1);
         let samples = cerb_data::Dataset::collect(&store, about, [Ok(sample)]).unwrap();
         holds::<cerb_data::Dataset>(&samples.store(&store).unwrap(), &[]);
+        let numbers = <cerb_metrics::Metrics as Artifact>::FIELDS
+            .iter()
+            .map(|field| field.name);
+        let interval = cerb_metrics::bootstrap::Interval {
+            low: 1.0,
+            high: 2.0,
+            draws: 1,
+        };
+        let metrics = cerb_metrics::Metrics {
+            values: numbers.clone().map(|name| (name.to_owned(), 1.0)).collect(),
+            intervals: numbers
+                .map(|name| (name.trim_end_matches("_low").to_owned(), interval))
+                .collect(),
+            ..cerb_metrics::Metrics::default()
+        };
+        holds::<cerb_metrics::Metrics>(&metrics.store(&store).unwrap(), &[]);
         let weights = dir.path().join("formula.safetensors");
         let heads = cerb_model::Head::published();
         cerb_model::Weights::formula(cerb_model::Backbone::Resnet18, &heads)
@@ -191,6 +210,10 @@ mod tests {
             "dataset.sheet",
             "dataset.split",
             "dataset.summary",
+            "eval.classification",
+            "eval.detection",
+            "eval.segmentation",
+            "eval.table",
             "export.classes",
             "export.geojson",
             "export.parquet",
