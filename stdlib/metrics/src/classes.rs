@@ -1,12 +1,10 @@
 //! How well classes are told apart.
 
-use serde::{Deserialize, Serialize};
-
 use crate::MetricError;
 use crate::segmentation::{mean, ratio};
 
 /// How often each true class was taken for each class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {
     /// A row per true class, a column per predicted one.
     pub counts: Vec<Vec<u64>>,
@@ -165,7 +163,10 @@ pub fn one_against_rest(
 ) -> Result<Vec<Option<f64>>, MetricError> {
     MetricError::same_length(truth.len(), scores.len())?;
     for row in scores {
-        MetricError::same_length(classes, row.len())?;
+        if row.len() != classes {
+            let scores = row.len();
+            return Err(MetricError::Scores { scores, classes });
+        }
     }
     if let Some(&class) = truth.iter().find(|&&class| class >= classes) {
         return Err(MetricError::Class { class, classes });

@@ -37,8 +37,16 @@ pub enum MetricError {
         /// Number of classes.
         classes: usize,
     },
+    /// A row of scores has not one for each class.
+    #[error("there are {scores} scores for {classes} classes; give one for each class")]
+    Scores {
+        /// Number of scores.
+        scores: usize,
+        /// Number of classes.
+        classes: usize,
+    },
     /// A score is no number.
-    #[error("score {0} is not a number; look for a division by zero where it was made")]
+    #[error("the score at place {0} is no number; look for a division by zero where it was made")]
     NotANumber(usize),
 }
 

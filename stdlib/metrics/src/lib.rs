@@ -1,10 +1,10 @@
 //! How well objects and classes agree with the truth.
 //!
-//! What is not defined, such as the quality of nothing, is `None`: it is left out of means and is
-//! never a number. Label maps are 0 outside objects; each object has a positive label of its own.
+//! What is not defined, such as the quality of nothing, is `None` and left out of means. Label maps
+//! are 0 outside objects; each object has a positive label of its own.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod assignment;
+mod assignment;
 pub mod bootstrap;
 pub mod calibration;
 pub mod classes;
