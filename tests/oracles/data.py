@@ -116,6 +116,18 @@ def dataset(folder: Path) -> None:
     assert len(header["samples"]) == 2
 
 
+def write_external_mat(folder: Path) -> None:
+    """Writes HDF5 whose numbers lie in another file."""
+    import h5py
+
+    numbers = np.arange(12, dtype="<i4").reshape(3, 4)
+    (folder / "numbers.bin").write_bytes(numbers.tobytes())
+    with h5py.File(folder / "external.mat", "w") as file:
+        file.create_dataset(
+            "inst_map", numbers.shape, "<i4", external=[(str(folder / "numbers.bin"), 0, numbers.nbytes)]
+        )
+
+
 def main() -> int:
     command, folder = sys.argv[1], Path(sys.argv[2])
     commands = {
@@ -124,6 +136,7 @@ def main() -> int:
         "write-small-mat": write_small,
         "write-nested-mat": write_nested_mat,
         "write-latest-mat": write_latest_mat,
+        "write-external-mat": write_external_mat,
         "dataset": dataset,
     }
     commands[command](folder)

@@ -1,13 +1,18 @@
 //! Arrays as files hold them: any kind of number, either byte order, rows or columns first.
 
 use std::io::Read;
+use std::path::Path;
 
 use cerb_image::Grid;
 
-use crate::Refused;
+use crate::{DataError, Refused};
 
 /// Most bytes of one array that is read whole: the largest published one, by slabs, is larger.
 pub(crate) const MAX_BYTES: u64 = 1 << 31;
+/// Longest text: outlines of a million objects have as much.
+const MAX_TEXT: u64 = 1 << 28;
+/// Most pixels of an image or a label map, which take 4 bytes each.
+pub(crate) const MAX_PIXELS: u64 = 1 << 29;
 /// The most that deflate can shrink: a stream that claims more is not believed.
 pub(crate) const MAX_RATIO: u64 = 1040;
 
@@ -198,12 +203,42 @@ pub(crate) fn extent(kind: Kind, shape: &[usize]) -> Result<u64, Refused> {
         })
 }
 
+/// Reads a file of text: a list, outlines, boxes.
+///
+/// # Errors
+/// When it cannot be read, or is longer than any such file.
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>, DataError> {
+    read_whole(path, MAX_TEXT)
+}
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// When it cannot be read, or is longer.
+pub(crate) fn read_whole(path: &Path, most: u64) -> Result<Vec<u8>, DataError> {
+    let file = std::fs::File::open(path).map_err(DataError::io(path))?;
+    let mut bytes = Vec::new();
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(DataError::io(path))?;
+    if bytes.len() as u64 > most {
+        let why = format!("it is longer than {most} bytes, which no such file is");
+        return Err(Refused::new(why).of(path));
+    }
+    Ok(bytes)
+}
+
 /// Refuses a length that does not come from so many packed bytes, or is more than is read whole.
 ///
 /// # Errors
 /// When it is.
 pub(crate) fn check_packed(length: u64, packed: u64) -> Result<(), Refused> {
-    if length > MAX_BYTES || length > packed.saturating_mul(MAX_RATIO).saturating_add(64) {
+    if length > MAX_BYTES {
+        return Err(Refused::new(format!(
+            "it claims {length} bytes, and more than {MAX_BYTES} are not read at once"
+        )));
+    }
+    if length > packed.saturating_mul(MAX_RATIO).saturating_add(64) {
         return Err(Refused::new(format!(
             "it claims {length} bytes, which cannot come from {packed}"
         )));
@@ -243,6 +278,23 @@ mod tests {
         assert_eq!(array.unwrap().labels().unwrap().data, [1, 2, 3, 4, 5, 6]);
         let cube = Array::new(Kind::Uint(1), false, true, vec![2, 2, 2], (0..8).collect());
         assert_eq!(cube.unwrap().floats(), [0., 4., 2., 6., 1., 5., 3., 7.]);
+    }
+
+    #[test]
+    fn a_file_longer_than_it_may_be_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        std::fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_whole(&path, 5).unwrap(), b"12345");
+        let error = read_whole(&path, 4).unwrap_err().to_string();
+        assert!(error.contains("longer than 4 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_is_claimed_is_held_against_both_bounds() {
+        let why = |length, packed| check_packed(length, packed).unwrap_err().to_string();
+        assert!(why(1 << 20, 1).contains("cannot come from 1"));
+        assert!(why(1 << 40, 1 << 40).contains("not read at once"));
     }
 
     #[test]

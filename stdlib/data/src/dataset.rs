@@ -4,6 +4,7 @@
 //! (int32, by channel), `masks/ID.png` the tissue where it is known. Samples are written one by one
 //! and read one by one, whole or by windows: a cohort is never in memory.
 
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,9 +211,13 @@ impl DatasetWriter {
             mask: mask.transpose()?,
         };
         let entry = (Entry::of(sample), blobs);
-        match lock(&self.entries).insert(sample.id.clone(), entry) {
-            None => Ok(()),
-            Some(_) => Err(same()),
+        match lock(&self.entries).entry(sample.id.clone()) {
+            MapEntry::Vacant(place) => {
+                place.insert(entry);
+                Ok(())
+            }
+            // Another thread was first.
+            MapEntry::Occupied(_) => Err(same()),
         }
     }
 
@@ -475,7 +480,7 @@ impl Dataset {
     pub fn with_folds(&self, folds: &[u32]) -> Result<Self, DataError> {
         let mut header = self.inner.header.clone();
         if folds.len() != header.samples.len() {
-            return Err(DataError::Bad(
+            return Err(DataError::Folds(
                 "there are not as many folds as samples".into(),
             ));
         }

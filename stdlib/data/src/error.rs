@@ -75,7 +75,7 @@ pub enum DataError {
         missing: String,
     },
     /// Labels have no image.
-    #[error("{count} label files have no image, the first `{}`; add its image, or move it away", labels.display())]
+    #[error("{}; add its image, or move it away", lone(*count, "has no image", "label files have no image", labels))]
     NoImage {
         /// The first file of labels.
         labels: PathBuf,
@@ -83,7 +83,7 @@ pub enum DataError {
         count: usize,
     },
     /// An image has no labels.
-    #[error("{count} images have no labels, the first `{}`; add its labels, or move it away", image.display())]
+    #[error("{}; add its labels, or move it away", lone(*count, "has no labels", "images have no labels", image))]
     NoLabels {
         /// The first image.
         image: PathBuf,
@@ -102,7 +102,7 @@ pub enum DataError {
         /// Columns and rows of the labels.
         labels: [usize; 2],
     },
-    /// An object has no entry in the list of types, or a pixel's type none in the list of classes.
+    /// A pixel's type is beyond the list of classes.
     #[error(
         "`{channel}` of sample `{id}` holds {label}, and its list ends at {last}; the labels and the list do not belong together"
     )]
@@ -115,6 +115,26 @@ pub enum DataError {
         label: i64,
         /// Last of the list.
         last: i64,
+    },
+    /// A label is below 0.
+    #[error("`{channel}` of sample `{id}` holds {label}; labels count from 0, which is none")]
+    Negative {
+        /// The sample.
+        id: String,
+        /// The channel.
+        channel: String,
+        /// The label.
+        label: i32,
+    },
+    /// The list of types lacks an object.
+    #[error(
+        "object {label} of sample `{id}` has no type: the list `id` has it not; save `inst_map`, `id` and `class` of one image together"
+    )]
+    NoType {
+        /// The sample.
+        id: String,
+        /// The object.
+        label: i32,
     },
     /// A class is named that is not on the list.
     #[error("sample `{id}` has the class `{class}`, which is none of {}", known.join(", "))]
@@ -223,12 +243,23 @@ pub enum DataError {
         /// The same of what was found.
         found: ([u32; 2], f64),
     },
+    /// What is said of folds makes no sense.
+    #[error("{0}")]
+    Folds(String),
     /// A number or a name makes no sense.
     #[error("{0}")]
     Bad(String),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Names the first of some files, and says how many there are.
+fn lone(count: usize, one: &str, many: &str, first: &Path) -> String {
+    match count {
+        0 | 1 => format!("`{}` {one}", first.display()),
+        count => format!("{count} {many}, the first `{}`", first.display()),
+    }
 }
 
 /// Names the first of some samples, and says how many more there are.
@@ -259,11 +290,15 @@ impl DataError {
                 "dataset::unmatched"
             }
             Self::Sizes { .. } | Self::Unlike { .. } => "dataset::sizes",
-            Self::BeyondList { .. } | Self::UnknownClass { .. } => "dataset::unknown_class",
+            Self::BeyondList { .. }
+            | Self::Negative { .. }
+            | Self::NoType { .. }
+            | Self::UnknownClass { .. } => "dataset::unknown_class",
             Self::Classes { .. } | Self::NoChannel { .. } => "dataset::classes",
-            Self::EmptyFold { .. } | Self::FewGroups { .. } | Self::NoPatient { .. } => {
-                "dataset::folds"
-            }
+            Self::EmptyFold { .. }
+            | Self::FewGroups { .. }
+            | Self::NoPatient { .. }
+            | Self::Folds(_) => "dataset::folds",
             Self::Leak { .. } | Self::SamePixels { .. } => "dataset::leak",
             Self::SameId { .. } | Self::Bad(_) => "dataset::bad_sample",
             Self::Store(error) => error.code(),

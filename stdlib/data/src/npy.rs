@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cerb_image::{Grid, Rect};
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, System, ZipArchive, ZipWriter};
 
 use crate::array::{Array, Kind, MAX_BYTES, extent, unpack};
 use crate::{DataError, Refused};
@@ -358,6 +358,7 @@ pub fn write_labels(
         .compression_method(CompressionMethod::Deflated)
         .compression_level(Some(6))
         .last_modified_time(zip::DateTime::default())
+        .system(System::Unix)
         .unix_permissions(0o644);
     for (name, grid) in labels {
         archive

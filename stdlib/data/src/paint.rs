@@ -1,5 +1,7 @@
 //! Outlines to label maps.
 
+use std::collections::BTreeMap;
+
 use cerb_image::Grid;
 use cerb_image::runs::{Run, filled};
 use serde_json::Value;
@@ -11,15 +13,23 @@ const MAX_POINTS: usize = 50_000_000;
 /// Furthest coordinate that is believed.
 const FAR: f64 = 1e7;
 
-/// An object as it was drawn: outer outlines, and holes in them.
+/// Points of an outline, x and y, in pixels whose centres have whole numbers.
+type Ring = Vec<[f64; 2]>;
+
+/// A connected part of an object: its outline, and the holes in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Part {
+    pub outline: Ring,
+    pub holes: Vec<Ring>,
+}
+
+/// An object as it was drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Shape {
     /// The class it was given, if any.
     pub class: Option<String>,
-    /// Rings of points, x and y, in pixels whose centres have whole numbers.
-    pub rings: Vec<Vec<[f64; 2]>>,
-    /// Rings that are cut out again.
-    pub holes: Vec<Vec<[f64; 2]>>,
+    /// Its parts; a hole of one does not reach into another.
+    pub parts: Vec<Part>,
 }
 
 impl Shape {
@@ -27,22 +37,31 @@ impl Shape {
     pub fn rectangle([x0, y0, x1, y1]: [f64; 4], class: Option<String>) -> Self {
         Self {
             class,
-            rings: vec![vec![[x0, y0], [x1, y0], [x1, y1], [x0, y1]]],
+            ..Self::outlined(vec![[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        }
+    }
+
+    /// Returns what one outline encloses.
+    pub fn outlined(outline: Ring) -> Self {
+        let part = Part {
+            outline,
             holes: Vec::new(),
+        };
+        Self {
+            class: None,
+            parts: vec![part],
         }
     }
 
     fn pixels(&self, width: usize, height: usize) -> u64 {
-        runs(&self.rings, width, height)
-            .iter()
-            .map(Run::length)
-            .sum()
+        let outlines = self.parts.iter().map(|part| &part.outline);
+        runs(outlines, width, height).iter().map(Run::length).sum()
     }
 }
 
-fn runs(rings: &[Vec<[f64; 2]>], width: usize, height: usize) -> Vec<Run> {
-    let fill = |ring: &Vec<[f64; 2]>| filled(ring, width as u32, height as u32);
-    rings.iter().flat_map(fill).collect()
+fn runs<'r>(rings: impl IntoIterator<Item = &'r Ring>, width: usize, height: usize) -> Vec<Run> {
+    let fill = |ring: &Ring| filled(ring, width as u32, height as u32);
+    rings.into_iter().flat_map(fill).collect()
 }
 
 /// Paints shapes as objects numbered from 1 in their order; where they overlap the smaller is on top.
@@ -55,23 +74,22 @@ pub(crate) fn paint(
     height: usize,
 ) -> (Grid<i32>, Grid<i32>) {
     let mut order: Vec<usize> = (0..shapes.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(shapes[i].pixels(width, height)), i));
+    order.sort_by_cached_key(|&i| (std::cmp::Reverse(shapes[i].pixels(width, height)), i));
     let mut ids = Grid::filled(width, height, 0);
     let mut types = Grid::filled(width, height, 0);
     for i in order {
-        let shape = &shapes[i];
-        let mut own = Grid::filled(width, height, false);
-        if shape.holes.is_empty() {
-            own = Grid::default();
-        }
-        for run in runs(&shape.holes, width, height) {
-            own.row_mut(run.y as usize)[run.from as usize..run.to as usize].fill(true);
-        }
-        for run in runs(&shape.rings, width, height) {
-            for x in run.from as usize..run.to as usize {
-                if own.is_empty() || !own.at(x, run.y as usize) {
-                    ids.set(x, run.y as usize, i as i32 + 1);
-                    types.set(x, run.y as usize, classes.get(i).copied().unwrap_or(0));
+        for part in &shapes[i].parts {
+            let mut cut: BTreeMap<_, Vec<Run>> = BTreeMap::new();
+            for run in runs(&part.holes, width, height) {
+                cut.entry(run.y).or_default().push(run);
+            }
+            for run in runs([&part.outline], width, height) {
+                let holes = cut.get(&run.y).map_or(&[][..], Vec::as_slice);
+                let inside = |x: &u32| !holes.iter().any(|hole| (hole.from..hole.to).contains(x));
+                for x in (run.from..run.to).filter(inside) {
+                    ids.set(x as usize, run.y as usize, i as i32 + 1);
+                    let class = classes.get(i).copied().unwrap_or(0);
+                    types.set(x as usize, run.y as usize, class);
                 }
             }
         }
@@ -121,14 +139,14 @@ pub(crate) fn geojson(text: &[u8]) -> Result<Vec<Shape>, Refused> {
             ..Shape::default()
         };
         for polygon in polygons {
-            for (i, ring) in polygon.as_array().into_iter().flatten().enumerate() {
-                let ring = ring_of(ring, &mut left)?;
-                if i == 0 {
-                    &mut shape.rings
-                } else {
-                    &mut shape.holes
-                }
-                .push(ring);
+            let mut rings = Vec::new();
+            for ring in polygon.as_array().into_iter().flatten() {
+                rings.push(ring_of(ring, &mut left)?);
+            }
+            let mut rings = rings.into_iter();
+            if let Some(outline) = rings.next() {
+                let holes = rings.collect();
+                shape.parts.push(Part { outline, holes });
             }
         }
         shapes.push(shape);
@@ -168,6 +186,16 @@ mod tests {
         let (ids, types) = paint(&shapes, &[7, 0], 4, 3);
         assert_eq!(ids.data, [2, 2, 0, 0, 2, 1, 0, 0, 2, 2, 2, 2]);
         assert_eq!(types.at(1, 1), 7);
+    }
+
+    #[test]
+    fn a_hole_is_cut_from_its_own_part() {
+        let text = br#"[{"geometry": {"type": "MultiPolygon", "coordinates": [
+            [[[0,0],[3,0],[3,3],[0,3]], [[1,1],[2,1],[2,2],[1,2]]],
+            [[[1,1],[2,1],[2,2],[1,2]]],
+            [[[4,0],[5,0],[5,1],[4,1]]]]}}]"#;
+        let (ids, _) = paint(&geojson(text).unwrap(), &[], 5, 3);
+        assert_eq!(ids.data, [1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0]);
     }
 
     #[test]

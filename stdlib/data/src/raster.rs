@@ -6,14 +6,13 @@ use std::path::Path;
 
 use cerb_image::{Grid, Rect, Rgb8};
 use image::codecs::bmp::BmpDecoder;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use crate::array::{MAX_BYTES, MAX_PIXELS, read_whole};
 use crate::{DataError, Refused};
 
 /// Longest side of an image that is read whole.
 const MAX_SIDE: u32 = 1 << 16;
-/// Most bytes a decoder may take.
-const MAX_BYTES: u64 = 1 << 31;
 
 fn limits() -> Limits {
     let mut limits = Limits::default();
@@ -24,7 +23,18 @@ fn limits() -> Limits {
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, DataError> {
-    std::fs::read(path).map_err(DataError::io(path))
+    read_whole(path, MAX_BYTES)
+}
+
+/// Refuses more pixels than are read whole.
+fn check_size(width: u32, height: u32) -> Result<(), Refused> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width.max(height) > MAX_SIDE || pixels > MAX_PIXELS {
+        return Err(Refused::new(format!(
+            "it claims {width} × {height} px; {MAX_PIXELS} px are read at most, and {MAX_SIDE} a side"
+        )));
+    }
+    Ok(())
 }
 
 fn decode(bytes: &[u8]) -> Result<DynamicImage, Refused> {
@@ -32,13 +42,16 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, Refused> {
         .with_guessed_format()
         .map_err(Refused::new)?;
     reader.limits(limits());
-    reader.decode().map_err(Refused::new)
+    let decoder = reader.into_decoder().map_err(Refused::new)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    DynamicImage::from_decoder(decoder).map_err(Refused::new)
 }
 
 /// Reads a picture: PNG, JPEG, TIFF or BMP, whatever its name says; an alpha channel is dropped.
 ///
 /// # Errors
-/// When it cannot be read, is damaged, or claims more than 65,536 px a side or 2 GiB.
+/// When it cannot be read, is damaged, or claims more than 65,536 px a side or 512 million of them.
 pub fn read_rgb(path: &Path) -> Result<Rgb8, DataError> {
     let image = decode(&bytes_of(path)?).map_err(|why| why.of(path))?;
     let image = image.into_rgb8();
@@ -63,16 +76,14 @@ fn labels(bytes: &[u8]) -> Result<Grid<i32>, Refused> {
             decoder.set_indexed_color(true);
             decoder.set_limits(limits()).map_err(Refused::new)?;
             let (width, height) = decoder.dimensions();
+            check_size(width, height)?;
             let size = decoder.total_bytes();
             let channels = u64::from(decoder.color_type().bytes_per_pixel());
-            if size > MAX_BYTES {
-                return Err(Refused::new(format!("it claims {width} × {height} px")));
-            }
             let mut raw = vec![0; size as usize];
             decoder.read_image(&mut raw).map_err(Refused::new)?;
             grey(width, height, &raw, channels as usize)
         }
-        _ => match decode(bytes)? {
+        _ => match decode_labels(bytes)? {
             DynamicImage::ImageLuma8(image) => {
                 let (width, height) = image.dimensions();
                 grey(width, height, image.as_raw(), 1)
@@ -82,12 +93,35 @@ fn labels(bytes: &[u8]) -> Result<Grid<i32>, Refused> {
                 let data = image.as_raw().iter().map(|&v| v.into()).collect();
                 Grid::from_vec(width as usize, height as usize, data).ok_or_else(odd)
             }
-            image => {
-                let image = image.into_rgb8();
+            DynamicImage::ImageRgb8(image) => {
                 let (width, height) = image.dimensions();
                 grey(width, height, image.as_raw(), 3)
             }
+            DynamicImage::ImageRgba8(image) => {
+                let (width, height) = image.dimensions();
+                grey(width, height, image.as_raw(), 4)
+            }
+            _ => Err(Refused::new(
+                "its pixels are no labels: save grey of 8 or 16 bits, or a PNG with a palette",
+            )),
         },
+    }
+}
+
+/// Decodes labels, whose numbers must stay what they are: few bits would be stretched to 8.
+fn decode_labels(bytes: &[u8]) -> Result<DynamicImage, Refused> {
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(Refused::new)?;
+    let decoder = reader.into_decoder().map_err(Refused::new)?;
+    match decoder.original_color_type() {
+        few @ (ExtendedColorType::L1 | ExtendedColorType::L2 | ExtendedColorType::L4) => {
+            Err(Refused::new(format!(
+                "it has {} bits a pixel; save labels with 8 or 16, or as PNG",
+                few.bits_per_pixel()
+            )))
+        }
+        _ => decode(bytes),
     }
 }
 
@@ -116,9 +150,7 @@ fn png_labels(bytes: &[u8]) -> Result<Grid<i32>, Refused> {
     decoder.set_transformations(png::Transformations::IDENTITY);
     let head = decoder.read_header_info().map_err(Refused::new)?;
     let (width, height) = (head.width, head.height);
-    if width.max(height) > MAX_SIDE {
-        return Err(Refused::new(format!("it claims {width} × {height} px")));
-    }
+    check_size(width, height)?;
     let mut reader = decoder.read_info().map_err(Refused::new)?;
     let (colour, depth) = reader.output_color_type();
     let size = reader
@@ -273,6 +305,79 @@ mod tests {
         assert_eq!(read(grey), [5]);
         let colour = png(ColorType::Rgb, BitDepth::Eight, 1, &[5, 5, 6]);
         assert!(labels(&colour).is_err());
+    }
+
+    fn tiff<P: image::Pixel<Subpixel = S> + image::PixelWithColorType, S>(
+        image: image::ImageBuffer<P, Vec<S>>,
+    ) -> Vec<u8>
+    where
+        [S]: image::EncodableLayout,
+        S: image::Primitive,
+    {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Tiff).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn numbers_of_16_bits_stay_what_they_are_or_are_refused() {
+        let wide = image::ImageBuffer::from_raw(2, 1, vec![300u16, 7]).unwrap();
+        assert_eq!(
+            labels(&tiff::<image::Luma<u16>, _>(wide)).unwrap().data,
+            [300, 7]
+        );
+        let colour = image::ImageBuffer::from_raw(1, 1, vec![300u16; 3]).unwrap();
+        assert!(labels(&tiff::<image::Rgb<u16>, _>(colour)).is_err());
+    }
+
+    /// A TIFF of one row of 1 bit a pixel.
+    fn bits(row: u8) -> Vec<u8> {
+        let mut bytes = b"II*\0\x08\0\0\0\x08\0".to_vec();
+        let end = 10 + 8 * 12 + 4;
+        for (tag, value) in [
+            (256u16, 8u32),
+            (257, 1),
+            (258, 1),
+            (259, 1),
+            (262, 1),
+            (273, end),
+            (278, 1),
+            (279, 1),
+        ] {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(4u16.to_le_bytes());
+            bytes.extend(1u32.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        }
+        bytes.extend([0; 4]);
+        bytes.push(row);
+        bytes
+    }
+
+    #[test]
+    fn bits_that_would_be_stretched_are_refused() {
+        assert_eq!(
+            decode(&bits(0b1000_0000)).unwrap().into_luma8().as_raw()[..2],
+            [255, 0]
+        );
+        let error = labels(&bits(0b1000_0000)).unwrap_err().to_string();
+        assert!(error.contains("1 bits a pixel"), "{error}");
+    }
+
+    #[test]
+    fn an_image_that_claims_more_than_memory_holds_is_refused_before_it_is_read() {
+        // A header alone: 65,536 px a side of one bit would unpack to 512 MiB, and to 16 GiB of labels.
+        let mut bytes = png(png::ColorType::Grayscale, png::BitDepth::One, 8, &[0]);
+        bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+        let mut hasher = flate2::Crc::new();
+        hasher.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&hasher.sum().to_be_bytes());
+        for error in [labels(&bytes).unwrap_err(), decode(&bytes).unwrap_err()] {
+            assert!(
+                error.to_string().contains("claims 65536 × 65536 px"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

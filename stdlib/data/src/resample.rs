@@ -2,6 +2,7 @@
 
 use cerb_image::{Grid, Rgb8};
 
+use crate::array::MAX_PIXELS;
 use crate::{DataError, Sample};
 
 /// Most a side may grow.
@@ -27,6 +28,12 @@ impl Sample {
         }
         let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
         let (width, height) = (side(self.image.width), side(self.image.height));
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(DataError::Bad(format!(
+                "sample `{}` would have {width} × {height} px at {mpp} mpp; cut it, or ask for a coarser resolution",
+                self.id
+            )));
+        }
         if (width, height) == (self.image.width, self.image.height) {
             return Ok(Self {
                 mpp,

@@ -117,11 +117,17 @@ impl Sample {
         }
         for (channel, labels) in &self.labels {
             check_id(channel)?;
+            if let Some(&label) = labels.data.iter().find(|&&label| label < 0) {
+                return Err(DataError::Negative {
+                    id: id.clone(),
+                    channel: channel.clone(),
+                    label,
+                });
+            }
             let last = classes
                 .get(channel)
                 .map_or(i32::MAX, |c| c.len() as i32 - 1);
-            let beyond = |&&label: &&i32| label < 0 || label > last;
-            if let Some(&label) = labels.data.iter().find(beyond) {
+            if let Some(&label) = labels.data.iter().find(|&&label| label > last) {
                 return Err(DataError::BeyondList {
                     id: id.clone(),
                     channel: channel.clone(),
@@ -277,7 +283,7 @@ mod tests {
         let negative = sample().of_class(-1).check(&classes(3));
         assert!(matches!(
             negative,
-            Err(DataError::BeyondList { label: -1, .. })
+            Err(DataError::Negative { label: -1, .. })
         ));
     }
 

@@ -33,7 +33,7 @@ pub enum Keep {
 /// When a share is 0, a sample lacks its patient, or there are fewer groups than folds.
 pub fn deal(header: &Header, keep: Keep, shares: &[u32], seed: u64) -> Result<Vec<u32>, DataError> {
     if shares.is_empty() || shares.contains(&0) {
-        return Err(DataError::Bad(
+        return Err(DataError::Folds(
             "a fold needs a share of 1 at least".to_owned(),
         ));
     }

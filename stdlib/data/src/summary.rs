@@ -148,6 +148,8 @@ impl Default for Sheet {
     }
 }
 
+/// Most pixels of a sheet.
+const MAX_SHEET: u64 = 1 << 27;
 /// Pixels between samples.
 const GAP: u32 = 6;
 /// Width of the frame that shows the class of a whole image.
@@ -185,6 +187,13 @@ impl Sheet {
         let columns = self.columns.min(shown as u32);
         let rows = (shown as u32).div_ceil(columns);
         let cell = self.side + GAP;
+        let size = [columns, rows].map(|count| u64::from(count) * u64::from(cell));
+        if size[0] * size[1] > MAX_SHEET {
+            return Err(DataError::Bad(format!(
+                "a contact sheet of {} × {} px is not painted; show fewer samples, or smaller ones",
+                size[0], size[1]
+            )));
+        }
         let mut sheet = Rgb8::filled(columns * cell + GAP, rows * cell + GAP, [255; 3]);
         for i in 0..shown {
             let sample = dataset.sample(i * dataset.len() / shown)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cerb_image::Grid;
 
 use super::{Known, Listing, about, cell, files, first, missing, pairs, table};
+use crate::array::read_text;
 use crate::paint::{Shape, paint};
 use crate::sample::{GLAND, SIGNET, to_id};
 use crate::{DataError, Refused, Sample, raster};
@@ -85,6 +86,10 @@ pub fn crag(root: &Path, known: &Known) -> Result<Listing, DataError> {
         let Some(part) = first(root, parts) else {
             continue;
         };
+        if parts.iter().filter(|name| root.join(name).exists()).count() > 1 {
+            let what = "it has `valid` and `test`, two names of one part; move one away";
+            return Err(missing(root, "crag", what));
+        }
         let (images, labels) = (part.join("Images"), part.join("Annotation"));
         if !images.is_dir() || !labels.is_dir() {
             return Err(missing(
@@ -94,6 +99,9 @@ pub fn crag(root: &Path, known: &Known) -> Result<Listing, DataError> {
             ));
         }
         let found = pairs(files(&images, &["png"])?, files(&labels, &["png"])?)?;
+        if found.is_empty() {
+            return Err(missing(&part, "crag", "`Images` has no PNG"));
+        }
         items.extend(found.into_iter().map(|item| (fold, item)));
     }
     if items.is_empty() {
@@ -239,7 +247,8 @@ pub fn digestpath_signet(root: &Path, known: &Known) -> Result<Listing, DataErro
         let sample = Sample::new(to_id(&name), mpp, raster::read_rgb(&image)?);
         let shapes = match boxes {
             Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+                let text = read_text(&path)?;
+                let text = String::from_utf8_lossy(&text);
                 read_boxes(&text).map_err(|why| why.of(&path))?
             }
             None => Vec::new(),

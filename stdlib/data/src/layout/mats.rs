@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cerb_image::{Grid, classes};
 
-use super::{Known, Listing, about, cell, files, first, missing, pairs, table};
+use super::{Known, Listing, about, cell, files, first, lone_masks, missing, pairs, table};
 use crate::mat::Mat;
 use crate::sample::{GLAND_TYPE, NUCLEI, NUCLEI_TYPE, PATCH_CLASS, to_id};
 use crate::{About, DataError, Sample, raster};
@@ -40,11 +40,9 @@ fn typed(id: &str, ids: &Grid<i32>, mat: &Mat, path: &Path) -> Result<Grid<i32>,
     });
     match missing {
         None => Ok(types),
-        Some(label) => Err(DataError::BeyondList {
+        Some(label) => Err(DataError::NoType {
             id: id.to_owned(),
-            channel: "inst_map".to_owned(),
-            label: label.into(),
-            last: known.iter().copied().max().unwrap_or(0).into(),
+            label,
         }),
     }
 }
@@ -67,12 +65,17 @@ fn splits(path: &Path) -> Result<BTreeMap<String, BTreeMap<String, String>>, Dat
     Ok(found)
 }
 
-fn fold(row: &BTreeMap<String, String>, name: &str) -> Result<u32, DataError> {
-    let text = cell(row, "split").unwrap_or("0");
+fn fold(row: Option<&BTreeMap<String, String>>, name: &str, list: &Path) -> Result<u32, DataError> {
+    let Some(text) = row.and_then(|row| cell(row, "split")) else {
+        let list = list.display();
+        return Err(DataError::Folds(format!(
+            "`{list}` does not say the split of `{name}`; write a row for it, with the split 0 for none"
+        )));
+    };
     let number: Option<i64> = text.parse().ok();
     match number.map(|n| u32::try_from(n.max(0))) {
         Some(Ok(fold)) => Ok(fold),
-        _ => Err(DataError::Bad(format!(
+        _ => Err(DataError::Folds(format!(
             "`{text}`, the split of `{name}`, is no number"
         ))),
     }
@@ -131,8 +134,13 @@ pub fn lizard(root: &Path, known: &Known) -> Result<Listing, DataError> {
         "lizard_labels/info.csv",
     ];
     let info = first(root, &info).ok_or_else(|| missing(root, "lizard", "it has no `info.csv`"))?;
-    let info = splits(&info)?;
-    let items = pairs(images, files(&labels, &["mat"])?)?;
+    let rows = splits(&info)?;
+    let items = pairs(images, files(&labels, &["mat"])?)?
+        .into_iter()
+        .map(|(name, image, labels)| {
+            Ok((fold(rows.get(&name), &name, &info)?, name, image, labels))
+        })
+        .collect::<Result<Vec<_>, DataError>>()?;
     let about = about(
         "lizard",
         Some("CC BY-NC-SA 4.0"),
@@ -143,17 +151,19 @@ pub fn lizard(root: &Path, known: &Known) -> Result<Listing, DataError> {
         &[(NUCLEI_TYPE, super::NUCLEI)],
     );
     let mpp = known.mpp.unwrap_or(0.5);
-    Ok(Listing::of(about, items, move |(name, image, labels)| {
-        let mat = Mat::open(&labels)?;
-        let ids = mat.labels("inst_map").map_err(|why| why.of(&labels))?;
-        let types = typed(&name, &ids, &mat, &labels)?;
-        let mut sample = Sample::new(to_id(&name), mpp, raster::read_rgb(&image)?);
-        if let Some(row) = info.get(&name) {
-            sample.fold = fold(row, &name)?;
-        }
-        sample.source = Some(name);
-        Ok(sample.with(NUCLEI, ids).with(NUCLEI_TYPE, types))
-    }))
+    Ok(Listing::of(
+        about,
+        items,
+        move |(fold, name, image, labels)| {
+            let mat = Mat::open(&labels)?;
+            let ids = mat.labels("inst_map").map_err(|why| why.of(&labels))?;
+            let types = typed(&name, &ids, &mat, &labels)?;
+            let mut sample = Sample::new(to_id(&name), mpp, raster::read_rgb(&image)?);
+            sample.fold = fold;
+            sample.source = Some(name);
+            Ok(sample.with(NUCLEI, ids).with(NUCLEI_TYPE, types))
+        },
+    ))
 }
 
 /// Lists CoNSeP: 41 images of nuclei in colon tissue.
@@ -170,8 +180,19 @@ pub fn consep(root: &Path, known: &Known) -> Result<Listing, DataError> {
     for (fold, part) in [(1, "Train"), (2, "Test")] {
         let folders = [format!("{part}/Images"), format!("{part}/Labels")];
         let [images, labels] = folders.map(|folder| root.join(folder));
-        if images.is_dir() && labels.is_dir() {
+        if images.is_dir() != labels.is_dir() {
+            let what = format!("`{part}` has not both `Images` and `Labels`");
+            return Err(missing(root, "consep", what));
+        }
+        if images.is_dir() {
             let found = pairs(files(&images, &["png"])?, files(&labels, &["mat"])?)?;
+            if found.is_empty() {
+                return Err(missing(
+                    root,
+                    "consep",
+                    format!("`{part}/Images` has no PNG"),
+                ));
+            }
             items.extend(found.into_iter().map(|item| (fold, item)));
         }
     }
@@ -263,6 +284,10 @@ pub fn cerberus(root: &Path, known: &Known) -> Result<Listing, DataError> {
         for path in folders(&folder)? {
             let class = class_of(&path, &tissues)?;
             let images = files(&path, &["png", "jpg", "tif"])?;
+            if images.is_empty() {
+                let what = format!("`{}` has no picture", path.display());
+                return Err(missing(root, "cerberus", what));
+            }
             items.extend(
                 images
                     .into_values()
@@ -340,19 +365,24 @@ fn objects(folder: &Path, tissue: &'static str, items: &mut Vec<Item>) -> Result
         let what = format!("`{tissue}` lacks `images`, `labels` or `split.csv`");
         return Err(missing(folder, "cerberus", what));
     }
-    let masks = if masks.is_dir() {
+    let mut masks = if masks.is_dir() {
         files(&masks, &["png"])?
     } else {
         BTreeMap::new()
     };
     let mut splits = splits(&split)?;
-    for (name, image, labels) in pairs(files(&images, &["png"])?, files(&labels, &["mat"])?)? {
-        let row = splits.remove(&name).unwrap_or_default();
-        let fold = fold(&row, &name)?;
+    let found = pairs(files(&images, &["png"])?, files(&labels, &["mat"])?)?;
+    if found.is_empty() {
+        let what = format!("`{tissue}/images` has no PNG");
+        return Err(missing(folder, "cerberus", what));
+    }
+    for (name, image, labels) in found {
+        let fold = fold(splits.remove(&name).as_ref(), &name, &split)?;
+        let mask = masks.remove(&name);
         if fold > 0 {
             items.push(Item::Objects {
                 tissue,
-                mask: masks.get(&name).cloned(),
+                mask,
                 name,
                 image,
                 labels,
@@ -360,6 +390,7 @@ fn objects(folder: &Path, tissue: &'static str, items: &mut Vec<Item>) -> Result
             });
         }
     }
+    lone_masks(masks)?;
     let count = splits.len();
     match splits.into_keys().next() {
         None => Ok(()),

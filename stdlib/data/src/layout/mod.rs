@@ -219,6 +219,15 @@ fn pairs(
     Ok(found)
 }
 
+/// Refuses masks that no image took.
+fn lone_masks(masks: BTreeMap<String, PathBuf>) -> Result<(), DataError> {
+    let count = masks.len();
+    match masks.into_values().next() {
+        None => Ok(()),
+        Some(labels) => Err(DataError::NoImage { labels, count }),
+    }
+}
+
 /// Says that a folder is not laid out as it should be.
 fn missing(root: &Path, layout: &'static str, what: impl Into<String>) -> DataError {
     DataError::Layout {

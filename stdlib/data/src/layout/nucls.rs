@@ -135,10 +135,7 @@ fn shape(row: &BTreeMap<String, String>) -> Result<Shape, Refused> {
             ));
         }
         let ring = x.into_iter().zip(y).map(|(x, y)| [x, y]).collect();
-        return Ok(Shape {
-            rings: vec![ring],
-            ..Shape::default()
-        });
+        return Ok(Shape::outlined(ring));
     }
     let edge = |column| number(cell(row, column).unwrap_or_default());
     let [x0, y0, x1, y1] = [edge("xmin")?, edge("ymin")?, edge("xmax")?, edge("ymax")?];

@@ -63,6 +63,9 @@ pub fn nct(root: &Path, known: &Known) -> Result<Listing, DataError> {
             known: FOLDERS.iter().map(|&(code, _)| code.to_owned()).collect(),
         })?;
         let images = files(&folder, &["tif", "tiff", "png"])?;
+        if images.is_empty() {
+            return Err(missing(root, "nct", format!("`{name}` has no picture")));
+        }
         items.extend(
             images
                 .into_iter()

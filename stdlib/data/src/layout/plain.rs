@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use cerb_image::Grid;
 use serde::Deserialize;
 
-use super::{Known, Listing, cell, files, missing, table};
+use super::{Known, Listing, cell, files, lone_masks, missing, table};
+use crate::array::read_text;
 use crate::paint::{Shape, geojson, paint};
 use crate::sample::{PATCH_CLASS, to_id};
 use crate::{About, DataError, Refused, Sample, npy, raster};
@@ -59,7 +60,7 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
     let file = read_about(&root.join("about.json"))?;
     let images = files(&folder, &PICTURES)?;
     let mut labels = find_labels(&root.join("labels"))?;
-    let masks = match root.join("masks") {
+    let mut masks = match root.join("masks") {
         masks if masks.is_dir() => files(&masks, &["png"])?,
         _ => BTreeMap::new(),
     };
@@ -67,8 +68,11 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
     let listed = root.join("samples.csv");
     if listed.is_file() {
         for row in table(&listed, &["id"])? {
-            if let Some(id) = cell(&row, "id") {
-                rows.insert(id.to_owned(), row);
+            let Some(id) = cell(&row, "id").map(str::to_owned) else {
+                return Err(Refused::new("a row has no `id`").of(&listed));
+            };
+            if rows.insert(id.clone(), row).is_some() {
+                return Err(Refused::new(format!("`{id}` has two rows")).of(&listed));
             }
         }
     }
@@ -79,7 +83,7 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
         match (labels.remove(&name), cell(&row, "class")) {
             (None, None) => alone.push(image),
             (labels, _) => {
-                let mask = masks.get(&name).cloned();
+                let mask = masks.remove(&name);
                 items.push((name, image, labels.unwrap_or_default(), mask, row));
             }
         }
@@ -88,6 +92,7 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
     if let Some(image) = alone.into_iter().next() {
         return Err(DataError::NoLabels { image, count });
     }
+    lone_masks(masks)?;
     let count = labels.len();
     if let Some(first) = labels.into_values().next() {
         let first = first
@@ -111,7 +116,7 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
         notes: file.notes,
         classes: file.classes,
     };
-    let mpp = known.mpp.or(file.mpp);
+    let (given, mpp) = (known.mpp, file.mpp);
     let classes = about.classes.clone();
     Ok(Listing::of(
         about,
@@ -127,7 +132,8 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
                 }
                 None => mpp,
             };
-            let mpp = mpp.ok_or_else(|| {
+            // What the caller says stands in place of all that the files say.
+            let mpp = given.or(mpp).ok_or_else(|| {
             DataError::Bad(format!("sample `{name}` has no resolution; write it into `about.json`, {{\"mpp\": 0.5}}"))
         })?;
             let mut sample = Sample::new(to_id(&name), mpp, raster::read_rgb(&image)?);
@@ -137,7 +143,7 @@ pub fn plain(root: &Path, known: &Known) -> Result<Listing, DataError> {
             if let Some(text) = cell(&row, "fold") {
                 let fold = text.parse();
                 sample.fold = fold.map_err(|_| {
-                    DataError::Bad(format!("`{text}`, the fold of `{name}`, is no number"))
+                    DataError::Folds(format!("`{text}`, the fold of `{name}`, is no number"))
                 })?;
             }
             if let Some(class) = cell(&row, "class") {
@@ -156,7 +162,7 @@ fn read_about(path: &Path) -> Result<File, DataError> {
     if !path.is_file() {
         return Ok(File::default());
     }
-    let text = std::fs::read(path).map_err(DataError::io(path))?;
+    let text = read_text(path)?;
     serde_json::from_slice(&text).map_err(|why| Refused::new(why).of(path))
 }
 
@@ -199,7 +205,7 @@ fn read_labels(
         let arrays = npy::npz(std::io::BufReader::new(file)).map_err(|why| why.of(path))?;
         for (channel, array) in arrays {
             let map = array.labels().map_err(|why| why.of(path))?;
-            sample.labels.insert(channel, map);
+            add(&mut sample, &channel, map)?;
         }
     }
     for (channel, path) in &labels.files {
@@ -212,17 +218,15 @@ fn read_labels(
             "npy" => {
                 let array = npy::Npy::open(path)?.all()?;
                 let map = array.labels().map_err(|why| why.of(path))?;
-                sample.labels.insert(channel.clone(), map);
+                add(&mut sample, channel, map)?;
             }
             "geojson" | "json" => {
-                let text = std::fs::read(path).map_err(DataError::io(path))?;
+                let text = read_text(path)?;
                 let shapes = geojson(&text).map_err(|why| why.of(path))?;
                 draw(&mut sample, channel, &shapes, classes)?;
             }
             _ => {
-                sample
-                    .labels
-                    .insert(channel.clone(), raster::read_labels(path)?);
+                add(&mut sample, channel, raster::read_labels(path)?)?;
             }
         }
     }
@@ -250,11 +254,22 @@ fn draw(
     }
     let size = (sample.image.width as usize, sample.image.height as usize);
     let (ids, types): (Grid<i32>, Grid<i32>) = paint(shapes, &numbers, size.0, size.1);
-    sample.labels.insert(format!("{tissue}-INST"), ids);
+    add(sample, &format!("{tissue}-INST"), ids)?;
     if typed {
-        sample.labels.insert(channel, types);
+        add(sample, &channel, types)?;
     }
     Ok(())
+}
+
+/// Adds a label map to a sample that has none of its channel.
+fn add(sample: &mut Sample, channel: &str, map: Grid<i32>) -> Result<(), DataError> {
+    match sample.labels.insert(channel.to_owned(), map) {
+        None => Ok(()),
+        Some(_) => Err(DataError::Bad(format!(
+            "sample `{}` has `{channel}` twice; keep one of its files",
+            sample.id
+        ))),
+    }
 }
 
 /// Returns the number of a class of a channel.

@@ -44,8 +44,14 @@ pub fn pannuke(root: &Path, known: &Known) -> Result<Listing, DataError> {
             let nested = format!("fold{fold}/{what}/fold{fold}/{what}.npy");
             first(root, &[&plain, &published, &nested])
         };
-        let (Some(images), Some(masks)) = (find("images"), find("masks")) else {
-            continue;
+        let (images, masks) = match (find("images"), find("masks")) {
+            (Some(images), Some(masks)) => (images, masks),
+            (None, None) => continue,
+            (images, _) => {
+                let lacks = if images.is_some() { "masks" } else { "images" };
+                let what = format!("fold {fold} has no `{lacks}.npy`");
+                return Err(missing(root, "pannuke", what));
+            }
         };
         let stack = Stack::open(images, masks)?;
         let count = stack.images.header().shape.first().copied().unwrap_or(0);

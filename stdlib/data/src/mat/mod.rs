@@ -9,7 +9,7 @@ use std::path::Path;
 
 use cerb_image::Grid;
 
-use crate::array::Array;
+use crate::array::{Array, read_whole};
 use crate::{DataError, Refused};
 
 mod hdf5;
@@ -43,12 +43,7 @@ impl Mat {
     /// # Errors
     /// When it cannot be read, is damaged, or is no such file.
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        let size = std::fs::metadata(path).map_err(DataError::io(path))?.len();
-        if size > MAX_FILE {
-            let why = format!("it has {size} bytes; more than {MAX_FILE} are not read");
-            return Err(Refused::new(why).of(path));
-        }
-        let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+        let bytes = read_whole(path, MAX_FILE)?;
         Self::parse(&bytes).map_err(|why| why.of(path))
     }
 

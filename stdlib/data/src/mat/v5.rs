@@ -10,6 +10,10 @@ use crate::Refused;
 use crate::array::{Array, Kind, MAX_BYTES, MAX_RATIO};
 
 const HEAD: usize = 128;
+/// Most cells of one array of them: a cell takes more memory than it has bytes in the file.
+const MAX_CELLS: usize = 1 << 20;
+/// Longest name of a field; MATLAB's have 63 letters.
+const MAX_NAME: usize = 256;
 /// Deepest nesting of cells and structures.
 const MAX_DEPTH: usize = 16;
 const MATRIX: u32 = 14;
@@ -134,11 +138,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refused> {
         bytes: &bytes[HEAD..],
         big_endian,
     };
-    let mut left = MAX_BYTES;
+    let (mut left, mut cells) = (MAX_BYTES, MAX_CELLS);
     let mut found = BTreeMap::new();
     while let Some(element) = rest.next()? {
         let named = match element.kind {
-            MATRIX => matrix(element.data, 0)?,
+            MATRIX => matrix(element.data, 0, &mut cells)?,
             COMPRESSED => {
                 let unpacked = inflate(element.data.bytes, &mut left)?;
                 let mut inner = Words {
@@ -149,7 +153,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refused> {
                 if element.kind != MATRIX {
                     return Err(Refused::new("a packed element holds no variable"));
                 }
-                matrix(element.data, 0)?
+                matrix(element.data, 0, &mut cells)?
             }
             _ => continue,
         };
@@ -173,7 +177,7 @@ fn inflate(packed: &[u8], left: &mut u64) -> Result<Vec<u8>, Refused> {
 }
 
 /// Reads a variable: its name and what it holds.
-fn matrix(mut data: Words<'_>, depth: usize) -> Result<(String, Value), Refused> {
+fn matrix(mut data: Words<'_>, depth: usize, left: &mut usize) -> Result<(String, Value), Refused> {
     if depth > MAX_DEPTH {
         return Err(Refused::new(format!(
             "it is nested more than {MAX_DEPTH} deep"
@@ -201,8 +205,8 @@ fn matrix(mut data: Words<'_>, depth: usize) -> Result<(String, Value), Refused>
     let sum = |count: usize, &length: &usize| count.checked_mul(length);
     let count = shape.iter().try_fold(1, sum).ok_or_else(short)?;
     let value = match flags & 0xff {
-        1 => Value::Cells(cells(&mut data, count, depth)?),
-        2 => structure(&mut data, count, depth)?,
+        1 => Value::Cells(cells(&mut data, count, depth, left)?),
+        2 => structure(&mut data, count, depth, left)?,
         4 => Value::Text(data.next()?.map_or(Ok(String::new()), |text| text.text())?),
         6..=15 if flags & 0x800 != 0 => Value::Other("holds complex numbers".to_owned()),
         6..=15 => Value::Array(numbers(&data.need()?, Some(shape))?),
@@ -212,26 +216,44 @@ fn matrix(mut data: Words<'_>, depth: usize) -> Result<(String, Value), Refused>
     Ok((name, value))
 }
 
-fn cells(data: &mut Words<'_>, count: usize, depth: usize) -> Result<Vec<Value>, Refused> {
+fn cells(
+    data: &mut Words<'_>,
+    count: usize,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Vec<Value>, Refused> {
     // Each has a tag at least.
     if count > data.bytes.len() / 8 {
         return Err(short());
     }
+    if count > *left {
+        return Err(Refused::new(format!("it has more than {MAX_CELLS} cells")));
+    }
+    *left -= count;
     let mut values = Vec::with_capacity(count);
     for _ in 0..count {
         let element = data.need()?;
         if element.kind != MATRIX {
             return Err(Refused::new("a cell holds no variable"));
         }
-        values.push(matrix(element.data, depth + 1)?.1);
+        values.push(matrix(element.data, depth + 1, left)?.1);
     }
     Ok(values)
 }
 
-fn structure(data: &mut Words<'_>, count: usize, depth: usize) -> Result<Value, Refused> {
+fn structure(
+    data: &mut Words<'_>,
+    count: usize,
+    depth: usize,
+    left: &mut usize,
+) -> Result<Value, Refused> {
     let width = data.need()?.integers()?.first().copied().unwrap_or(0);
-    let width = usize::try_from(width).ok().filter(|&width| width > 0);
-    let width = width.ok_or_else(|| Refused::new("the names of a structure have no length"))?;
+    let known = 1..=MAX_NAME;
+    let width = usize::try_from(width)
+        .ok()
+        .filter(|width| known.contains(width));
+    let width =
+        width.ok_or_else(|| Refused::new("the names of a structure have an impossible length"))?;
     let names = data.need()?;
     let name = |bytes: &[u8]| {
         let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
@@ -242,6 +264,7 @@ fn structure(data: &mut Words<'_>, count: usize, depth: usize) -> Result<Value, 
         data,
         count.checked_mul(names.len()).ok_or_else(short)?,
         depth,
+        left,
     )?;
     let mut values = values.into_iter();
     let mut elements = Vec::new();

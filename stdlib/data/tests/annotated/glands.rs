@@ -223,3 +223,28 @@ fn digestpath_signet_paints_boxes() {
         .to_string();
     assert!(error.contains("a box has no number `xmin`"), "{error}");
 }
+
+#[test]
+fn two_folders_for_one_part_of_crag_and_an_empty_one_are_errors() {
+    let root = tempfile::tempdir().unwrap();
+    for part in ["train", "valid", "test"] {
+        put(
+            root.path(),
+            &format!("{part}/Images/{part}_1.png"),
+            png(&picture(9, 9, 1)),
+        );
+        put(
+            root.path(),
+            &format!("{part}/Annotation/{part}_1.png"),
+            png_labels(&objects(9, 9)),
+        );
+    }
+    let why = || read(Layout::Crag, root.path()).unwrap_err().to_string();
+    assert!(why().contains("two names of one part"), "{}", why());
+    std::fs::remove_dir_all(root.path().join("test")).unwrap();
+    assert_eq!(read(Layout::Crag, root.path()).unwrap().len(), 2);
+    for folder in ["Images", "Annotation"] {
+        std::fs::remove_file(root.path().join(format!("valid/{folder}/valid_1.png"))).unwrap();
+    }
+    assert!(why().contains("`Images` has no PNG"), "{}", why());
+}

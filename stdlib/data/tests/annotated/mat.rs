@@ -103,6 +103,44 @@ fn the_latest_format_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn numbers_in_another_file_are_refused_and_not_taken_for_0() {
+    let folder = tempfile::tempdir().unwrap();
+    if !python("write-external-mat", folder.path()) {
+        return;
+    }
+    let read = Mat::open(&folder.path().join("external.mat")).unwrap();
+    let error = read.labels("inst_map").unwrap_err().to_string();
+    assert!(error.contains("lies in other files"), "{error}");
+}
+
+/// A variable of cells, each an empty variable of 8 bytes.
+fn cells(count: u32) -> Vec<u8> {
+    let element = |kind: u32, data: &[u8]| {
+        let mut bytes = [kind, data.len() as u32].map(u32::to_le_bytes).concat();
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    };
+    let mut matrix = element(6, &[1, 0, 0, 0, 0, 0, 0, 0]);
+    matrix.extend(element(5, &[count, 1].map(u32::to_le_bytes).concat()));
+    matrix.extend(element(1, b"c"));
+    matrix.extend((0..count).flat_map(|_| element(14, &[])));
+    let mut bytes = mat(&[], false);
+    bytes.extend(element(14, &matrix));
+    bytes
+}
+
+#[test]
+fn more_cells_than_memory_is_for_are_refused() {
+    let Value::Cells(few) = &Mat::parse(&cells(3)).unwrap().0["c"] else {
+        panic!("cells are no cells");
+    };
+    assert_eq!(few.len(), 3);
+    let error = Mat::parse(&cells((1 << 20) + 1)).unwrap_err().to_string();
+    assert!(error.contains("more than 1048576 cells"), "{error}");
+}
+
+#[test]
 fn a_file_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for bytes in [

@@ -73,14 +73,7 @@ fn an_object_beyond_its_list_of_types_is_an_error() {
     );
     let error = read(Layout::Lizard, root.path()).unwrap_err();
     assert!(
-        matches!(
-            error,
-            DataError::BeyondList {
-                label: 3,
-                last: 2,
-                ..
-            }
-        ),
+        matches!(error, DataError::NoType { label: 3, .. }),
         "{error}"
     );
     let uneven = mat(
@@ -140,6 +133,72 @@ fn consep_has_its_two_parts_as_folds() {
             .unwrap_err()
             .code(),
         "dataset::layout"
+    );
+}
+
+#[test]
+fn an_image_that_the_list_of_splits_lacks_is_an_error() {
+    let root = lizard();
+    let info = "Filename,Source,Split\nglas_1,GlaS,1\n";
+    put(root.path(), "lizard_labels/Lizard_Labels/info.csv", info);
+    let error = read(Layout::Lizard, root.path()).unwrap_err();
+    assert_eq!(error.code(), "dataset::folds");
+    assert!(
+        error
+            .to_string()
+            .contains("does not say the split of `crag_2`"),
+        "{error}"
+    );
+    let empty = "Filename,Source,Split\nglas_1,GlaS,1\ncrag_2,CRAG,\n";
+    put(root.path(), "lizard_labels/Lizard_Labels/info.csv", empty);
+    assert_eq!(
+        read(Layout::Lizard, root.path()).unwrap_err().code(),
+        "dataset::folds"
+    );
+    let root = cerberus();
+    put(
+        root.path(),
+        "gland/split.csv",
+        "Filename,Split\na,1\nunused,0\n",
+    );
+    let error = read(Layout::Cerberus, root.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("does not say the split of `b`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn half_a_set_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let ids = objects(9, 9);
+    let labels = mat(&[("inst_map", &ids), ("type_map", &classes(&ids, 7))], true);
+    put(root.path(), "Train/Images/a.png", png(&picture(9, 9, 1)));
+    put(root.path(), "Train/Labels/a.mat", &labels);
+    put(root.path(), "Test/Images/b.png", png(&picture(9, 9, 2)));
+    let error = read(Layout::Consep, root.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("`Test` has not both `Images` and `Labels`"),
+        "{error}"
+    );
+    std::fs::remove_file(root.path().join("Test/Images/b.png")).unwrap();
+    std::fs::create_dir(root.path().join("Test/Labels")).unwrap();
+    let error = read(Layout::Consep, root.path()).unwrap_err().to_string();
+    assert!(error.contains("`Test/Images` has no PNG"), "{error}");
+}
+
+#[test]
+fn a_mask_without_an_image_is_an_error() {
+    let root = cerberus();
+    put(
+        root.path(),
+        "gland/masks/z.png",
+        png_labels(&objects(10, 10)),
+    );
+    let error = read(Layout::Cerberus, root.path()).unwrap_err();
+    assert!(
+        matches!(&error, DataError::NoImage { labels, .. } if labels.ends_with("z.png")),
+        "{error}"
     );
 }
 
@@ -213,7 +272,11 @@ fn the_published_training_has_objects_by_tissue_and_patches_by_class() {
 #[test]
 fn a_split_of_an_image_that_is_not_there_is_an_error() {
     let root = cerberus();
-    put(root.path(), "lumen/split.csv", "Filename,Split\na,1\nc,2\n");
+    put(
+        root.path(),
+        "lumen/split.csv",
+        "Filename,Split\na,1\nb,1\nunused,0\nc,2\n",
+    );
     let error = read(Layout::Cerberus, root.path()).unwrap_err();
     assert!(
         matches!(error, DataError::NoImage { count: 1, .. }),

@@ -115,6 +115,23 @@ fn an_archive_that_claims_more_than_it_holds_is_refused() {
     );
 }
 
+#[test]
+fn an_archive_has_the_same_bytes_on_every_system() {
+    let mut bytes = Cursor::new(Vec::new());
+    npy::write_labels(
+        &mut bytes,
+        &BTreeMap::from([("a".to_owned(), objects(9, 7))]),
+    )
+    .unwrap();
+    let bytes = bytes.into_inner();
+    // The directory says which system wrote the file: 3 is Unix, wherever it was written.
+    let at = bytes
+        .windows(4)
+        .position(|word| word == b"PK\x01\x02")
+        .unwrap();
+    assert_eq!(bytes[at + 5], 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

@@ -88,8 +88,10 @@ fn a_map_for_each_class_becomes_one() {
     let error = read(Layout::Pannuke, root.path()).unwrap_err().to_string();
     assert!(error.contains("[2, 2, 4, 5]"), "{error}");
     std::fs::remove_file(masks).unwrap();
-    assert_eq!(
-        read(Layout::Pannuke, root.path()).unwrap_err().code(),
-        "dataset::layout"
+    let error = read(Layout::Pannuke, root.path()).unwrap_err();
+    assert_eq!(error.code(), "dataset::layout");
+    assert!(
+        error.to_string().contains("fold 2 has no `masks.npy`"),
+        "{error}"
     );
 }

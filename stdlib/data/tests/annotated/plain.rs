@@ -144,3 +144,68 @@ fn a_resolution_is_stated_somewhere() {
     put(root.path(), "about.json", "{\"mmp\": 1}");
     assert!(read(root.path()).unwrap_err().to_string().contains("mmp"));
 }
+
+#[test]
+fn what_stands_twice_is_an_error_and_nothing_is_lost() {
+    let root = root();
+    let ids = objects(12, 9);
+    put(root.path(), "labels/Nuclei-INST/x.png", png_labels(&ids));
+    put(root.path(), "samples.csv", "id,fold\nx,1\nx,2\n");
+    let error = read(root.path()).unwrap_err().to_string();
+    assert!(error.contains("`x` has two rows"), "{error}");
+    put(root.path(), "samples.csv", "id,fold\n,1\n");
+    let error = read(root.path()).unwrap_err().to_string();
+    assert!(error.contains("a row has no `id`"), "{error}");
+    std::fs::remove_file(root.path().join("samples.csv")).unwrap();
+    let text = r#"[{"geometry": {"type": "Polygon", "coordinates": [[[2, 2], [6, 2], [6, 5]]]}}]"#;
+    put(root.path(), "labels/Nuclei/x.geojson", text);
+    let error = read(root.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("sample `x` has `Nuclei-INST` twice"),
+        "{error}"
+    );
+    std::fs::remove_file(root.path().join("labels/Nuclei/x.geojson")).unwrap();
+    put(root.path(), "masks/y.png", png_labels(&ids));
+    let error = read(root.path()).unwrap_err();
+    assert_eq!(error.code(), "dataset::unmatched");
+    assert!(
+        error
+            .to_string()
+            .ends_with("y.png` has no image; add its image, or move it away"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_the_caller_says_of_the_resolution_stands() {
+    let root = root();
+    put(
+        root.path(),
+        "labels/Nuclei-INST/x.png",
+        png_labels(&objects(12, 9)),
+    );
+    put(root.path(), "samples.csv", "id,mpp\nx,0.25\n");
+    let known = Known { mpp: Some(0.4) };
+    assert_eq!(collect(plain(root.path(), &known)).unwrap()["x"].mpp, 0.4);
+    assert_eq!(read(root.path()).unwrap()["x"].mpp, 0.25);
+}
+
+#[test]
+fn a_negative_label_is_told_as_one() {
+    let root = root();
+    let below = objects(12, 9)
+        .data
+        .into_iter()
+        .flat_map(|v| (-v).to_le_bytes());
+    put(
+        root.path(),
+        "labels/Nuclei-INST/x.npy",
+        file("<i4", &[9, 12], below),
+    );
+    let error = read(root.path()).unwrap_err();
+    assert_eq!(error.code(), "dataset::unknown_class");
+    assert!(
+        error.to_string().contains("holds -1; labels count from 0"),
+        "{error}"
+    );
+}

@@ -71,3 +71,10 @@ fn an_impossible_resolution_is_an_error() {
         assert!(sample.at(mpp).is_err(), "{mpp}");
     }
 }
+
+#[test]
+fn a_sample_that_would_grow_beyond_memory_is_refused() {
+    let sample = Sample::new("a", 0.5, Rgb8::filled(2000, 2000, [9; 3]));
+    let error = sample.at(0.5 / 15.0).unwrap_err().to_string();
+    assert!(error.contains("would have 30000 × 30000 px"), "{error}");
+}

@@ -107,4 +107,14 @@ fn a_sheet_shows_samples_evenly_with_outlines_and_frames() {
         .is_err()
     );
     assert!(sheet.paint(&dataset.only(&[]).unwrap()).is_err());
+    let huge = Sheet {
+        columns: 5,
+        side: 4096,
+        most: 10,
+    };
+    let error = huge.paint(&dataset).unwrap_err().to_string();
+    assert!(
+        error.contains("a contact sheet of 20510 × 8204 px"),
+        "{error}"
+    );
 }

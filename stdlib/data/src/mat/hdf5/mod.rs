@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Value;
 use crate::Refused;
-use crate::array::{Array, Kind, check_packed, extent};
+use crate::array::{Array, Kind, MAX_BYTES, check_packed, extent};
 
 mod chunks;
 
@@ -39,6 +39,7 @@ pub(super) fn read(bytes: &[u8], start: usize) -> Result<BTreeMap<String, Value>
         offset: 8,
         length: 8,
         left: MAX_STEPS,
+        room: MAX_BYTES,
     };
     let mut at = file.at(start)?;
     at.skip(8)?;
@@ -145,6 +146,8 @@ struct File<'b> {
     length: u8,
     /// Steps that may still be taken.
     left: usize,
+    /// Bytes that its arrays may still have.
+    room: u64,
 }
 
 impl<'b> File<'b> {
@@ -187,6 +190,11 @@ impl<'b> File<'b> {
         let messages = self.messages(address)?;
         let find = |kind| messages.iter().find(|m| m.kind == kind).map(|m| m.data);
         if let (Some(space), Some(kind), Some(layout)) = (find(1), find(3), find(8)) {
+            // Numbers in files beside this one have no address here, as those that were never written.
+            if find(7).is_some() {
+                let why = unknown("an array that lies in other files");
+                return Ok(Value::Other(format!("is not read: {why}")));
+            }
             return Ok(match self.array(space, kind, layout, find(11)) {
                 Ok(array) => Value::Array(array),
                 Err(why) => Value::Other(format!("is not read: {why}")),
@@ -357,6 +365,10 @@ impl<'b> File<'b> {
         let (kind, big_endian) = number(kind, 0)?;
         let size = extent(kind, &shape)?;
         check_packed(size, self.bytes.len() as u64)?;
+        self.room = self
+            .room
+            .checked_sub(size)
+            .ok_or_else(|| Refused::new("its arrays are larger than any label maps"))?;
         let bytes = match self.layout(layout)? {
             Layout::Compact(bytes) => bytes.to_vec(),
             Layout::Contiguous { address, .. } if self.is_undefined(address) => {
