@@ -17,7 +17,7 @@ use super::data_error;
 /// resized: of these sets never train on one and measure on another.
 ///
 /// ```cerb
-/// let test = dataset.apart(crag, from: glas)
+/// let held = dataset.apart(crag, from: glas)
 /// ```
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -15,7 +15,7 @@ use super::data_error;
 ///
 /// ```cerb
 /// let train = dataset.fold(images, [1, 2])
-/// let test = dataset.fold(images, [3])
+/// let held = dataset.fold(images, [3])
 /// ```
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
