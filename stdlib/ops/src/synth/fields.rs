@@ -19,7 +19,7 @@ use crate::reading::each;
 ///
 /// ```cerb
 /// let train = synth.fields(seed: 1, count: 400)
-/// let test  = synth.fields(seed: 2, count: 40)
+/// let held  = synth.fields(seed: 2, count: 40)
 /// ```
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
