@@ -71,7 +71,7 @@ impl Catalog for Documented<'_> {
                 ),
                 ("backbone", word("resnet34")),
             ],
-            "file.open" | "file.scan" => Vec::new(),
+            "file.folder" | "file.open" | "file.scan" => Vec::new(),
             other => panic!("say what `{other}` lists"),
         };
         let facts: BTreeMap<String, Value> = facts
@@ -297,6 +297,12 @@ fn in_a_pipeline(example: &str) -> String {
     };
     format!(
         "cerb 1\nroot data\nlet model = model.load(data, \"weights\")\n\
+         let images = synth.fields(seed: 1, count: 8)\n\
+         let truth = synth.fields(seed: 2, count: 8)\n\
+         let found = synth.fields(seed: 2, count: 8)\n\
+         let glas = dataset.open(file.folder(data, \"glas\"), layout: \"glas\")\n\
+         let crag = dataset.open(file.folder(data, \"crag\"), layout: \"crag\")\n\
+         let m = eval.segmentation(truth, found, channel: \"Nuclei-INST\")\n\
          let wsi = for s in slide.scan(data, \"*.svs\") {{\n\
          let mask = tissue.mask(s, at: 8 mpp)\n\
          let grid = patch.grid(s, mask, input: 448 px, output: 144 px, at: 0.5 mpp)\n\
