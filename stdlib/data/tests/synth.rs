@@ -270,6 +270,28 @@ fn a_section_lies_on_glass() {
 }
 
 #[test]
+fn glass_is_known_without_painting() {
+    for scene in [Scene::Section, Scene::Cores] {
+        let (mut bare, mut tissue) = (0, 0);
+        for seed in 0..3 {
+            let slide = Tissue::new(seed, 8000.0, 8000.0, scene).unwrap();
+            for (x, y) in (0..8).flat_map(|y| (0..8).map(move |x| (x, y))) {
+                let window = window(250 * x, 250 * y, 250, 250);
+                let painted = paint(&slide, window, 4.0).unwrap();
+                let glass = painted.labels["Patch-Class"].data.iter().all(|&c| c == 0);
+                let known = slide.is_glass(window, 4.0);
+                assert!(glass || !known, "{scene:?} {seed}: {x}, {y}");
+                bare += usize::from(known);
+                tissue += usize::from(!glass);
+            }
+        }
+        assert!(bare > 4 && tissue > 10, "{scene:?}: {bare}, {tissue}");
+    }
+    let field = Tissue::field(1, 8000.0, 8000.0).unwrap();
+    assert!(!field.is_glass(window(0, 0, 500, 500), 4.0));
+}
+
+#[test]
 fn what_cannot_be_painted_is_refused() {
     assert!(matches!(
         Tissue::field(1, 0.0, 10.0),

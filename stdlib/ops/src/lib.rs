@@ -237,6 +237,7 @@ mod tests {
             "stain.reinhard",
             "synth.fields",
             "synth.patches",
+            "synth.tissue",
             "tissue.classes",
             "tissue.from_file",
             "tissue.mask",

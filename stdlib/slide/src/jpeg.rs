@@ -53,8 +53,30 @@ pub(crate) fn decode(
 
 /// What libjpeg calls back with: its own manager first, since C sees only that.
 #[repr(C)]
-struct Errors {
+pub(crate) struct Errors {
     manager: jpeg_error_mgr,
+}
+
+impl Errors {
+    /// Makes the manager; its address does not change, since it is boxed.
+    pub(crate) fn new() -> Box<Self> {
+        // SAFETY: a C structure for which all zeros is a value; libjpeg fills it in.
+        let mut errors = unsafe {
+            Box::new(Self {
+                manager: MaybeUninit::zeroed().assume_init(),
+            })
+        };
+        // SAFETY: the manager is in place.
+        unsafe { jpeg_std_error(&mut errors.manager) };
+        errors.manager.error_exit = Some(on_error);
+        errors.manager.emit_message = Some(on_message);
+        errors
+    }
+
+    /// Returns what C is to see.
+    pub(crate) fn manager(&mut self) -> *mut jpeg_error_mgr {
+        &mut self.manager
+    }
 }
 
 /// A payload for unwinding out of C: libjpeg's sentence.
@@ -75,19 +97,14 @@ impl Drop for Decoder {
 
 /// Makes a decoder, lets `work` use it, and turns what libjpeg reports into an error.
 fn run<T>(work: impl FnOnce(&mut Decoder) -> Result<T, String>) -> Result<T, String> {
-    let attempt = AssertUnwindSafe(|| {
+    caught(|| {
         // SAFETY: both structures are C structures for which all zeros is a value; libjpeg
         // fills them in, and their addresses do not change, since they are boxed.
         let mut decoder = unsafe {
-            let mut errors = Box::new(Errors {
-                manager: MaybeUninit::zeroed().assume_init(),
-            });
-            jpeg_std_error(&mut errors.manager);
-            errors.manager.error_exit = Some(on_error);
-            errors.manager.emit_message = Some(on_message);
+            let mut errors = Errors::new();
             let mut info: Box<jpeg_decompress_struct> =
                 Box::new(MaybeUninit::zeroed().assume_init());
-            info.common.err = &mut errors.manager;
+            info.common.err = errors.manager();
             Decoder {
                 info,
                 _errors: errors,
@@ -96,8 +113,12 @@ fn run<T>(work: impl FnOnce(&mut Decoder) -> Result<T, String>) -> Result<T, Str
         // SAFETY: the version and size are those of the structure the crate declares.
         unsafe { jpeg_create_decompress(&mut *decoder.info) };
         work(&mut decoder)
-    });
-    match catch_unwind(attempt) {
+    })
+}
+
+/// Runs `attempt` and turns what libjpeg reports by unwinding into an error.
+pub(crate) fn caught<T>(attempt: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(attempt)) {
         Ok(result) => result,
         Err(payload) => match payload.downcast::<Failure>() {
             Ok(failure) => Err(failure.0),

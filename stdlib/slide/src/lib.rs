@@ -17,12 +17,14 @@
 
 mod artifact;
 mod codec;
+mod encode;
 mod error;
 mod flat;
 mod foreign;
 mod jpeg;
 mod native;
 mod ome;
+mod pyramid;
 mod raster;
 mod reader;
 mod region;
@@ -34,5 +36,6 @@ mod tiff;
 pub use artifact::describe;
 pub use error::SlideError;
 pub use native::CACHE_BYTES;
+pub use pyramid::{Pyramid, PyramidWriter, TILE, Tile, WriteError};
 pub use region::{ReadOptions, Resample};
 pub use slide::{Level, Outside, PLAUSIBLE_MPP, Resolution, Slide, SlideInfo};

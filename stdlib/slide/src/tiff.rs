@@ -32,6 +32,7 @@ pub(crate) mod tag {
     pub const SUB_IFDS: u16 = 330;
     pub const SAMPLE_FORMAT: u16 = 339;
     pub const JPEG_TABLES: u16 = 347;
+    pub const SUBSAMPLING: u16 = 530;
     pub const XML_PACKET: u16 = 700;
     pub const NDPI_FORMAT: u16 = 65420;
 }

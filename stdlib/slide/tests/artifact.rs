@@ -65,6 +65,25 @@ fn an_artifact_opens_where_the_file_lies_and_sees_that_it_changed() {
 }
 
 #[test]
+fn a_slide_in_the_store_is_named_by_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let blob = store
+        .put_file(&common::fixture("glands-small.tif"))
+        .unwrap();
+    let slide = Slide::of_blob(&store, blob).unwrap();
+    let mpp = slide.mpp().unwrap();
+    let stored = slide.store(&store).unwrap();
+    assert_eq!((stored.digest, stored.size), (blob.digest, blob.size));
+    assert_eq!(stored.fields["mpp"].as_f64(), Some(mpp));
+    let again = <Slide as Artifact>::open(&stored, &store).unwrap();
+    assert_eq!(again.content(), Some(blob.digest));
+    assert!(again.info().levels.len() > 1);
+    store.discard(&blob.digest).unwrap();
+    assert!(<Slide as Artifact>::open(&stored, &store).is_err());
+}
+
+#[test]
 fn a_png_is_a_slide_of_one_level_with_a_resolution_given() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");

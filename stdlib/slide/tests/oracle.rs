@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cerb_image::Rgb8;
-use cerb_slide::{Outside, ReadOptions, Resample, Slide};
+use cerb_slide::{Outside, Pyramid, PyramidWriter, ReadOptions, Resample, Slide, TILE, Tile};
 
 /// Regions dumped for the oracle, and the list of them.
 struct Cases {
@@ -108,6 +108,55 @@ fn generic_tiff_pixels_are_openslides_at_every_level() {
     let slide = Slide::open(&common::fixture("glands-small.tif"), None).unwrap();
     let mut cases = Cases::new();
     cases.levels("openslide", &slide);
+    cases.check(&python);
+}
+
+#[test]
+fn what_is_written_here_openslide_and_tifffile_read() {
+    let Some(python) = common::python("what_is_written_here_openslide_and_tifffile_read") else {
+        return;
+    };
+    // Sides that halve evenly: OpenSlide counts places in pixels of the largest level.
+    let (width, height) = (1104, 704);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made.tif");
+    let about = Pyramid {
+        width,
+        height,
+        mpp: 0.5,
+        quality: 85,
+        description: "synthetic".to_owned(),
+    };
+    let file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+    let mut writer = PyramidWriter::new(file, about).unwrap();
+    for (row, column) in (0..3).flat_map(|row| (0..5).map(move |column| (row, column))) {
+        let (w, h) = (
+            TILE.min(width - column * TILE),
+            TILE.min(height - row * TILE),
+        );
+        let at = (0..h).flat_map(|y| (0..w).map(move |x| (x + column * TILE, y + row * TILE)));
+        let data = at
+            .flat_map(|(x, y)| match x > 600 {
+                true => [240; 3],
+                false => [
+                    (x % 251) as u8,
+                    (y % 241) as u8,
+                    ((x * y) / 500 % 256) as u8,
+                ],
+            })
+            .collect();
+        let pixels = Rgb8::from_vec(w, h, data).unwrap();
+        writer
+            .put(Tile::new(column, row, pixels, 85).unwrap())
+            .unwrap();
+    }
+    writer.finish().unwrap();
+    let slide = Slide::open(&path, None).unwrap();
+    assert_eq!(slide.info().levels.len(), 4);
+    assert_eq!(slide.mpp().unwrap(), 0.5);
+    let mut cases = Cases::new();
+    cases.levels("openslide", &slide);
+    cases.levels("tifffile", &slide);
     cases.check(&python);
 }
 

@@ -67,6 +67,8 @@ pub const FURTHEST: i64 = 1 << 24;
 pub enum Scene {
     /// A piece of tissue in the middle of the glass, as on a slide.
     Section,
+    /// Four small round pieces of tissue, scattered over the glass.
+    Cores,
     /// Tissue of all classes from edge to edge, for training.
     Field,
     /// Tissue of one class of the `Patch-Class` head from edge to edge.
@@ -85,7 +87,7 @@ pub struct Tissue {
 /// A part of a picture in pixels at the resolution it is painted at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// First column; outside a [`Scene::Section`] lies glass.
+    /// First column; about a [`Scene::Section`] and [`Scene::Cores`] lies glass.
     pub x: i64,
     /// First row.
     pub y: i64,
@@ -211,6 +213,33 @@ impl Tissue {
     }
 }
 
+impl Tissue {
+    /// Says whether glass surrounds the tissue.
+    fn has_glass(&self) -> bool {
+        matches!(self.scene, Scene::Section | Scene::Cores)
+    }
+
+    /// Says whether a window shows glass alone, without painting it; some windows of glass are not recognised.
+    pub fn is_glass(&self, window: Window, mpp: f64) -> bool {
+        let place = |at: i64| (at as f64 * mpp) as f32;
+        let low = (place(window.x), place(window.y));
+        let high = (
+            place(window.x + i64::from(window.width)),
+            place(window.y + i64::from(window.height)),
+        );
+        let sites = sites::Sites::about(self, low, high);
+        sites
+            .all()
+            .iter()
+            .all(|site| site.class == sites::class::GLASS)
+    }
+
+    /// Returns the colour of clean glass, as the scanner of this picture sees it.
+    pub fn glass(&self) -> [u8; 3] {
+        self.look.white.map(|white| white as u8)
+    }
+}
+
 /// Paints one window of a tissue at `mpp` µm per pixel.
 pub fn paint(tissue: &Tissue, window: Window, mpp: f64) -> Result<Painted, SynthError> {
     let Window {
@@ -232,7 +261,7 @@ pub fn paint(tissue: &Tissue, window: Window, mpp: f64) -> Result<Painted, Synth
     }
     let within = |at: i64, side: u32, whole: u32| at >= 0 && at + i64::from(side) <= whole.into();
     let inside = within(x, width, whole[0]) && within(y, height, whole[1]);
-    if tissue.scene != Scene::Section && !inside {
+    if !tissue.has_glass() && !inside {
         return Err(SynthError::Outside {
             x,
             y,

@@ -69,15 +69,19 @@ pub fn square(seed: u64, class: u8, index: u32, side: u32, mpp: f64) -> Result<S
     Ok(Sample::new(id, mpp, painted.image).of_class(class.into()))
 }
 
-/// Paints a window of a tissue, named by its place; `None` when it shows glass alone.
+/// Paints a window of a tissue, named by its place, with all channels, the class of each pixel too.
 ///
 /// # Errors
 /// When it cannot be painted.
-pub fn tile(tissue: &Tissue, window: Window, mpp: f64) -> Result<Option<Sample>, SynthError> {
+pub fn tile(tissue: &Tissue, window: Window, mpp: f64) -> Result<Sample, SynthError> {
     let painted = paint(tissue, window, mpp)?;
-    let glass = painted.labels[PATCH_CLASS].data.iter().all(|&c| c == 0);
-    let id = format!("x{}_y{}", window.x, window.y);
-    Ok((!glass).then(|| sample(id, painted, mpp)))
+    Ok(sample(format!("x{}_y{}", window.x, window.y), painted, mpp))
+}
+
+/// Says whether a sample shows any tissue.
+pub fn has_tissue(sample: &Sample) -> bool {
+    let classes = sample.labels.get(PATCH_CLASS);
+    classes.is_none_or(|map| map.data.iter().any(|&class| class != 0))
 }
 
 fn sample(id: String, painted: Painted, mpp: f64) -> Sample {
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_of_glass_is_no_sample() {
+    fn a_tile_is_named_by_its_place_and_knows_whether_it_shows_tissue() {
         let tissue = Tissue::section(2, 4000.0, 4000.0).unwrap();
         let window = |x, y| Window {
             x,
@@ -164,8 +168,9 @@ mod tests {
             width: 128,
             height: 128,
         };
-        assert_eq!(tile(&tissue, window(0, 0), 0.5).unwrap(), None);
-        let middle = tile(&tissue, window(4000, 4000), 0.5).unwrap().unwrap();
+        assert!(!has_tissue(&tile(&tissue, window(0, 0), 0.5).unwrap()));
+        let middle = tile(&tissue, window(4000, 4000), 0.5).unwrap();
+        assert!(has_tissue(&middle));
         assert_eq!(middle.id, "x4000_y4000");
         middle.check(&about("synthetic").classes).unwrap();
     }

@@ -12,6 +12,9 @@ pub(super) const PITCH: f32 = 260.0;
 /// How far from its square's centre a site lies at most, as a share of the side.
 const SCATTER: f32 = 0.29;
 
+/// Radius of a core in µm, where the slide has room for it.
+const CORE: f32 = 800.0;
+
 /// Identifiers that the objects of one site share in each map; 2¹⁶ sites have numbers.
 pub(super) const IDENTIFIERS: i32 = (1 << 15) - 1;
 
@@ -134,17 +137,26 @@ impl Tissue {
         match self.scene {
             Scene::Patch(class) => class,
             Scene::Field => drawn,
-            Scene::Section if self.outline(at) => match drawn {
+            Scene::Section | Scene::Cores if self.outline(at) => match drawn {
                 class::GLASS => class::STROMA,
                 class => class,
             },
-            Scene::Section => class::GLASS,
+            Scene::Section | Scene::Cores => class::GLASS,
         }
     }
 
-    /// Says whether a place lies on the piece of tissue in the middle of the glass.
+    /// Says whether a place lies on the tissue and not beside it.
     fn outline(&self, (x, y): (f32, f32)) -> bool {
         let [width, height] = self.extent.map(|side| side as f32);
+        if self.scene == Scene::Cores {
+            let radius = CORE.min(0.2 * width.min(height));
+            return (0..4).any(|core| {
+                let mut stream = Stream::open(self.seed, 13, core, 0);
+                let mut at = |side: f32| side * stream.between(0.15, 0.85);
+                let (dx, dy) = (x - at(width), y - at(height));
+                dx * dx + dy * dy < radius * radius
+            });
+        }
         let (u, v) = (2.0 * x / width - 1.0, 2.0 * y / height - 1.0);
         let wave = NOISE.at(1.7 * u + (self.seed % 251) as f32, 1.7 * v + 40.5);
         (u * u + v * v).sqrt() < 0.78 + 0.07 * wave

@@ -2,6 +2,7 @@
 
 pub mod fields;
 pub mod patches;
+pub mod tissue;
 
 use cerb_data::synth::SynthError;
 use cerb_engine::{OpError, Registry};
@@ -11,6 +12,7 @@ pub(crate) fn family() -> Registry {
     Registry::new()
         .with::<fields::Fields>()
         .with::<patches::Patches>()
+        .with::<tissue::Painted>()
 }
 
 /// Bytes per pixel of what is painted at once: stains, labels, and the sample that is packed.
