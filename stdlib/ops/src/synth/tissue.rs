@@ -34,7 +34,7 @@ pub enum Shown {
 
 /// Paints a slide of synthetic tissue, and the exact truth about it.
 ///
-/// The slide is a pyramid that every viewer opens, with nuclei, glands, lumina and tissue of nine classes in one
+/// The slide is a TIFF pyramid that OpenSlide reads, with nuclei, glands, lumina and tissue of nine classes in one
 /// staining. The truth is a dataset of the squares of 1024 px that show tissue, each named by its corner
 /// (`x2048_y1024`), with `Nuclei`, `Gland` (`-INST`, `-TYPE`), `Lumen-INST` and `Patch-Class`; an object has the same number
 /// in every square. Its images are those that were painted, before the slide's own compression. Glass far
