@@ -179,7 +179,7 @@ mod tests {
         std::fs::remove_file(root.path().join("images/b.png")).unwrap();
         let error = open(root.path(), |_| {}).err().unwrap().to_string();
         assert!(
-            error.contains("have no image") && error.contains("b.png"),
+            error.contains("has no image") && error.contains("b.png"),
             "{error}"
         );
         assert!(error.ends_with("(dataset::unmatched)"), "{error}");
