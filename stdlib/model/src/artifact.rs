@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cerb_store::{Artifact, FieldSpec, Store, StoreError, Stored};
+use cerb_store::{Artifact, Blob, FieldSpec, Form, Store, StoreError, Stored};
 use serde_json::{Value, json};
 
 use crate::error::ModelError;
@@ -16,6 +16,8 @@ use crate::weights::Weights;
 pub struct Model {
     path: PathBuf,
     settings: ModelSettings,
+    /// The bytes in the store, of a model that was trained here.
+    blob: Option<Blob>,
 }
 
 impl Model {
@@ -24,6 +26,23 @@ impl Model {
         Ok(Self {
             path: path.to_owned(),
             settings: Weights::describe(path)?,
+            blob: None,
+        })
+    }
+
+    /// Puts weights that were trained here into a store, with numbers of 16 bits when `half`.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn made(weights: &Weights, half: bool, store: &Store) -> Result<Self, StoreError> {
+        let bytes = weights
+            .to_safetensors(half)
+            .map_err(|error| StoreError::artifact(Self::KIND, error.to_string()))?;
+        let blob = store.put_bytes(&bytes)?;
+        Ok(Self {
+            path: store.blob_path(&blob.digest),
+            settings: weights.settings().clone(),
+            blob: Some(blob),
         })
     }
 
@@ -96,13 +115,25 @@ impl Artifact for Model {
     ];
 
     fn store(self, store: &Store) -> Result<Stored, StoreError> {
-        self.stored(store, false)
+        match self.blob {
+            Some(blob) => Ok(Stored::blob(Self::KIND, blob, self.fields())),
+            None => self.stored(store, false),
+        }
     }
 
     fn open(stored: &Stored, store: &Store) -> Result<Self, StoreError> {
         stored.expect_kind(Self::KIND)?;
-        let path = store.source(stored)?;
-        Self::find(&path).map_err(|error| StoreError::artifact(Self::KIND, error.to_string()))
+        let broken = |error: ModelError| StoreError::artifact(Self::KIND, error.to_string());
+        match stored.form {
+            Form::Source { .. } => Self::find(&store.source(stored)?).map_err(broken),
+            Form::Blob | Form::Tree => {
+                let found = Self::find(&store.blob_path(&stored.digest)).map_err(broken)?;
+                Ok(Self {
+                    blob: Some(stored.as_blob()),
+                    ..found
+                })
+            }
+        }
     }
 }
 
@@ -141,5 +172,34 @@ mod tests {
 
         std::fs::write(&here, b"torn").unwrap();
         assert!(Model::open(&stored, &store).is_err());
+    }
+
+    #[test]
+    fn a_model_that_was_made_lies_in_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let heads = &Head::published()[2..];
+        let weights = Weights::formula(Backbone::Compact, heads).halved().unwrap();
+        let settings = ModelSettings {
+            mpp: 0.25,
+            ..weights.settings().clone()
+        };
+        let tensors = weights
+            .tensors()
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        let weights = Weights::new(settings, tensors.collect()).unwrap();
+        for half in [false, true] {
+            let stored = Model::made(&weights, half, &store)
+                .unwrap()
+                .store(&store)
+                .unwrap();
+            assert_eq!(stored.fields["backbone"], json!("compact"));
+            let opened = Model::open(&stored, &store).unwrap();
+            assert_eq!(opened.settings().mpp, 0.25);
+            assert!(opened.weights().unwrap() == weights, "half: {half}");
+            assert_eq!(opened.store(&store).unwrap(), stored);
+        }
+        let short = Weights::new(weights.settings().clone(), BTreeMap::new());
+        assert!(short.is_err());
     }
 }

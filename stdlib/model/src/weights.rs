@@ -67,6 +67,59 @@ impl Weights {
         }
     }
 
+    /// Takes tensors that were trained here.
+    ///
+    /// # Errors
+    /// When one is missing, too many, of another shape, or not finite.
+    pub fn new(
+        settings: ModelSettings,
+        tensors: BTreeMap<String, Array>,
+    ) -> Result<Self, ModelError> {
+        let mut open: std::collections::BTreeSet<&String> = tensors.keys().collect();
+        let mut wrong = Vec::new();
+        for slot in layout(settings.backbone, &settings.heads) {
+            open.remove(&slot.name);
+            match tensors.get(&slot.name) {
+                None if slot.role != Role::Value => {}
+                Some(tensor) if tensor.shape == slot.shape => {
+                    let floats = tensor.floats().unwrap_or_default();
+                    if floats.iter().any(|value| !value.is_finite()) {
+                        wrong.push(slot.name);
+                    }
+                }
+                _ => wrong.push(slot.name),
+            }
+        }
+        wrong.extend(open.into_iter().cloned());
+        match wrong.first() {
+            None => Ok(Self { settings, tensors }),
+            Some(name) => Err(ModelError::Input(format!(
+                "`{name}` is missing, of another shape, or not finite, or {} has no such tensor",
+                settings.describe()
+            ))),
+        }
+    }
+
+    /// Rounds every number to 16 bits (IEEE half precision), as [`Weights::to_safetensors`] writes it when told to.
+    ///
+    /// # Errors
+    /// When a number is too large for that.
+    pub fn halved(mut self) -> Result<Self, ModelError> {
+        for (name, tensor) in &mut self.tensors {
+            if let Values::Float(values) = &mut tensor.values {
+                for value in values {
+                    *value = half::f16::from_f32(*value).to_f32();
+                    if !value.is_finite() {
+                        return Err(ModelError::Input(format!(
+                            "`{name}` has numbers beyond 65,504, which 16 bits do not hold"
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// Returns what the model says of itself.
     pub fn settings(&self) -> &ModelSettings {
         &self.settings
@@ -129,18 +182,26 @@ impl Weights {
 
     /// Writes one safetensors file that [`Weights::open`] reads; equal weights give equal bytes.
     pub fn save_safetensors(&self, path: &Path) -> Result<(), ModelError> {
-        let fail = |error: safetensors::SafeTensorError| ModelError::Io {
-            path: path.to_owned(),
-            source: std::io::Error::other(error),
+        std::fs::write(path, self.to_safetensors(false)?).map_err(ModelError::io(path))
+    }
+
+    /// Returns the bytes of such a file, with numbers of 16 bits when `half`, else of 32.
+    ///
+    /// # Errors
+    /// When there is no such file, which only a lack of memory makes.
+    pub fn to_safetensors(&self, half: bool) -> Result<Vec<u8>, ModelError> {
+        let fail = |error: safetensors::SafeTensorError| {
+            ModelError::Input(format!("the weights cannot be written: {error}"))
         };
         let bytes: BTreeMap<&str, Vec<u8>> = self
             .tensors
             .iter()
-            .map(|(name, tensor)| (name.as_str(), little_endian(&tensor.values)))
+            .map(|(name, tensor)| (name.as_str(), little_endian(&tensor.values, half)))
             .collect();
         let mut views = Vec::with_capacity(bytes.len());
         for (name, tensor) in &self.tensors {
             let dtype = match tensor.values {
+                Values::Float(_) if half => safetensors::Dtype::F16,
                 Values::Float(_) => safetensors::Dtype::F32,
                 Values::Int(_) => safetensors::Dtype::I64,
             };
@@ -154,7 +215,7 @@ impl Weights {
         }
         let metadata =
             HashMap::from([(METADATA_KEY.to_owned(), self.settings.to_json().to_string())]);
-        safetensors::serialize_to_file(views, Some(metadata), path).map_err(fail)
+        safetensors::serialize(views, Some(metadata)).map_err(fail)
     }
 
     fn refuse(&self, path: &Path, misfits: Vec<Misfit>) -> Result<(), ModelError> {
@@ -173,8 +234,12 @@ fn refuse(path: &Path, settings: &ModelSettings, misfits: Vec<Misfit>) -> Result
     })
 }
 
-fn little_endian(values: &Values) -> Vec<u8> {
+fn little_endian(values: &Values, half: bool) -> Vec<u8> {
     match values {
+        Values::Float(values) if half => values
+            .iter()
+            .flat_map(|&value| half::f16::from_f32(value).to_le_bytes())
+            .collect(),
         Values::Float(values) => values
             .iter()
             .flat_map(|value| value.to_le_bytes())
@@ -290,12 +355,15 @@ fn misfits(checkpoint: &Checkpoint, settings: &ModelSettings) -> Vec<Misfit> {
 fn guess(checkpoint: &Checkpoint) -> ModelSettings {
     let shapes: BTreeMap<&str, &[usize]> = checkpoint.tensors().collect();
     let deep = shapes.contains_key("backbone.layer3.5.conv1.weight");
+    let channels = |name: &str| shapes.get(name).and_then(|shape| shape.first().copied());
+    let narrow = Backbone::Compact.widths().encoder[0];
     let backbone = if deep {
         Backbone::Resnet34
+    } else if channels("backbone.conv1.weight") == Some(narrow) {
+        Backbone::Compact
     } else {
         Backbone::Resnet18
     };
-    let channels = |name: &str| shapes.get(name).and_then(|shape| shape.first().copied());
     let mut heads: Vec<Head> = shapes
         .keys()
         .filter_map(|name| {

@@ -31,6 +31,16 @@ pub enum TrainError {
         /// `NaN` or `inf`.
         value: String,
     },
+    /// A step failed.
+    #[error("step {step}, of the images {samples}: {why}")]
+    Step {
+        /// Which, counted from 1.
+        step: u64,
+        /// The images of its batches.
+        samples: String,
+        /// Why.
+        why: Box<TrainError>,
+    },
     /// A loss is not a number or infinite.
     #[error("the loss of `{head}` is {value}")]
     NotFinite {

@@ -5,6 +5,7 @@
 //! Burn.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod course;
 mod error;
 pub mod formula;
 pub mod heads;
@@ -17,6 +18,7 @@ mod parameters;
 mod trainer;
 mod unit;
 
+pub use course::{Course, History, Learning, Row, Score};
 pub use error::TrainError;
 pub use loader::{Loader, Making};
 pub use loss::{ByClass, HeadLoss, Target, class_loss, segmentation_loss};

@@ -134,6 +134,21 @@ impl Loader {
         &self.of_classes
     }
 
+    /// Names the samples of batches, each once, in the order in which they come.
+    #[must_use]
+    pub fn names(&self, batches: &[Vec<Pick>]) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for pick in batches.iter().flatten() {
+            let place = self.places[pick.dataset][pick.sample];
+            let id = &self.datasets[pick.dataset].header().samples[place.sample].id;
+            let name = format!("`{id}`");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    }
+
     /// Makes the batch of a step.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ use cerb_data::{Dataset, Sample, augment, synth, targets};
 use cerb_kernels::Products;
 use cerb_store::Store;
 use cerb_train::heads::{Backbone, Head, HeadKind};
-use cerb_train::{Adam, Loader, Making, Plan, Recipe, Schedule, TrainError, Trainer};
+use cerb_train::{
+    Adam, Course, Learning, Loader, Making, Plan, Recipe, Schedule, TrainError, Trainer,
+};
 
 fn heads() -> Vec<Head> {
     vec![
@@ -33,7 +35,7 @@ fn recipe() -> Recipe {
 }
 
 /// Two fields with their objects, and four patches with their classes.
-fn loader(store: &Store) -> Loader {
+fn datasets(store: &Store) -> [Dataset; 2] {
     let fields = (0..2).map(|seed| {
         let tissue = synth::Tissue::field(seed, 64.0, 64.0).unwrap();
         let window = synth::Window {
@@ -53,11 +55,14 @@ fn loader(store: &Store) -> Loader {
         let painted = synth::patch(class, class as u8 + 1, 144, 0.5).unwrap();
         Ok(Sample::new(format!("patch-{class}"), 0.5, painted.image).of_class(class as i32 + 1))
     });
-    let datasets = vec![
+    [
         Dataset::collect(store, Default::default(), fields).unwrap(),
         Dataset::collect(store, Default::default(), patches).unwrap(),
-    ];
-    let making = Making {
+    ]
+}
+
+fn making() -> Making {
+    Making {
         side: 64,
         class_side: 144,
         cut: Cut {
@@ -69,8 +74,11 @@ fn loader(store: &Store) -> Loader {
         weights: targets::Weights::BetweenObjects,
         change: Some(augment::Options::default()),
         seed: 7,
-    };
-    Loader::new(datasets, making).unwrap()
+    }
+}
+
+fn loader(store: &Store) -> Loader {
+    Loader::new(datasets(store).to_vec(), making()).unwrap()
 }
 
 fn drawing(loader: &Loader) -> Drawing {
@@ -98,27 +106,98 @@ fn train(trainer: &mut Trainer, sampler: &mut Sampler, loader: &Loader, steps: u
     (0..steps).map(step).collect()
 }
 
+fn course(steps: u64) -> Course {
+    Course {
+        recipe: recipe(),
+        making: making(),
+        scheme: Scheme::default(),
+        batch: 2,
+        accumulate: 1,
+        steps,
+        row: 3,
+    }
+}
+
+fn learning(store: &Store, checkpoint: Option<&[u8]>) -> Learning {
+    let [fields, patches] = datasets(store);
+    match checkpoint {
+        None => Learning::new(vec![fields], Some(patches), course(14)),
+        Some(bytes) => Learning::resume(vec![fields], Some(patches), course(14), bytes),
+    }
+    .unwrap()
+}
+
 #[test]
-fn interrupted_anywhere_it_goes_on_with_the_same_bits() {
+fn interrupted_at_ten_steps_it_goes_on_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let loader = loader(&store);
-    let mut whole = Trainer::new(recipe()).unwrap();
-    train(&mut whole, &mut sampler(&loader), &loader, 8);
-    for stop in [1, 4, 7] {
-        let (mut first, mut drawn) = (Trainer::new(recipe()).unwrap(), sampler(&loader));
-        train(&mut first, &mut drawn, &loader, stop);
-        let place = serde_json::to_string(drawn.state()).unwrap();
-        let kept = first.checkpoint(&place).unwrap();
-        let (mut second, place) = Trainer::resume(recipe(), &kept).unwrap();
-        let place = serde_json::from_str(&place).unwrap();
-        let mut drawn = Sampler::resume(drawing(&loader), place).unwrap();
-        train(&mut second, &mut drawn, &loader, 8 - stop);
-        assert!(
-            second.checkpoint("") == whole.checkpoint(""),
-            "stopped after {stop}"
-        );
+    let mut whole = learning(&store, None);
+    while !whole.done() {
+        whole.step().unwrap();
     }
+    // Ten of the fourteen steps, drawn.
+    let mut random = cerb_image::random::Random::of(&[10]);
+    let mut stops: Vec<u64> = (0..10).map(|_| random.below(14) as u64).collect();
+    stops.sort_unstable();
+    let mut going = learning(&store, None);
+    for stop in stops {
+        while going.steps() < stop {
+            going.step().unwrap();
+        }
+        going = learning(&store, Some(&going.checkpoint().unwrap()));
+    }
+    while !going.done() {
+        going.step().unwrap();
+    }
+    assert_eq!(going.history().rows.len(), 5);
+    assert_eq!(going.history(), whole.history());
+    assert!(going.checkpoint().unwrap() == whole.checkpoint().unwrap());
+    assert_eq!((whole.images(), whole.history().rows[4].images), (28, 28));
+}
+
+#[test]
+fn a_checkpoint_of_other_terms_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let kept = learning(&store, None).checkpoint().unwrap();
+    let [fields, patches] = datasets(&store);
+    let mut other = course(14);
+    other.batch = 3;
+    let refused = Learning::resume(vec![fields.clone()], Some(patches.clone()), other, &kept);
+    let said = refused.err().unwrap().to_string();
+    assert!(said.contains("other arguments"), "{said}");
+    // More steps of the same course are no other course.
+    Learning::resume(
+        vec![fields.clone()],
+        Some(patches.clone()),
+        course(20),
+        &kept,
+    )
+    .unwrap();
+    let swapped = Learning::new(vec![patches], Some(fields), course(14));
+    let said = swapped.err().unwrap().to_string();
+    assert!(said.contains("one class each"), "{said}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_step_and_images_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut learning = learning(&store, None);
+    let name = "output_head.Nuclei.INST.x.1.conv.bias";
+    let nan = [f32::NAN, 0.0, 0.0];
+    learning.trainer().import(name, &nan).unwrap();
+    let stopped = loop {
+        if let Err(why) = learning.step() {
+            break why.to_string();
+        }
+        assert!(!learning.done());
+    };
+    assert!(
+        stopped.contains("of the images `field-")
+            && stopped.ends_with("the loss of `Nuclei-INST` is NaN"),
+        "{stopped}"
+    );
 }
 
 #[test]
