@@ -75,6 +75,7 @@ fn kinds() -> Registry {
         .kind::<cerb_metrics::Metrics>()
         .kind::<cerb_model::Model>()
         .kind::<features::Features>()
+        .kind::<cerberus::history::History>()
         .kind::<File>()
         .kind::<file::Folder>()
         .kind::<Report>()
@@ -203,6 +204,7 @@ mod tests {
             .collect();
         let expected = [
             "cerberus.infer",
+            "cerberus.train",
             "cohort.table",
             "dataset.apart",
             "dataset.fold",

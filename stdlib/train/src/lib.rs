@@ -18,6 +18,7 @@ mod parameters;
 mod trainer;
 mod unit;
 
+pub use cerb_kernels::Products;
 pub use course::{Course, History, Learning, Row, Score};
 pub use error::TrainError;
 pub use loader::{Loader, Making};

@@ -1,0 +1,718 @@
+//! `cerberus.train`: weights from annotated images.
+
+use cerb_data::augment::Options;
+use cerb_data::sampling::Scheme;
+use cerb_data::windows::{Border, Cut};
+use cerb_data::{Dataset, targets};
+use cerb_engine::{
+    Ctx, Determinism, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports,
+};
+use cerb_image::units::{Mpp, Pixels};
+use cerb_model::{Backbone, Head, Model, ModelSettings};
+use cerb_train::{Adam, Course, Making, Plan, Recipe, Schedule};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::history::History;
+use super::learn::{self, Data};
+
+/// Trains a Cerberus network: all heads that the images are annotated for, or some of them.
+///
+/// Each dataset gives batches their share of images; a sample that lacks an annotation counts for the other heads.
+/// What is not said is as published (Graham et al. 2023), but for the number of images in a batch. It runs on the CPU,
+/// the same bits whatever the threads; interrupted, it goes on where it was, at the latest two minutes before, and
+/// ends with the same weights. `docs/training.md` tells more.
+///
+/// ```cerb
+/// let trained = cerberus.train(nuclei: lizard, glands: crag, patches: nct, held: test, encoder: "compact", steps: 5000)
+/// output "weights.safetensors" = trained.model
+/// ```
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Train {
+    /// The encoder; `compact` has the blocks of `resnet18` and half the channels everywhere, for CPUs.
+    encoder: Encoder,
+    /// Heads to learn, as the channels of the datasets are called; all that are annotated without it.
+    heads: Vec<String>,
+    /// Steps of all.
+    #[schemars(range(min = 1))]
+    steps: u64,
+    /// Images of a batch.
+    #[schemars(range(min = 1, max = 512))]
+    batch: usize,
+    /// Batches whose gradients make one step.
+    #[schemars(range(min = 1, max = 512))]
+    accumulate: usize,
+    /// Resolution of the images; others are refused.
+    at: Mpp,
+    /// Side of the images that objects are learned from, a multiple of 16 px.
+    side: Pixels,
+    /// Side of the images that have one class.
+    class_side: Pixels,
+    /// Side of what is cut from a dataset's images before it is turned, sheared and cut to `side`.
+    window: Pixels,
+    /// Distance of neighbouring windows.
+    stride: Pixels,
+    /// Learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    rate: f64,
+    /// How the learning rate goes: `step` is a tenth every `drop_every` steps, `cosine` falls to nothing at the end,
+    /// `one_cycle` rises first.
+    schedule: Goes,
+    /// Steps between two drops of the schedule `step`.
+    #[schemars(range(min = 1))]
+    drop_every: u64,
+    /// How a step is made of gradients; `adamw` lets weights decay by themselves.
+    optimiser: Optimiser,
+    /// Decay of the weights.
+    #[schemars(range(min = 0.0))]
+    decay: f64,
+    /// The greatest norm of all gradients together; they are scaled to it.
+    clip: Option<f64>,
+    /// Share of the running average of the weights that stays at each step, such as 0.999: the model then is the average.
+    average: Option<f64>,
+    /// How batches are mixed of the datasets: `drawn` takes patches with the probability `patch_share`, `mixed` every
+    /// so many batches as there are datasets, `fixed` each batch from one dataset.
+    mix: Mix,
+    /// Probability of a batch of patches.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    patch_share: f64,
+    /// Weights of the heads' losses, in the order of `heads`; 1 each without it.
+    weights: Vec<f64>,
+    /// Weights of classes in the loss of types: all equal, or by how rare they are.
+    class_weights: ClassWeights,
+    /// Share of values that the patch head drops.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    dropout: f64,
+    /// How far stains may be stronger or weaker in what is shown, from 0 to below 1; not part of the published changes.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    stain: f64,
+    /// Whether the encoder stays as it is.
+    freeze_encoder: bool,
+    /// Heads that stay as they are.
+    freeze: Vec<String>,
+    /// How often the images that are held back are looked at.
+    #[schemars(range(min = 1, max = 10000))]
+    looks: u64,
+    /// Seed of the first weights and of all that is drawn.
+    seed: u64,
+    /// Whether quirks of the published code are kept: contrast never changes, patch classes without annotation count.
+    reference: bool,
+    /// Whether the weights are written with 16 bits.
+    half: bool,
+    /// Terms under which the weights may be used; written into them.
+    licence: Option<String>,
+}
+
+/// The encoder.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Encoder {
+    #[default]
+    Resnet34,
+    Resnet18,
+    Compact,
+}
+
+/// How the learning rate goes.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum Goes {
+    #[default]
+    Step,
+    Constant,
+    Cosine,
+    OneCycle,
+}
+
+/// How a step is made of gradients.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Optimiser {
+    #[default]
+    Adam,
+    Adamw,
+}
+
+/// How batches are mixed.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Mix {
+    #[default]
+    Drawn,
+    Mixed,
+    Fixed,
+}
+
+/// How classes of types weigh.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum ClassWeights {
+    #[default]
+    Even,
+    Rare,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            encoder: Encoder::Resnet34,
+            heads: Vec::new(),
+            steps: 90_000,
+            batch: 12,
+            accumulate: 1,
+            at: Mpp(0.5),
+            side: Pixels(448),
+            class_side: Pixels(144),
+            window: Pixels(996),
+            stride: Pixels(448),
+            rate: 1e-3,
+            schedule: Goes::Step,
+            drop_every: 70_000,
+            optimiser: Optimiser::Adam,
+            decay: 0.0,
+            clip: None,
+            average: None,
+            mix: Mix::Drawn,
+            patch_share: 0.3,
+            weights: Vec::new(),
+            class_weights: ClassWeights::Even,
+            dropout: 0.3,
+            stain: 0.0,
+            freeze_encoder: false,
+            freeze: Vec::new(),
+            looks: 20,
+            seed: 5,
+            reference: false,
+            half: false,
+            licence: None,
+        }
+    }
+}
+
+ports! {
+    pub struct In {
+        /// Images annotated with several kinds of objects at once.
+        images: Option<Dataset>,
+        /// Images annotated with glands.
+        glands: Option<Dataset>,
+        /// Images annotated with lumina.
+        lumina: Option<Dataset>,
+        /// Images annotated with nuclei.
+        nuclei: Option<Dataset>,
+        /// Images of one tissue class each.
+        patches: Option<Dataset>,
+        /// Annotated images that are held back, to look at between steps.
+        held: Option<Dataset>,
+        /// Images of one tissue class that are held back.
+        held_patches: Option<Dataset>,
+        /// Where training begins: a model whose tensors are taken where names and shapes are the same, such as an
+        /// encoder in torchvision's layout; drawn from the seed without it.
+        start: Option<Model>,
+    }
+    pub struct Out {
+        /// The trained network.
+        model: Model,
+        /// What each step said.
+        history: History,
+    }
+}
+
+impl Operator for Train {
+    const NAME: &'static str = "cerberus.train";
+    const REVISION: u32 = 1;
+    const DETERMINISM: Determinism = Determinism::Device;
+    type In = In;
+    type Out = Out;
+
+    fn check(&self, _: &Facts) -> Result<Facts, Misfit> {
+        let wrong = |param: &str, said: String, help: &str| {
+            Err(Misfit {
+                code: "train::arguments",
+                title: "nothing can be trained with these arguments".into(),
+                labels: vec![(Origin::Param(param.into()), said)],
+                help: Some(help.to_owned()),
+            })
+        };
+        for (name, side) in [("side", self.side), ("class_side", self.class_side)] {
+            if !side.0.is_multiple_of(16) || !(64..=2048).contains(&side.0) {
+                let said = format!("{} px is no multiple of 16 px from 64 to 2048 px", side.0);
+                return wrong(name, said, &format!("`{name}: 448 px`"));
+            }
+        }
+        if self.class_side.0 < 144 {
+            let said = format!(
+                "the patch head pools the middle 144 px, and this is {} px",
+                self.class_side.0
+            );
+            return wrong("class_side", said, "`class_side: 144 px`");
+        }
+        if self.window.0 < self.side.0 || self.stride.0 == 0 {
+            let said = format!(
+                "a window of {} px holds no image of {} px",
+                self.window.0, self.side.0
+            );
+            return wrong(
+                "window",
+                said,
+                "about 2.2 times `side`, as published: `window: 996 px`",
+            );
+        }
+        if !self.weights.is_empty() && self.weights.len() != self.heads.len() {
+            let (weights, heads) = (self.weights.len(), self.heads.len());
+            let said = format!("{weights} weights for {heads} heads that are named");
+            return wrong("weights", said, "name the heads, and a weight for each");
+        }
+        let mut facts = Facts::default();
+        let mut fact = |name: &str, value, origin| facts.set("model", name, value, origin);
+        fact(
+            "mpp",
+            Value::Quantity(self.at.0, Unit::Mpp),
+            Origin::Param("at".into()),
+        );
+        fact("input", Value::Quantity(448.0, Unit::Px), Origin::Call);
+        fact("output", Value::Quantity(144.0, Unit::Px), Origin::Call);
+        if !self.heads.is_empty() {
+            let heads = self.heads.iter().cloned().map(Value::Str).collect();
+            fact("heads", Value::List(heads), Origin::Param("heads".into()));
+        }
+        Ok(facts)
+    }
+
+    fn needs(&self, _: &Facts) -> Needs {
+        Needs::all_cores().memory(self.memory())
+    }
+
+    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        let start = input.start;
+        let data = Data {
+            objects: [input.glands, input.lumina, input.nuclei, input.images]
+                .into_iter()
+                .flatten()
+                .collect(),
+            patches: input.patches,
+            held: [input.held, input.held_patches]
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        if data.learned().next().is_none() {
+            return Err(OpError::Input(
+                "there is nothing to learn from: give `images:`, `nuclei:`, `glands:`, `lumina:` or `patches:` a dataset"
+                    .to_owned(),
+            ));
+        }
+        data.check(self.at.0)?;
+        let channels = data.channels()?;
+        let heads = self.heads(&channels)?;
+        let course = self.course(heads.clone(), &data);
+        let every = (self.steps / self.looks).max(1);
+        let begin = |learning: &mut cerb_train::Learning| match &start {
+            None => Ok(()),
+            Some(model) => {
+                let of = model.settings().backbone;
+                if of != self.backbone() {
+                    return Err(OpError::Input(format!(
+                        "the model to start from has the encoder `{of}`: `encoder: \"{of}\"`, or start from another"
+                    )));
+                }
+                learn::import(learning, model).map(drop)
+            }
+        };
+        let mut learning = learn::train(&data, &course, every, begin, ctx)?;
+        let settings = ModelSettings {
+            mpp: self.at.0,
+            licence: self.licence.clone(),
+            ..ModelSettings::new(self.backbone(), heads.clone())
+        };
+        let weights = learn::weights(&mut learning, settings, self.half)?;
+        let arguments = serde_json::to_value(self)
+            .map_err(|why| OpError::Operator(format!("arguments cannot be written: {why}")))?;
+        let history = learn::history(&mut learning, &data, &channels, &heads, arguments);
+        let model = Model::made(&weights, self.half, ctx.store())?;
+        Ok(Out { model, history })
+    }
+}
+
+impl Train {
+    fn backbone(&self) -> Backbone {
+        match self.encoder {
+            Encoder::Resnet34 => Backbone::Resnet34,
+            Encoder::Resnet18 => Backbone::Resnet18,
+            Encoder::Compact => Backbone::Compact,
+        }
+    }
+
+    /// Returns the heads to learn, the published ones first and in their order.
+    pub(super) fn heads(
+        &self,
+        channels: &std::collections::BTreeMap<String, Vec<String>>,
+    ) -> Result<Vec<Head>, OpError> {
+        let known = |channel: &String| match channels.get(channel) {
+            Some(classes) => learn::head_of(channel, classes),
+            None => {
+                let have: Vec<&str> = channels.keys().map(String::as_str).collect();
+                Err(OpError::Input(format!(
+                    "no image is annotated for the head `{channel}`, but for {}",
+                    have.join(", ")
+                )))
+            }
+        };
+        let mut heads: Vec<Head> = match self.heads.is_empty() {
+            true => channels.keys().map(known).collect::<Result<_, _>>()?,
+            false => self.heads.iter().map(known).collect::<Result<_, _>>()?,
+        };
+        let order: Vec<String> = Head::published().iter().map(Head::name).collect();
+        let place = |head: &Head| order.iter().position(|name| *name == head.name());
+        heads.sort_by_key(|head| place(head).unwrap_or(order.len()));
+        Head::check_all(&heads).map_err(OpError::Input)?;
+        Ok(heads)
+    }
+
+    pub(super) fn course(&self, heads: Vec<Head>, data: &Data) -> Course {
+        let mut plan = Plan {
+            frozen: self.freeze.clone(),
+            frozen_encoder: self.freeze_encoder,
+            dropout: self.dropout,
+            reference: self.reference,
+            ..Plan::default()
+        };
+        for (head, &weight) in self.heads.iter().zip(&self.weights) {
+            plan.weights.insert(head.clone(), weight as f32);
+        }
+        if self.class_weights == ClassWeights::Rare {
+            for head in heads.iter().filter(|head| head.name().ends_with("-TYPE")) {
+                let weights = rare(&head.name(), head.channels, data);
+                plan.class_weights.insert(head.name(), weights);
+            }
+        }
+        let adam = Adam {
+            decay: self.decay as f32,
+            decoupled: self.optimiser == Optimiser::Adamw,
+            ..Adam::default()
+        };
+        let schedule = match self.schedule {
+            Goes::Constant => Schedule::Constant,
+            Goes::Step => Schedule::Step {
+                every: self.drop_every,
+                factor: 0.1,
+            },
+            Goes::Cosine => Schedule::Cosine { steps: self.steps },
+            Goes::OneCycle => Schedule::OneCycle {
+                steps: self.steps,
+                warm: 0.3,
+            },
+        };
+        let codes = Making::published_codes(&heads);
+        Course {
+            recipe: Recipe {
+                backbone: self.backbone(),
+                heads,
+                products: cerb_train::Products::Winograd,
+                plan,
+                adam,
+                rate: self.rate,
+                schedule,
+                clip: self.clip.map(|limit| limit as f32),
+                average: self.average.map(|share| share as f32),
+                seed: self.seed,
+            },
+            making: Making {
+                side: self.side.0 as usize,
+                class_side: self.class_side.0 as usize,
+                cut: Cut {
+                    window: self.window.0 as usize,
+                    step: self.stride.0 as usize,
+                    border: Border::Inside,
+                },
+                codes,
+                weights: targets::Weights::BetweenObjects,
+                change: Some(Options {
+                    reference: self.reference,
+                    stain: self.stain,
+                }),
+                seed: self.seed,
+            },
+            scheme: match self.mix {
+                Mix::Drawn => Scheme::Drawn {
+                    patch_share: self.patch_share,
+                },
+                Mix::Mixed => Scheme::Mixed,
+                Mix::Fixed => Scheme::Fixed,
+            },
+            batch: self.batch,
+            accumulate: self.accumulate,
+            steps: self.steps,
+            row: (self.steps / 500).max(1),
+        }
+    }
+
+    /// Returns the bytes that training takes at its peak.
+    fn memory(&self) -> u64 {
+        let base = match self.encoder {
+            Encoder::Compact => 32,
+            Encoder::Resnet18 | Encoder::Resnet34 => 64,
+        };
+        let pixels = u64::from(self.side.0) * u64::from(self.side.0) * self.batch as u64;
+        // Maps of the encoder and of one decoder with their gradients, in numbers per pixel and base channel, and the
+        // weights with what the optimiser remembers.
+        pixels * base * MAPS * 4 + (1 << 20) * base * base / 4
+    }
+}
+
+/// Maps of full resolution that are in memory at once; measured.
+const MAPS: u64 = 40;
+
+/// Weighs classes by the root of how rare their objects are, 1 in the mean; background 0.
+fn rare(channel: &str, classes: usize, data: &Data) -> Vec<f32> {
+    let mut counts = vec![0u64; classes];
+    for dataset in data.learned() {
+        for entry in &dataset.header().samples {
+            let found = entry.counts.get(channel).into_iter().flatten();
+            for (sum, count) in counts.iter_mut().zip(found) {
+                *sum += count;
+            }
+        }
+    }
+    let mut weights: Vec<f64> = counts
+        .iter()
+        .map(|&count| {
+            if count == 0 {
+                0.0
+            } else {
+                (count as f64).sqrt().recip()
+            }
+        })
+        .collect();
+    if let Some(background) = weights.first_mut() {
+        *background = 0.0;
+    }
+    let known = weights
+        .iter()
+        .filter(|&&weight| weight > 0.0)
+        .count()
+        .max(1);
+    let mean = weights.iter().sum::<f64>() / known as f64;
+    let scale = if mean > 0.0 { mean.recip() } else { 0.0 };
+    weights
+        .iter()
+        .map(|weight| (weight * scale) as f32)
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::learn::tests::painted;
+    use super::*;
+    use crate::testing::store;
+    use cerb_data::Sample;
+    use cerb_store::Store;
+
+    /// So few steps of the compact network on images of 64 px.
+    pub(in crate::cerberus) fn small(steps: u64) -> Train {
+        Train {
+            encoder: Encoder::Compact,
+            steps,
+            batch: 2,
+            side: Pixels(64),
+            window: Pixels(128),
+            stride: Pixels(64),
+            ..Train::default()
+        }
+    }
+
+    fn input(nuclei: Option<Dataset>, patches: Option<Dataset>) -> In {
+        In {
+            images: None,
+            glands: None,
+            lumina: None,
+            nuclei,
+            patches,
+            held: None,
+            held_patches: None,
+            start: None,
+        }
+    }
+
+    fn run(train: &Train, input: In, store: &Store) -> Result<Out, OpError> {
+        train.run(input, &mut Ctx::detached(store))
+    }
+
+    #[test]
+    fn it_trains_a_model_that_starts_another_training() {
+        let (_dir, store) = store();
+        let [fields, patches] = painted(&store, 1);
+        let mut train = small(2);
+        train.half = true;
+        train.licence = Some("CC0-1.0".to_owned());
+        let all = input(Some(fields.clone()), Some(patches));
+        let Out { model, history } = run(&train, all, &store).unwrap();
+        let settings = model.settings();
+        let names: Vec<String> = settings.heads.iter().map(Head::name).collect();
+        assert_eq!(names, ["Nuclei-INST", "Nuclei-TYPE", "Patch-Class"]);
+        assert_eq!(settings.licence.as_deref(), Some("CC0-1.0"));
+        assert_eq!(
+            (history.said.rows.len(), history.arguments["steps"].as_u64()),
+            (2, Some(2))
+        );
+        assert_eq!(
+            history.datasets[0],
+            "synthetic fields: 2 images learned from, licence not stated"
+        );
+        assert_eq!(history.heads["Nuclei-TYPE"][2], "epithelial");
+
+        // Nothing learns, so that the weights are those it started from.
+        let mut frozen = small(1);
+        frozen.heads = vec!["Nuclei-INST".to_owned()];
+        frozen.freeze.clone_from(&frozen.heads);
+        frozen.freeze_encoder = true;
+        let mut again = input(Some(fields.clone()), None);
+        again.start = Some(model.clone());
+        let made = run(&frozen, again, &store)
+            .unwrap()
+            .model
+            .weights()
+            .unwrap();
+        let from = model.weights().unwrap();
+        let same = |(name, tensor): (&str, &cerb_model::Array)| from.tensor(name) == Some(tensor);
+        assert!(made.tensors().all(same));
+
+        let mut other = input(Some(fields), None);
+        other.start = Some(model);
+        let refused = run(
+            &Train {
+                encoder: Encoder::Resnet18,
+                ..small(1)
+            },
+            other,
+            &store,
+        );
+        let said = refused.err().unwrap().to_string();
+        assert!(said.contains("has the encoder `compact`"), "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_learned_is_refused() {
+        let (_dir, store) = store();
+        let [fields, patches] = painted(&store, 1);
+        let refused =
+            |train: Train, input: In| run(&train, input, &store).err().unwrap().to_string();
+        assert!(refused(small(1), input(None, None)).starts_with("there is nothing to learn from"));
+        let glands = Train {
+            heads: vec!["Gland-INST".to_owned()],
+            ..small(1)
+        };
+        assert_eq!(
+            refused(glands, input(Some(fields.clone()), None)),
+            "no image is annotated for the head `Gland-INST`, but for Nuclei-INST, Nuclei-TYPE"
+        );
+        let coarse = Train {
+            at: Mpp(1.0),
+            ..small(1)
+        };
+        let said = refused(coarse, input(Some(fields.clone()), None));
+        assert!(
+            said.contains("has 0.5 µm per pixel, and 1 are trained"),
+            "{said}"
+        );
+        let said = refused(small(1), input(Some(patches), None));
+        assert!(said.contains("one class each"), "{said}");
+        let mut same = input(Some(fields.clone()), None);
+        same.held = Some(fields.clone());
+        let said = refused(small(1), same);
+        assert!(said.contains("field-1-0"), "{said}");
+        let header = fields.header().about.clone();
+        let mut about = header;
+        about.classes.get_mut("Nuclei-TYPE").unwrap().pop();
+        let blank = Sample {
+            id: "blank".to_owned(),
+            ..fields.sample(0).unwrap()
+        };
+        let none = cerb_image::Grid::filled(128, 128, 0);
+        let blank = blank.with("Nuclei-TYPE", none);
+        let other = Dataset::collect(&store, about, [Ok(blank)]).unwrap();
+        let mut two = input(Some(fields), None);
+        two.images = Some(other);
+        let said = refused(small(1), two);
+        assert!(
+            said.contains("Nuclei-TYPE") && said.contains("connective"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn arguments_that_train_nothing_are_refused_before_anything_is_read() {
+        let code = |train: Train| {
+            train.check(&Facts::default()).unwrap_err().labels[0]
+                .1
+                .clone()
+        };
+        assert!(
+            code(Train {
+                side: Pixels(450),
+                ..small(1)
+            })
+            .starts_with("450 px is no multiple")
+        );
+        assert!(
+            code(Train {
+                class_side: Pixels(128),
+                ..small(1)
+            })
+            .contains("144 px")
+        );
+        assert!(
+            code(Train {
+                window: Pixels(32),
+                ..small(1)
+            })
+            .contains("holds no image")
+        );
+        assert!(
+            code(Train {
+                weights: vec![1.0],
+                ..small(1)
+            })
+            .contains("1 weights for 0 heads")
+        );
+        let facts = small(1).check(&Facts::default()).unwrap();
+        assert_eq!(facts.number("model", "mpp"), Some(0.5));
+    }
+
+    #[test]
+    fn rare_classes_weigh_more() {
+        let (_dir, store) = store();
+        let [fields, _] = painted(&store, 1);
+        let counts = fields
+            .header()
+            .samples
+            .iter()
+            .map(|entry| entry.counts["Nuclei-TYPE"].clone());
+        let counts: Vec<Vec<u64>> = counts.collect();
+        let data = Data {
+            objects: vec![fields],
+            patches: None,
+            held: Vec::new(),
+        };
+        let weights = rare("Nuclei-TYPE", 7, &data);
+        let sum = |class: usize| counts.iter().filter_map(|of| of.get(class)).sum::<u64>();
+        assert_eq!(weights[0], 0.0);
+        for (one, other) in (1..7).zip(2..7) {
+            let (fewer, more) = (sum(one).min(sum(other)), sum(one).max(sum(other)));
+            let [light, heavy] = if sum(one) < sum(other) {
+                [other, one]
+            } else {
+                [one, other]
+            };
+            assert!(
+                fewer == 0 || fewer == more || weights[heavy] > weights[light],
+                "{weights:?}"
+            );
+        }
+    }
+}
