@@ -204,6 +204,7 @@ mod tests {
             .collect();
         let expected = [
             "cerberus.infer",
+            "cerberus.label",
             "cerberus.train",
             "cohort.table",
             "dataset.apart",
@@ -234,6 +235,7 @@ mod tests {
             "report.cohort",
             "report.slide",
             "slide.scan",
+            "stain.label",
             "stain.macenko",
             "stain.nuclei",
             "stain.reinhard",

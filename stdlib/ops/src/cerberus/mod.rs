@@ -6,6 +6,7 @@ mod deal;
 mod gpus;
 pub mod history;
 pub mod infer;
+pub mod label;
 mod learn;
 mod tile;
 pub mod train;
@@ -17,5 +18,6 @@ use cerb_engine::Registry;
 pub(crate) fn family() -> Registry {
     Registry::new()
         .with::<infer::Infer>()
+        .with::<label::Label>()
         .with::<train::Train>()
 }

@@ -19,7 +19,7 @@ const OVERVIEW: f64 = 2.0;
 /// The one head of these maps: channels inner and contour.
 pub(crate) const HEAD: &str = "Nuclei-INST";
 /// Staining assumed where there is too little tissue to measure it.
-const USUAL: Normal = Normal {
+pub(super) const USUAL: Normal = Normal {
     low: 0.08,
     high: 0.8,
     threshold: 0.35,
