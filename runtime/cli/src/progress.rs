@@ -77,6 +77,8 @@ struct Running {
     began: Instant,
     last_line: Instant,
     done: u64,
+    /// What was done when it first said so, of parts that an earlier run made, and when that was.
+    first: Option<(u64, Instant)>,
     total: u64,
     unit: String,
 }
@@ -92,20 +94,25 @@ impl Running {
 
     /// `120/480 patches · 4.1/s · 1 min 28 s left`
     fn words(&self) -> String {
-        let took = self.began.elapsed().as_secs_f64();
         if self.total == 0 {
             return "at work".to_owned();
         }
+        // The first report of work that goes on counts what was found; that of other work is its first piece.
+        let (found, since) = match self.first {
+            Some((found, when)) if found > 1 => (found, when),
+            _ => (0, self.began),
+        };
+        let took = since.elapsed().as_secs_f64();
         let counts = format!(
             "{}/{} {}",
             terminal::thousands(self.done),
             terminal::thousands(self.total),
             self.unit
         );
-        if self.done == 0 || took < 0.5 {
+        if self.done <= found || took < 0.5 {
             return counts;
         }
-        let rate = self.done as f64 / took;
+        let rate = (self.done - found) as f64 / took;
         let left = Duration::from_secs_f64(self.total.saturating_sub(self.done) as f64 / rate);
         format!(
             "{counts} · {} · {} left",
@@ -225,6 +232,7 @@ impl Progress {
                 began: now,
                 last_line: now,
                 done: 0,
+                first: None,
                 total: 0,
                 unit: String::new(),
             },
@@ -253,6 +261,7 @@ impl Progress {
         let Some(running) = state.running.get_mut(&id) else {
             return;
         };
+        running.first.get_or_insert((done, Instant::now()));
         (running.done, running.total, running.unit) = (done, total, unit.to_owned());
         let node = running.node.clone();
         if self.voice == Voice::Lines && running.last_line.elapsed() >= LINE_EVERY {
@@ -463,12 +472,16 @@ mod tests {
             began: Instant::now() - Duration::from_secs(10),
             last_line: Instant::now(),
             done: 20,
+            first: None,
             total: 100,
             unit: "patches".into(),
         };
         assert_eq!(running.words(), "20/100 patches · 2.0/s · 40.0 s left");
-        running.done = 0;
-        assert_eq!(running.words(), "0/100 patches");
+        // Twelve of them were there already when it went on, five seconds ago.
+        running.first = Some((12, Instant::now() - Duration::from_secs(5)));
+        assert_eq!(running.words(), "20/100 patches · 1.6/s · 50.0 s left");
+        running.done = 12;
+        assert_eq!(running.words(), "12/100 patches");
         assert_eq!(label_of(&running), "maps@case-1");
     }
 }

@@ -65,6 +65,11 @@ impl Model {
         ))
     }
 
+    /// Returns the file in the store of a model that was made there.
+    pub fn blob(&self) -> Option<Blob> {
+        self.blob
+    }
+
     /// Returns where the model lies.
     pub fn path(&self) -> &Path {
         &self.path

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cerb_engine::OpError;
 use cerb_store::{Artifact, Blob, FieldSpec, Store, StoreError, Stored};
 use cerb_train::History as Said;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,38 @@ impl History {
             parameters: 0,
             said,
         }
+    }
+
+    /// Writes a row for each of the history's: losses, and what was measured at the same step.
+    pub(crate) fn csv(&self) -> Result<Vec<u8>, OpError> {
+        let failed =
+            |why: csv::Error| OpError::Operator(format!("the table cannot be written: {why}"));
+        let mut out = csv::Writer::from_writer(Vec::new());
+        let titles = ["step", "images", "rate", "norm"].map(str::to_owned);
+        let titles = titles.into_iter();
+        let losses = self.heads.keys().map(|head| format!("loss of {head}"));
+        let scores = self.heads.keys().map(|head| format!("score of {head}"));
+        out.write_record(titles.chain(losses).chain(scores))
+            .map_err(failed)?;
+        for row in &self.said.rows {
+            let measured = self.said.scores.iter().find(|score| score.step == row.step);
+            let cell = |value: Option<&f32>| value.map_or(String::new(), f32::to_string);
+            let fixed = [
+                row.step.to_string(),
+                row.images.to_string(),
+                row.rate.to_string(),
+                row.norm.to_string(),
+            ];
+            let losses = self.heads.keys().map(|head| cell(row.losses.get(head)));
+            let scores = self
+                .heads
+                .keys()
+                .map(|head| cell(measured.and_then(|one| one.heads.get(head))));
+            out.write_record(fixed.into_iter().chain(losses).chain(scores))
+                .map_err(failed)?;
+        }
+        out.into_inner()
+            .map_err(|why| OpError::Operator(why.to_string()))
     }
 
     fn last(&self) -> (u64, u64, f64) {

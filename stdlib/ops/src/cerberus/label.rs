@@ -29,8 +29,8 @@ const PER_CORE: u64 = 3 << 30;
 /// class gets the class of its middle 144 px, and `scores` how surely it has each.
 ///
 /// ```cerb
-/// let found = cerberus.label(model, test)
-/// let m = eval.segmentation(test, found.dataset, channel: "Nuclei-INST")
+/// let found = cerberus.label(model, unseen)
+/// let m = eval.segmentation(unseen, found.dataset, channel: "Nuclei-INST")
 /// ```
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -79,7 +79,10 @@ impl Operator for Label {
         let network = CpuNetwork::load(&model.weights().map_err(model_error)?);
         let network = network.map_err(model_error)?;
         let about = About {
-            notes: vec![format!("found by a network, {}", model.settings().describe())],
+            notes: vec![format!(
+                "found by a network, {}",
+                model.settings().describe()
+            )],
             ..header.about.clone()
         };
         let classes = about.classes.get(PATCH_CLASS).cloned().unwrap_or_default();
@@ -87,7 +90,10 @@ impl Operator for Label {
         let all: Vec<usize> = (0..dataset.len()).collect();
         let whole = |at: usize| {
             let counts = &header.samples[at].counts;
-            counts.len() == 1 && counts.get(PATCH_CLASS).is_some_and(|of| of.iter().sum::<u64>() == 1)
+            counts.len() == 1
+                && counts
+                    .get(PATCH_CLASS)
+                    .is_some_and(|of| of.iter().sum::<u64>() == 1)
         };
         let mut table = csv::Writer::from_writer(Vec::new());
         let titles = std::iter::once("id").chain(classes.iter().map(String::as_str));
@@ -106,12 +112,16 @@ impl Operator for Label {
         each(ctx, &all, "images", work, |_, (id, scores)| {
             if let Some(scores) = scores {
                 let row = scores.iter().map(|score: &f32| format!("{score:.6}"));
-                table.write_record(std::iter::once(id).chain(row)).map_err(failed)?;
+                table
+                    .write_record(std::iter::once(id).chain(row))
+                    .map_err(failed)?;
                 scored += 1;
             }
             Ok(())
         })?;
-        let bytes = table.into_inner().map_err(|why| OpError::Operator(why.to_string()))?;
+        let bytes = table
+            .into_inner()
+            .map_err(|why| OpError::Operator(why.to_string()))?;
         let scores = match scored {
             0 => None,
             _ => Some(File::new("scores.csv", ctx.store().put_bytes(&bytes)?)),
@@ -155,13 +165,24 @@ fn class(network: &CpuNetwork, sample: &Sample) -> Result<(Labels, Option<Vec<f3
     let middle = |length: u32| (i64::from(length) - side).div_euclid(2);
     let (x, y) = (middle(sample.image.width), middle(sample.image.height));
     let image = cut(&sample.image, x, y, side as usize);
-    let logits = network.logits(&image, &[PATCH_CLASS]).map_err(model_error)?;
-    let logits = logits.first().and_then(|one| one.floats()).unwrap_or_default();
+    let logits = network
+        .logits(&image, &[PATCH_CLASS])
+        .map_err(model_error)?;
+    let logits = logits
+        .first()
+        .and_then(|one| one.floats())
+        .unwrap_or_default();
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|&v| f64::from(v - most).exp()).collect();
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|&v| cerb_image::math::exp(f64::from(v - most)))
+        .collect();
     let sum: f64 = powers.iter().sum();
     let scores: Vec<f32> = powers.iter().map(|power| (power / sum) as f32).collect();
-    let best = (0..scores.len()).fold(0, |best, at| if scores[at] > scores[best] { at } else { best });
+    let best = (0..scores.len()).fold(
+        0,
+        |best, at| if scores[at] > scores[best] { at } else { best },
+    );
     let labels = [(PATCH_CLASS.to_owned(), Grid::filled(1, 1, best as i32))];
     Ok((labels.into(), Some(scores)))
 }
@@ -199,9 +220,14 @@ fn objects(network: &CpuNetwork, sample: &Sample, heads: &[Head]) -> Result<Labe
         labels.insert(cerb_data::sample::LUMEN.to_owned(), found);
     }
     for (name, planes) in maps {
-        let types = planes.into_iter().next().map(|plane| plane.map(|v| v as i32));
+        let types = planes
+            .into_iter()
+            .next()
+            .map(|plane| plane.map(|v| v as i32));
         let Some(types) = types else { continue };
-        let of = name.strip_suffix("-TYPE").and_then(|of| labels.get(&format!("{of}-INST")));
+        let of = name
+            .strip_suffix("-TYPE")
+            .and_then(|of| labels.get(&format!("{of}-INST")));
         let types = match of {
             Some(objects) => voted(objects, &types),
             None => types,
@@ -219,7 +245,9 @@ fn voted(objects: &Grid<i32>, types: &Grid<i32>) -> Grid<i32> {
         *votes.entry(object).or_default().entry(of).or_default() += 1;
     }
     let best = |votes: &BTreeMap<i32, u64>| {
-        let best = votes.iter().max_by_key(|&(&of, &count)| (count, std::cmp::Reverse(of)));
+        let best = votes
+            .iter()
+            .max_by_key(|&(&of, &count)| (count, std::cmp::Reverse(of)));
         best.map_or(0, |(&of, _)| of)
     };
     let chosen: BTreeMap<i32, i32> = votes.iter().map(|(&id, votes)| (id, best(votes))).collect();
@@ -250,7 +278,9 @@ fn maps(
             for (name, map) in &said.maps {
                 let (channels, values) = map.to_tile(step, step);
                 let planes = all.entry(name.clone()).or_insert_with(|| {
-                    (0..channels).map(|_| Grid::filled(width, height, 0.0)).collect()
+                    (0..channels)
+                        .map(|_| Grid::filled(width, height, 0.0))
+                        .collect()
                 });
                 for (channel, plane) in planes.iter_mut().enumerate() {
                     for row in 0..step.min(height - y) {
@@ -331,13 +361,28 @@ mod tests {
         let table = String::from_utf8(table).unwrap();
         let rows: Vec<&str> = table.lines().collect();
         assert!(rows[0].starts_with("id,class 0,class 1") && rows.len() == 3);
-        let scores: Vec<f64> = rows[1].split(',').skip(1).map(|v| v.parse().unwrap()).collect();
-        let best = (0..9).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
-        assert_eq!((class.data[0], (scores.iter().sum::<f64>() - 1.0).abs() < 1e-5), (best as i32, true));
+        let scores: Vec<f64> = rows[1]
+            .split(',')
+            .skip(1)
+            .map(|v| v.parse().unwrap())
+            .collect();
+        let best = (0..9)
+            .max_by(|&a, &b| scores[a].total_cmp(&scores[b]))
+            .unwrap();
+        assert_eq!(
+            (
+                class.data[0],
+                (scores.iter().sum::<f64>() - 1.0).abs() < 1e-5
+            ),
+            (best as i32, true)
+        );
 
         let refused = run(&Label::default(), fields, &all[5..], &store);
         let said = refused.err().unwrap().to_string();
-        assert!(said.contains("annotated with Nuclei-INST, Nuclei-TYPE"), "{said}");
+        assert!(
+            said.contains("annotated with Nuclei-INST, Nuclei-TYPE"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -362,8 +407,15 @@ mod tests {
 
     #[test]
     fn an_object_has_the_type_of_most_of_its_pixels() {
-        let grid = |data: Vec<i32>| Grid { width: 6, height: 1, data };
+        let grid = |data: Vec<i32>| Grid {
+            width: 6,
+            height: 1,
+            data,
+        };
         let objects = grid(vec![1, 1, 1, 2, 2, 0]);
-        assert_eq!(voted(&objects, &grid(vec![0, 3, 0, 5, 4, 6])).data, [3, 3, 3, 4, 4, 0]);
+        assert_eq!(
+            voted(&objects, &grid(vec![0, 3, 0, 5, 4, 6])).data,
+            [3, 3, 3, 4, 4, 0]
+        );
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::History;
 use super::learn::{self, Data};
+use crate::File;
 
 /// Trains a Cerberus network: all heads that the images are annotated for, or some of them.
 ///
@@ -24,8 +25,8 @@ use super::learn::{self, Data};
 /// ends with the same weights. `docs/training.md` tells more.
 ///
 /// ```cerb
-/// let trained = cerberus.train(nuclei: lizard, glands: crag, patches: nct, held: test, encoder: "compact", steps: 5000)
-/// output "weights.safetensors" = trained.model
+/// let trained = cerberus.train(nuclei: lizard, glands: crag, patches: nct, held: unseen, encoder: "compact", steps: 5000)
+/// output "weights.safetensors" = trained.weights
 /// ```
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -218,8 +219,12 @@ ports! {
     pub struct Out {
         /// The trained network.
         model: Model,
-        /// What each step said.
+        /// Its weights, `weights.safetensors`: what `model.load` reads.
+        weights: File,
+        /// What steps said, for `report.training`.
         history: History,
+        /// The same as a table, `history.csv`.
+        table: File,
     }
 }
 
@@ -335,7 +340,13 @@ impl Operator for Train {
             .map_err(|why| OpError::Operator(format!("arguments cannot be written: {why}")))?;
         let history = learn::history(&mut learning, &data, &channels, &heads, arguments);
         let model = Model::made(&weights, self.half, ctx.store())?;
-        Ok(Out { model, history })
+        let bytes = ctx.store().put_bytes(&history.csv()?)?;
+        Ok(Out {
+            weights: weights_file(&model)?,
+            model,
+            table: File::new("history.csv", bytes),
+            history,
+        })
     }
 }
 
@@ -468,6 +479,14 @@ impl Train {
 /// Maps of full resolution that are in memory at once; measured.
 const MAPS: u64 = 40;
 
+/// Returns the file of a model that was made.
+pub(super) fn weights_file(model: &Model) -> Result<File, OpError> {
+    let blob = model.blob().ok_or_else(|| {
+        OpError::Operator("a model that was made lies outside of the store".to_owned())
+    })?;
+    Ok(File::new("weights.safetensors", blob))
+}
+
 /// Weighs classes by the root of how rare their objects are, 1 in the mean; background 0.
 fn rare(channel: &str, classes: usize, data: &Data) -> Vec<f32> {
     let mut counts = vec![0u64; classes];
@@ -551,7 +570,19 @@ pub(super) mod tests {
         train.half = true;
         train.licence = Some("CC0-1.0".to_owned());
         let all = input(Some(fields.clone()), Some(patches));
-        let Out { model, history } = run(&train, all, &store).unwrap();
+        let Out {
+            model,
+            history,
+            weights,
+            table,
+        } = run(&train, all, &store).unwrap();
+        assert!(
+            store
+                .read_blob(&table.blob.digest)
+                .unwrap()
+                .starts_with(b"step,images,rate,norm,loss of Nuclei-INST")
+        );
+        assert_eq!(Some(weights.blob), model.blob());
         let settings = model.settings();
         let names: Vec<String> = settings.heads.iter().map(Head::name).collect();
         assert_eq!(names, ["Nuclei-INST", "Nuclei-TYPE", "Patch-Class"]);

@@ -19,8 +19,8 @@ use crate::reading::each;
 /// 1 mpp, and meant for 0.5.
 ///
 /// ```cerb
-/// let found = stain.label(test)
-/// let m = eval.segmentation(test, found, channel: "Nuclei-INST")
+/// let found = stain.label(unseen)
+/// let m = eval.segmentation(unseen, found, channel: "Nuclei-INST")
 /// ```
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -71,7 +71,9 @@ impl Operator for Label {
             let (inner, contour) = method::nuclei(&sample.image, &normal, &keep);
             let found = nuclei::split(&inner, &contour, &Options::default());
             let labels = BTreeMap::from([(HEAD.to_owned(), found)]);
-            writer.push(&Sample { labels, ..sample }).map_err(data_error)
+            writer
+                .push(&Sample { labels, ..sample })
+                .map_err(data_error)
         };
         each(ctx, &all, "images", work, |_, ()| Ok(()))?;
         let dataset = writer.finish().map_err(data_error)?;
@@ -105,7 +107,11 @@ mod tests {
         let found = run(dataset.clone()).unwrap().dataset.sample(0).unwrap();
         let labels = &found.labels["Nuclei-INST"];
         assert!(labels.at(60, 60) > 0 && labels.at(10, 10) == 0);
-        let area = labels.data.iter().filter(|&&id| id == labels.at(60, 60)).count();
+        let area = labels
+            .data
+            .iter()
+            .filter(|&&id| id == labels.at(60, 60))
+            .count();
         assert!((150..400).contains(&area), "{area}");
 
         let coarse = annotated(&store, 1, |_, sample| sample.mpp = 2.0);
