@@ -50,7 +50,7 @@ ports! {
         /// The same images, with what was found.
         dataset: Dataset,
         /// Probabilities of the classes of images that have one, a row each, for `eval.classification`.
-        scores: Option<File>,
+        scores: File,
     }
 }
 
@@ -98,7 +98,6 @@ impl Operator for Label {
         let mut table = csv::Writer::from_writer(Vec::new());
         let titles = std::iter::once("id").chain(classes.iter().map(String::as_str));
         table.write_record(titles).map_err(failed)?;
-        let mut scored = 0;
         let work = |&at: &usize| {
             let sample = dataset.sample(at).map_err(data_error)?;
             let (labels, scores) = match whole(at) {
@@ -115,17 +114,13 @@ impl Operator for Label {
                 table
                     .write_record(std::iter::once(id).chain(row))
                     .map_err(failed)?;
-                scored += 1;
             }
             Ok(())
         })?;
         let bytes = table
             .into_inner()
             .map_err(|why| OpError::Operator(why.to_string()))?;
-        let scores = match scored {
-            0 => None,
-            _ => Some(File::new("scores.csv", ctx.store().put_bytes(&bytes)?)),
-        };
+        let scores = File::new("scores.csv", ctx.store().put_bytes(&bytes)?);
         let dataset = writer.finish().map_err(data_error)?;
         Ok(Out { dataset, scores })
     }
@@ -349,7 +344,7 @@ mod tests {
         let [fields, patches] = painted(&store, 1);
         let all = Head::published();
         let out = run(&Label::default(), fields.clone(), &all, &store).unwrap();
-        assert!(out.scores.is_none());
+        assert_eq!(store.read_blob(&out.scores.blob.digest).unwrap(), b"id\n");
         let (found, truth) = (out.dataset.sample(1).unwrap(), fields.sample(1).unwrap());
         assert_eq!((&found.id, &found.image), (&truth.id, &truth.image));
         let channels: Vec<&str> = found.labels.keys().map(String::as_str).collect();
@@ -357,7 +352,7 @@ mod tests {
 
         let out = run(&Label::default(), patches, &all, &store).unwrap();
         let class = &out.dataset.sample(0).unwrap().labels["Patch-Class"];
-        let table = store.read_blob(&out.scores.unwrap().blob.digest).unwrap();
+        let table = store.read_blob(&out.scores.blob.digest).unwrap();
         let table = String::from_utf8(table).unwrap();
         let rows: Vec<&str> = table.lines().collect();
         assert!(rows[0].starts_with("id,class 0,class 1") && rows.len() == 3);
