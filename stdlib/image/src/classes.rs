@@ -22,6 +22,8 @@ const KEYWORD: &str = "cerb-classes";
 const MAX_SIDE: u32 = 1 << 20;
 /// Columns of the maps that are read at once.
 const COLUMNS: u32 = 4096;
+/// The head that says them.
+const HEAD: &str = "Patch-Class";
 /// Most classes: a pixel takes four bits.
 const MOST: usize = 16;
 
@@ -78,7 +80,7 @@ impl ClassesHeader {
             mpp: 4.0 * maps.mpp,
             scale: maps.scale.map(|scale| 4.0 * scale),
             slide: maps.slide.clone(),
-            classes: tissues(),
+            classes: maps.classes_of(HEAD, tissues()),
         }
     }
 }
@@ -379,6 +381,7 @@ mod tests {
 
     fn maps(store: &Store, (width, height): (u32, u32), class: impl Fn(u32, u32) -> f32) -> Maps {
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [2.0, 2.0],
             width,

@@ -323,6 +323,7 @@ mod tests {
     /// Stores maps of two channels and a type, in tiles of 128 px.
     fn maps(store: &Store, inner: &Grid<f32>, contour: &Grid<f32>) -> Maps {
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [2.0, 2.0],
             width: WIDTH,
@@ -455,6 +456,7 @@ mod tests {
         let (_dir, store) = store();
         let long = LARGEST + 300;
         let header = MapsHeader {
+            classes: Default::default(),
             width: long,
             height: 64,
             ..maps(&store, &noise(1, 1), &noise(2, 1)).header().clone()

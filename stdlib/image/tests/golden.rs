@@ -353,6 +353,7 @@ fn golden_class_maps_are_exact() {
             mpp: 0.5,
         };
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [1.0, 1.0],
             width,

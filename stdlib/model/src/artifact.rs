@@ -93,6 +93,7 @@ impl Model {
             input,
             output,
             licence,
+            classes: _,
         } = &self.settings;
         let heads: Vec<_> = heads.iter().map(Head::name).collect();
         let mut fields = BTreeMap::from([

@@ -1,5 +1,6 @@
 //! What a model says of itself: encoder, heads, resolution, patch sizes, licence.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -29,6 +30,9 @@ pub struct ModelSettings {
     pub output: u32,
     /// Terms under which the weights may be used, when they say so.
     pub licence: Option<String>,
+    /// Names of the classes of heads of types and of patches, by their numbers, where the weights state them; else
+    /// they are the published ones.
+    pub classes: BTreeMap<String, Vec<String>>,
 }
 
 impl ModelSettings {
@@ -41,6 +45,7 @@ impl ModelSettings {
             input: 448,
             output: 144,
             licence: None,
+            classes: BTreeMap::new(),
         }
     }
 
@@ -61,7 +66,11 @@ impl ModelSettings {
             .iter()
             .map(|head| json!([head.decoder, head.kind.to_string(), head.channels]))
             .collect();
-        json!({ "backbone": self.backbone.to_string(), "heads": heads, "mpp": self.mpp, "input": self.input, "output": self.output, "licence": self.licence })
+        let mut said = json!({ "backbone": self.backbone.to_string(), "heads": heads, "mpp": self.mpp, "input": self.input, "output": self.output, "licence": self.licence });
+        if !self.classes.is_empty() {
+            said["classes"] = json!(self.classes);
+        }
+        said
     }
 
     /// Takes over what the settings say, and checks the whole.
@@ -74,7 +83,17 @@ impl ModelSettings {
         self.input = said.input.unwrap_or(self.input);
         self.output = said.output.unwrap_or(self.output);
         self.licence = said.licence.or_else(|| self.licence.take());
+        self.classes = said.classes;
         Head::check_all(&self.heads)?;
+        for (name, classes) in &self.classes {
+            let head = self.heads.iter().find(|head| head.name() == *name);
+            if head.is_none_or(|head| head.channels != classes.len()) {
+                return Err(format!(
+                    "`classes` names {} classes of `{name}`, and no head has that name and so many",
+                    classes.len()
+                ));
+            }
+        }
         if !(0.05..=4.0).contains(&self.mpp) {
             return Err(format!(
                 "`mpp` is {}, which is not between 0.05 and 4 µm per pixel",
@@ -106,6 +125,7 @@ pub(crate) struct Said {
     pub(crate) input: Option<u32>,
     pub(crate) output: Option<u32>,
     pub(crate) licence: Option<String>,
+    pub(crate) classes: BTreeMap<String, Vec<String>>,
 }
 
 impl Said {
@@ -142,6 +162,7 @@ impl Said {
             input: file.input.or(file.dataset_kwargs.input_shape),
             output: file.output.or(file.dataset_kwargs.class_input_shape),
             licence: file.licence.or(file.license),
+            classes: file.classes,
         })
     }
 
@@ -161,6 +182,7 @@ impl Said {
             input: metadata.input,
             output: metadata.output,
             licence: metadata.licence,
+            classes: metadata.classes,
         })
     }
 
@@ -173,6 +195,11 @@ impl Said {
             input: self.input.or(other.input),
             output: self.output.or(other.output),
             licence: self.licence.or(other.licence),
+            classes: if self.classes.is_empty() {
+                other.classes
+            } else {
+                self.classes
+            },
         }
     }
 }
@@ -217,6 +244,8 @@ struct File {
     output: Option<u32>,
     licence: Option<String>,
     license: Option<String>,
+    #[serde(default)]
+    classes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -279,6 +308,8 @@ struct Metadata {
     input: Option<u32>,
     output: Option<u32>,
     licence: Option<String>,
+    #[serde(default)]
+    classes: BTreeMap<String, Vec<String>>,
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ fn operator<O: Operator + DeserializeOwned>(args: Value) -> O {
 fn maps(store: &Store, heads: &[(&str, Vec<Grid<f32>>)]) -> Maps {
     let (width, height) = (heads[0].1[0].width as u32, heads[0].1[0].height as u32);
     let header = MapsHeader {
+        classes: Default::default(),
         mpp: 0.5,
         scale: [1.0, 1.0],
         width,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::window::{Square, Tiles, Window};
 pub use self::writer::MapsWriter;
-use crate::{Rect, SlideFrame};
+use crate::{ClassName, Rect, SlideFrame};
 use tile::{Cache, decode};
 
 const META: &str = "meta.json";
@@ -34,6 +34,17 @@ const TO_COME: &str = "tiles.json";
 const CACHE_BYTES: usize = 64 << 20;
 /// Most values of one tile: 2^28 are 1 GiB.
 const MAX_TILE_VALUES: u64 = 1 << 28;
+
+/// Colours of classes that no published network has (Okabe and Ito, Color Universal Design, 2008).
+const OTHERS: [[u8; 3]; 7] = [
+    [230, 159, 0],
+    [86, 180, 233],
+    [0, 158, 115],
+    [240, 228, 66],
+    [0, 114, 178],
+    [213, 94, 0],
+    [204, 121, 167],
+];
 
 /// What all tiles share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,11 +62,37 @@ pub struct MapsHeader {
     pub tile: u32,
     /// Channels of each head, by its name.
     pub heads: BTreeMap<String, u32>,
+    /// Names of a head's classes by their numbers, of a network that has others than the published one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, Vec<String>>,
     /// The slide they were computed from.
     pub slide: SlideFrame,
 }
 
 impl MapsHeader {
+    /// Returns the classes of a head: those the network was trained on, in colours of ours, or else `published`.
+    ///
+    /// A class that is called as a published one has its colour.
+    #[must_use]
+    pub fn classes_of(&self, head: &str, published: Vec<ClassName>) -> Vec<ClassName> {
+        let Some(names) = self.classes.get(head) else {
+            return published;
+        };
+        let from = published.first().map_or(0, |class| class.id);
+        let colour = |id: u32, name: &String| {
+            let same = published.iter().find(|class| class.name == *name);
+            same.map_or(OTHERS[id as usize % OTHERS.len()], |class| class.colour)
+        };
+        let named = (0..).zip(names).filter(|&(id, _)| id >= from);
+        named
+            .map(|(id, name)| ClassName {
+                id,
+                name: name.clone(),
+                colour: colour(id, name),
+            })
+            .collect()
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         let positive = |v: f64| v.is_finite() && v > 0.0;
         if !positive(self.mpp) || !self.scale.iter().all(|&s| positive(s)) {

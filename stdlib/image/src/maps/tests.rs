@@ -14,6 +14,7 @@ fn header() -> MapsHeader {
         mpp: 0.499,
     };
     MapsHeader {
+        classes: Default::default(),
         mpp: 0.5,
         scale: [1.002, 1.002],
         width: 50,
@@ -226,18 +227,51 @@ fn interrupted_writing_takes_over_what_was_made() {
 fn a_header_that_makes_no_sense_is_refused() {
     let (_dir, store) = store();
     let huge = MapsHeader {
+        classes: Default::default(),
         tile: u32::MAX,
         ..header()
     };
     let empty = MapsHeader {
+        classes: Default::default(),
         tile: 0,
         ..header()
     };
     let blurred = MapsHeader {
+        classes: Default::default(),
         mpp: f64::NAN,
         ..header()
     };
     for wrong in [huge, empty, blurred] {
         assert!(Maps::writer(&store, wrong).is_err());
     }
+}
+
+#[test]
+fn a_network_that_was_trained_on_other_classes_names_them() {
+    let mut header = header();
+    let published = crate::classes::tissues();
+    assert_eq!(
+        header.classes_of("Patch-Class", published.clone()),
+        published
+    );
+    let names = ["background", "stroma", "necrosis"].map(str::to_owned);
+    header.classes.insert("Patch-Class".into(), names.to_vec());
+    let own = header.classes_of("Patch-Class", published.clone());
+    let named: Vec<(u32, &str)> = own.iter().map(|one| (one.id, one.name.as_str())).collect();
+    assert_eq!(named, [(0, "background"), (1, "stroma"), (2, "necrosis")]);
+    assert_eq!(
+        (own[0].colour, own[1].colour),
+        (published[0].colour, published[5].colour)
+    );
+    // Types of objects begin at 1: 0 is none.
+    let types = header.classes_of("Patch-Class", published[1..].to_vec());
+    assert_eq!(types[0].name, "stroma");
+    // Maps of before are read, and those without names written as before.
+    let text = serde_json::to_string(&MapsHeader {
+        classes: Default::default(),
+        ..header
+    })
+    .unwrap();
+    assert!(!text.contains("classes"));
+    serde_json::from_str::<MapsHeader>(&text).unwrap();
 }

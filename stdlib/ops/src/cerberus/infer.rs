@@ -1,6 +1,6 @@
 //! `cerberus.infer`: the network over the windows of a slide.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cerb_engine::{
     Ctx, Determinism, DeviceChoice, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value,
@@ -176,6 +176,7 @@ impl Operator for Infer {
         let maps = Maps::writer(
             ctx.store(),
             MapsHeader {
+                classes: classes(&model, &heads),
                 mpp: header.mpp,
                 scale: header.scale,
                 width: header.width,
@@ -278,6 +279,15 @@ impl Infer {
             ))),
         }
     }
+}
+
+/// Returns the names of the classes of heads, where the model states them.
+fn classes(model: &Model, heads: &[Head]) -> BTreeMap<String, Vec<String>> {
+    let known = &model.settings().classes;
+    let of = heads.iter().map(Head::name);
+    of.filter_map(|name| Some((known.get(&name)?.clone(), name)))
+        .map(|(names, head)| (head, names))
+        .collect()
 }
 
 #[cfg(test)]

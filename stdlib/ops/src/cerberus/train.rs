@@ -1,5 +1,7 @@
 //! `cerberus.train`: weights from annotated images.
 
+use std::collections::BTreeMap;
+
 use cerb_data::augment::Options;
 use cerb_data::sampling::Scheme;
 use cerb_data::windows::{Border, Cut};
@@ -8,7 +10,7 @@ use cerb_engine::{
     Ctx, Determinism, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports,
 };
 use cerb_image::units::{Mpp, Pixels};
-use cerb_model::{Backbone, Head, Model, ModelSettings};
+use cerb_model::{Backbone, Head, HeadKind, Model, ModelSettings};
 use cerb_train::{Adam, Course, Making, Plan, Recipe, Schedule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -333,6 +335,7 @@ impl Operator for Train {
         let settings = ModelSettings {
             mpp: self.at.0,
             licence: self.licence.clone(),
+            classes: named(&heads, &channels),
             ..ModelSettings::new(self.backbone(), heads.clone())
         };
         let weights = learn::weights(&mut learning, settings, self.half)?;
@@ -362,7 +365,7 @@ impl Train {
     /// Returns the heads to learn, the published ones first and in their order.
     pub(super) fn heads(
         &self,
-        channels: &std::collections::BTreeMap<String, Vec<String>>,
+        channels: &BTreeMap<String, Vec<String>>,
     ) -> Result<Vec<Head>, OpError> {
         let known = |channel: &String| match channels.get(channel) {
             Some(classes) => learn::head_of(channel, classes),
@@ -479,6 +482,17 @@ impl Train {
 /// Maps of full resolution that are in memory at once; measured.
 const MAPS: u64 = 40;
 
+/// Returns the names of the classes of heads of types and of patches.
+fn named(
+    heads: &[Head],
+    channels: &BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, Vec<String>> {
+    let classed = heads.iter().filter(|head| head.kind != HeadKind::Inst);
+    classed
+        .filter_map(|head| Some((head.name(), channels.get(&head.name())?.clone())))
+        .collect()
+}
+
 /// Returns the file of a model that was made.
 pub(super) fn weights_file(model: &Model) -> Result<File, OpError> {
     let blob = model.blob().ok_or_else(|| {
@@ -587,6 +601,8 @@ pub(super) mod tests {
         let names: Vec<String> = settings.heads.iter().map(Head::name).collect();
         assert_eq!(names, ["Nuclei-INST", "Nuclei-TYPE", "Patch-Class"]);
         assert_eq!(settings.licence.as_deref(), Some("CC0-1.0"));
+        assert_eq!(settings.classes["Nuclei-TYPE"][2], "epithelial");
+        assert_eq!(settings.classes.len(), 2);
         assert_eq!(
             (history.said.rows.len(), history.arguments["steps"].as_u64()),
             (2, Some(2))

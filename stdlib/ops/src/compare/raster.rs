@@ -248,6 +248,7 @@ mod tests {
 
     fn maps(store: &Store, change: f32) -> Stored {
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [1.0, 1.0],
             width: 20,

@@ -103,7 +103,7 @@ impl Operator for Glands {
         fitting(&maps, mask.as_ref(), &heads)?;
         let header = InstancesHeader {
             classes: if typed {
-                ClassName::list(&CLASSES)
+                maps.header().classes_of(TYPES, ClassName::list(&CLASSES))
             } else {
                 Vec::new()
             },

@@ -166,7 +166,7 @@ impl Operator for Nuclei {
         let header = InstancesHeader {
             tissue: "nuclei".into(),
             classes: if typed {
-                ClassName::list(&CLASSES)
+                header.classes_of(TYPES, ClassName::list(&CLASSES))
             } else {
                 Vec::new()
             },
@@ -341,6 +341,7 @@ mod tests {
         };
         let side = 128;
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [2.0, 2.0],
             width: WIDTH,
@@ -505,6 +506,7 @@ mod tests {
         const SIDE: u32 = 36_000;
         let (_dir, store) = store();
         let header = MapsHeader {
+            classes: Default::default(),
             width: SIDE,
             height: SIDE,
             tile: 1200,

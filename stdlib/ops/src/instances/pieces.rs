@@ -332,6 +332,7 @@ pub(crate) mod painted {
     pub(crate) fn maps(store: &Store, glands: &[Disc], lumina: &[Disc]) -> Maps {
         let tile = 128;
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [2.0, 2.0],
             width: WIDTH,

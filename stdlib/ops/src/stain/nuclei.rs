@@ -137,6 +137,7 @@ impl Operator for Nuclei {
         let scale = slide.scale_at(mpp).map_err(slide_error)?;
         let heads = BTreeMap::from([(HEAD.to_owned(), 2)]);
         let header = MapsHeader {
+            classes: Default::default(),
             mpp,
             scale,
             width,

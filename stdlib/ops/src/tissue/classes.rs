@@ -103,6 +103,7 @@ mod tests {
     fn maps(store: &Store) -> Maps {
         let frame = header().slide;
         let header = MapsHeader {
+            classes: Default::default(),
             mpp: 0.5,
             scale: [2.0, 2.0],
             width: 2000,
