@@ -302,6 +302,9 @@ fn in_a_pipeline(example: &str) -> String {
          let found = synth.fields(seed: 2, count: 8)\n\
          let glas = dataset.open(file.folder(data, \"glas\"), layout: \"glas\")\n\
          let crag = dataset.open(file.folder(data, \"crag\"), layout: \"crag\")\n\
+         let unseen = synth.fields(seed: 3, count: 8)\n\
+         let lizard = dataset.open(file.folder(data, \"lizard\"), layout: \"lizard\")\n\
+         let nct = dataset.open(file.folder(data, \"nct\"), layout: \"nct\")\n\
          let m = eval.segmentation(truth, found, channel: \"Nuclei-INST\")\n\
          let wsi = for s in slide.scan(data, \"*.svs\") {{\n\
          let mask = tissue.mask(s, at: 8 mpp)\n\

@@ -34,6 +34,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "cerb-model",
             "cerb-slide",
             "cerb-store",
+            "cerb-train",
         ],
     ),
     (
