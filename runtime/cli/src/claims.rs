@@ -131,7 +131,10 @@ pub fn broken(plan: &Plan, outcome: &Outcome) -> Diagnostics {
             ),
         };
         let mut one = Diagnostic::new(code, title).at(claimed.expect.span, label);
-        let mut help: Vec<String> = claimed.expect.otherwise.iter().cloned().collect();
+        // What to make of it is said of an expectation that was judged.
+        let judged = matches!(claimed.verdict, Verdict::Fails(_));
+        let otherwise = claimed.expect.otherwise.iter().filter(|_| judged);
+        let mut help: Vec<String> = otherwise.cloned().collect();
         match code {
             "golden::drift" => help.push(format!("if that is intended, {bless}")),
             "golden::missing" => help.push(format!("keep what was made: {bless}")),

@@ -240,6 +240,15 @@ impl DatasetWriter {
     }
 }
 
+/// What is annotated on one sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotation {
+    /// Label maps by channel, of the image's size, or 1 × 1 for a class of the whole.
+    pub labels: BTreeMap<String, Grid<i32>>,
+    /// 0 where nothing is judged, of the image's size.
+    pub mask: Option<Grid<u8>>,
+}
+
 /// Annotated images, read one at a time.
 #[derive(Clone)]
 pub struct Dataset {
@@ -398,11 +407,11 @@ impl Dataset {
         Ok(sample)
     }
 
-    /// Reads the label maps of sample `index`, without its image; outside of its mask they are 0.
+    /// Reads the label maps of sample `index` without its image, and its mask: 0 outside, where it has one.
     ///
     /// # Errors
     /// When there is none, or its files are damaged.
-    pub fn labels(&self, index: usize) -> Result<BTreeMap<String, Grid<i32>>, DataError> {
+    pub fn labels(&self, index: usize) -> Result<Annotation, DataError> {
         let Inner {
             store,
             header,
@@ -422,22 +431,15 @@ impl Dataset {
             x1: entry.width as usize,
             y1: entry.height as usize,
         };
-        let mut labels =
+        let labels =
             npy::labels_in(store.open_blob(&blobs.labels.digest)?, whole).map_err(damaged)?;
-        if let Some(mask) = &blobs.mask {
-            let mask = raster::grey_window(store.open_blob(&mask.digest)?, whole);
-            let mask = mask.map_err(damaged)?;
-            let masked = labels
-                .values_mut()
-                .filter(|map| (map.width, map.height) == (mask.width, mask.height));
-            for map in masked {
-                for (label, &inside) in map.data.iter_mut().zip(&mask.data) {
-                    if inside == 0 {
-                        *label = 0;
-                    }
-                }
+        let mask = match &blobs.mask {
+            None => None,
+            Some(mask) => {
+                let white = raster::grey_window(store.open_blob(&mask.digest)?, whole);
+                Some(white.map_err(damaged)?)
             }
-        }
+        };
         for (channel, map) in &labels {
             let size = [map.width, map.height];
             if size != [whole.x1, whole.y1] && size != [1, 1] {
@@ -446,7 +448,7 @@ impl Dataset {
                 );
             }
         }
-        Ok(labels)
+        Ok(Annotation { labels, mask })
     }
 
     /// Returns an iterator over the samples, each read when it is asked for.

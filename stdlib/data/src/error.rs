@@ -156,6 +156,16 @@ pub enum DataError {
         /// Those of the head.
         want: Vec<String>,
     },
+    /// One of two datasets does not say what the numbers of a channel mean.
+    #[error(
+        "`{channel}` has no list of classes in {lacks}, and one on the other side: list them in `about.json`"
+    )]
+    Nameless {
+        /// The channel.
+        channel: String,
+        /// The side that lacks it: `the truth`, `what was found`.
+        lacks: &'static str,
+    },
     /// No sample has a channel.
     #[error("no sample is annotated with `{channel}`, only with {}", have.join(", "))]
     NoChannel {
@@ -294,7 +304,9 @@ impl DataError {
             | Self::Negative { .. }
             | Self::NoType { .. }
             | Self::UnknownClass { .. } => "dataset::unknown_class",
-            Self::Classes { .. } | Self::NoChannel { .. } => "dataset::classes",
+            Self::Classes { .. } | Self::Nameless { .. } | Self::NoChannel { .. } => {
+                "dataset::classes"
+            }
             Self::EmptyFold { .. }
             | Self::FewGroups { .. }
             | Self::NoPatient { .. }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::sample::types_of;
 use crate::{DataError, Header};
 
 /// The places of one image in two datasets.
@@ -16,32 +17,27 @@ pub struct Pair {
 /// Joins the samples that are annotated with a channel in the truth with those of their name in what was found.
 ///
 /// # Errors
-/// When the classes of a channel, or of the types of its objects, are not the same in both, no sample is annotated
-/// with it, one lacks its other, or its other lacks the channel or has another size or resolution.
+/// When the classes of a channel, or of the types of its objects, are not the same in both or one side names none, no
+/// sample is annotated with it, one lacks its other, or its other lacks the channel, lacks types that the other images
+/// have, or has another size or resolution.
 pub fn joined(truth: &Header, found: &Header, channel: &str) -> Result<Vec<Pair>, DataError> {
-    let mut channels = vec![channel.to_owned()];
-    channels.extend(
-        channel
-            .strip_suffix("-INST")
-            .map(|tissue| format!("{tissue}-TYPE")),
-    );
-    for channel in &channels {
-        let wanted = truth
-            .about
-            .classes
-            .get(channel)
-            .map_or(&[][..], Vec::as_slice);
-        if *channel == channels[0] || found.channels().contains(channel.as_str()) {
-            found.fits(channel, wanted)?;
-        }
-    }
     truth.fits(channel, &[])?;
+    same_classes(truth, found, channel)?;
+    let both = |types: &String| {
+        let types = types.as_str();
+        truth.channels().contains(types) && found.channels().contains(types)
+    };
+    let types = types_of(channel).filter(both);
+    if let Some(types) = &types {
+        same_classes(truth, found, types)?;
+    }
     let mut others: BTreeMap<&str, usize> = (0..)
         .zip(&found.samples)
         .map(|(place, entry)| (entry.id.as_str(), place))
         .collect();
     let mut pairs = Vec::new();
     let mut alone = Vec::new();
+    let mut untyped: [Vec<String>; 2] = Default::default();
     for (place, entry) in truth.samples.iter().enumerate() {
         let other = others.remove(entry.id.as_str());
         if !entry.counts.contains_key(channel) {
@@ -61,25 +57,57 @@ pub fn joined(truth: &Header, found: &Header, channel: &str) -> Result<Vec<Pair>
                 found: (its, twin.mpp),
             });
         }
+        if let Some(types) = &types {
+            let [own, its] = [entry, twin].map(|one| one.counts.contains_key(types));
+            if own != its {
+                untyped[usize::from(own)].push(entry.id.clone());
+            }
+        }
         pairs.push(Pair {
             truth: place,
             found: other,
         });
     }
-    let lone = |ids: Vec<String>, missing| DataError::Alone {
-        count: ids.len(),
-        id: ids.into_iter().next().unwrap_or_default(),
-        channel: channel.to_owned(),
-        missing,
+    let others = others.into_keys().map(str::to_owned).collect();
+    let [of_truth, of_found] = untyped;
+    let types = types.unwrap_or_default();
+    for (ids, channel, missing) in [
+        (alone, channel, FOUND),
+        (others, channel, TRUTH),
+        (of_found, types.as_str(), FOUND),
+        (of_truth, types.as_str(), TRUTH),
+    ] {
+        if let Some(id) = ids.first() {
+            return Err(DataError::Alone {
+                count: ids.len(),
+                id: id.clone(),
+                channel: channel.to_owned(),
+                missing,
+            });
+        }
+    }
+    Ok(pairs)
+}
+
+/// What errors call the two sides.
+const TRUTH: &str = "the truth";
+const FOUND: &str = "what was found";
+
+/// Refuses lists of classes that differ, and a list on one side alone: numbers would be taken for other names.
+fn same_classes(truth: &Header, found: &Header, channel: &str) -> Result<(), DataError> {
+    let of = |header: &Header| {
+        let classes = header.about.classes.get(channel).cloned();
+        classes.unwrap_or_default()
     };
-    if !alone.is_empty() {
-        return Err(lone(alone, "what was found"));
-    }
-    match others.is_empty() {
-        true => Ok(pairs),
-        false => Err(lone(
-            others.into_keys().map(str::to_owned).collect(),
-            "the truth",
-        )),
-    }
+    let (own, its) = (of(truth), of(found));
+    found.fits(channel, &own)?;
+    let lacks = match (own.is_empty(), its.is_empty()) {
+        (true, false) => TRUTH,
+        (false, true) => FOUND,
+        _ => return Ok(()),
+    };
+    Err(DataError::Nameless {
+        channel: channel.to_owned(),
+        lacks,
+    })
 }

@@ -23,7 +23,7 @@ pub mod synth;
 pub mod targets;
 pub mod windows;
 
-pub use dataset::{About, Dataset, DatasetWriter, Entry, Header};
+pub use dataset::{About, Annotation, Dataset, DatasetWriter, Entry, Header};
 pub use error::{DataError, Refused, Twice};
 pub use sample::Sample;
 pub use summary::{Row, Sheet, Summary};

@@ -22,6 +22,12 @@ pub const PATCH_CLASS: &str = "Patch-Class";
 /// Instance channel of signet-ring cells, of which some images mark only a part.
 pub const SIGNET: &str = "Signet-INST";
 
+/// Returns the channel of the types of a channel's objects: `Nuclei-TYPE` of `Nuclei-INST`.
+pub fn types_of(channel: &str) -> Option<String> {
+    let tissue = channel.strip_suffix("-INST")?;
+    Some(format!("{tissue}-TYPE"))
+}
+
 /// Largest resolution that is believed, in µm per pixel.
 const MAX_MPP: f64 = 100.0;
 /// Longest name of a sample.

@@ -25,7 +25,7 @@ const COLUMNS: u32 = 4096;
 /// The head that says them.
 const HEAD: &str = "Patch-Class";
 /// Most classes: a pixel takes four bits.
-const MOST: usize = 16;
+pub const MOST: usize = 16;
 
 /// The published classes of patches in the order of their head, and colours of ours: background
 /// is also what lies outside the tissue or was not looked at.

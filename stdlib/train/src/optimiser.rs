@@ -122,7 +122,7 @@ fn power(base: f64, exponent: i32) -> f64 {
 pub enum Schedule {
     /// It stays.
     Constant,
-    /// It is multiplied by `factor` every `every` steps; the published one is 0.1 every 75,000.
+    /// It is multiplied by `factor` every `every` steps; the published one is 0.1 every 70,000.
     Step {
         /// Steps between two drops.
         every: u64,

@@ -11,9 +11,10 @@ use crate::support::objects;
 fn dataset(names: &[&str], classes: usize, change: impl Fn(&mut Sample)) -> Dataset {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
-    let names_of = (0..classes).map(|class| format!("class {class}")).collect();
+    let names_of: Vec<_> = (0..classes).map(|class| format!("class {class}")).collect();
+    let named = (!names_of.is_empty()).then(|| (NUCLEI_TYPE.to_owned(), names_of));
     let about = About {
-        classes: [(NUCLEI_TYPE.to_owned(), names_of)].into(),
+        classes: named.into_iter().collect(),
         ..About::default()
     };
     let sample = |name: &&str| {
@@ -101,7 +102,38 @@ fn sizes_resolutions_and_classes_are_the_same_on_both_sides() {
 }
 
 #[test]
-fn labels_are_read_without_the_image_and_end_with_the_mask() {
+fn types_without_their_names_or_their_other_are_refused() {
+    let truth = dataset(&["a", "b"], 2, |_| {});
+    for (truth, found) in [
+        (&truth, &dataset(&["a", "b"], 0, |_| {})),
+        (&dataset(&["a", "b"], 0, |_| {}), &truth),
+    ] {
+        let error = join(truth, found).unwrap_err();
+        assert_eq!(error.code(), "dataset::classes");
+        let said = error.to_string();
+        assert!(said.contains("has no list of classes in"), "{said}");
+    }
+    let half = dataset(&["a", "b"], 2, |sample| {
+        if sample.id == "b" {
+            sample.labels.remove(NUCLEI_TYPE);
+        }
+    });
+    let said = join(&truth, &half).unwrap_err().to_string();
+    assert!(
+        said.starts_with("sample `b` stands alone: what was found has it not, or not annotated with `Nuclei-TYPE`"),
+        "{said}"
+    );
+    let said = join(&half, &truth).unwrap_err().to_string();
+    assert!(said.contains("the truth has it not"), "{said}");
+    // Where one side has no types at all, objects alone are compared.
+    let none = dataset(&["a", "b"], 0, |sample| {
+        sample.labels.remove(NUCLEI_TYPE);
+    });
+    assert_eq!(join(&truth, &none).unwrap().len(), 2);
+}
+
+#[test]
+fn labels_are_read_without_the_image_and_with_the_mask() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let mut mask = Grid::filled(3, 2, 1);
@@ -111,8 +143,10 @@ fn labels_are_read_without_the_image_and_end_with_the_mask() {
         .of_class(2);
     sample.mask = Some(mask);
     let dataset = Dataset::collect(&store, About::default(), [Ok(sample)]).unwrap();
-    let labels = dataset.labels(0).unwrap();
-    assert_eq!(labels[NUCLEI].data, [0, 7, 7, 7, 7, 7]);
-    assert_eq!(labels["Patch-Class"].data, [2]);
+    let of = dataset.labels(0).unwrap();
+    assert_eq!(of.labels[NUCLEI].data, [7; 6]);
+    assert_eq!(of.labels["Patch-Class"].data, [2]);
+    let inside: Vec<bool> = of.mask.unwrap().data.iter().map(|&v| v != 0).collect();
+    assert_eq!(inside, [false, true, true, true, true, true]);
     assert!(dataset.labels(1).is_err());
 }

@@ -56,7 +56,7 @@ ports! {
 
 impl Operator for Label {
     const NAME: &'static str = "cerberus.label";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const DETERMINISM: Determinism = Determinism::Device;
     type In = In;
     type Out = Out;
@@ -78,19 +78,35 @@ impl Operator for Label {
         let heads = self.wanted(&model, &dataset)?;
         let network = CpuNetwork::load(&model.weights().map_err(model_error)?);
         let network = network.map_err(model_error)?;
-        let about = About {
+        let known = &model.settings().classes;
+        let mut about = About {
             notes: vec![format!(
                 "found by a network, {}",
                 model.settings().describe()
             )],
             ..header.about.clone()
         };
-        let classes = about.classes.get(PATCH_CLASS).cloned().unwrap_or_default();
+        for head in &heads {
+            let name = head.name();
+            let of = known.get(&name).map_or(&[][..], Vec::as_slice);
+            if header.channels().contains(name.as_str()) {
+                header.fits(&name, of).map_err(data_error)?;
+            }
+            if !of.is_empty() {
+                about.classes.insert(name, of.to_vec());
+            }
+        }
+        let patch = heads.iter().find(|head| head.name() == PATCH_CLASS);
+        let classes = match patch {
+            Some(head) => titles(head, about.classes.get(PATCH_CLASS))?,
+            None => Vec::new(),
+        };
         let writer = Dataset::writer(ctx.store(), about);
         let all: Vec<usize> = (0..dataset.len()).collect();
         let whole = |at: usize| {
             let counts = &header.samples[at].counts;
-            counts.len() == 1
+            patch.is_some()
+                && counts.len() == 1
                 && counts
                     .get(PATCH_CLASS)
                     .is_some_and(|of| of.iter().sum::<u64>() == 1)
@@ -149,6 +165,22 @@ impl Label {
                 .ok_or_else(|| OpError::Input(format!("the model has no head `{name}`")))
         };
         self.heads.iter().map(find).collect()
+    }
+}
+
+/// Returns what the columns of a head's scores are called.
+fn titles(head: &Head, names: Option<&Vec<String>>) -> Result<Vec<String>, OpError> {
+    match names {
+        None => Ok((0..head.channels)
+            .map(|class| format!("class {class}"))
+            .collect()),
+        Some(names) if names.len() == head.channels => Ok(names.clone()),
+        Some(names) => Err(OpError::Input(format!(
+            "the dataset names {} classes of `{PATCH_CLASS}`, and the network tells {}: {}",
+            names.len(),
+            head.channels,
+            names.join(", ")
+        ))),
     }
 }
 

@@ -9,6 +9,7 @@ use cerb_data::{Dataset, targets};
 use cerb_engine::{Ctx, OpError};
 use cerb_image::Rgb8;
 use cerb_model::{Array, CpuNetwork, Head, HeadKind, Model, ModelSettings, Values, Weights};
+use cerb_store::Digest;
 use cerb_train::{Batch, Course, Learning, Loader, Making, TrainError};
 
 use super::history::History;
@@ -48,8 +49,11 @@ impl Data {
                 let classes = header.about.classes.get(channel).cloned();
                 let classes = classes.unwrap_or_default();
                 match all.get(channel) {
-                    Some(known) => header.fits(channel, known).map_err(data_error)?,
-                    None => drop(all.insert(channel.to_owned(), classes)),
+                    Some(known) if !known.is_empty() => {
+                        header.fits(channel, known).map_err(data_error)?;
+                    }
+                    // What one dataset does not name, the next may.
+                    _ => drop(all.insert(channel.to_owned(), classes)),
                 }
             }
         }
@@ -134,29 +138,17 @@ fn train_until(
         .num_threads(ctx.threads())
         .build()
         .map_err(|why| OpError::Resources(format!("threads cannot be started: {why}")))?;
-    let (objects, patches) = (data.objects.clone(), data.patches.clone());
-    let mut slot = 0;
-    let mut learning = match kept(ctx)? {
-        Some((step, place, bytes)) => {
-            slot = 1 - place;
-            ctx.progress(step, course.steps, "steps");
-            Learning::resume(objects, patches, course.clone(), &bytes).map_err(train_error)?
-        }
+    let held = held(data, course)?;
+    let (mut learning, mut slot) = match resumed(data, course, ctx)? {
+        Some((learning, place)) => (learning, 1 - place),
         None => {
+            let (objects, patches) = (data.objects.clone(), data.patches.clone());
             let mut fresh = Learning::new(objects, patches, course.clone()).map_err(train_error)?;
             start(&mut fresh)?;
-            fresh
+            (fresh, 0)
         }
     };
     let mut last = Instant::now();
-    let keep = |learning: &Learning, slot: &mut usize, ctx: &Ctx| -> Result<(), OpError> {
-        let bytes = learning.checkpoint().map_err(train_error)?;
-        let blob = ctx.store().put_bytes(&bytes)?;
-        let pieces = BTreeMap::from([(learning.steps().to_string(), blob)]);
-        ctx.parts().keep(SLOTS[*slot], &[], pieces)?;
-        *slot = 1 - *slot;
-        Ok(())
-    };
     while !learning.done() {
         if stop(learning.steps()) {
             keep(&learning, &mut slot, ctx)?;
@@ -165,7 +157,7 @@ fn train_until(
         pool.install(|| learning.step()).map_err(train_error)?;
         let steps = learning.steps();
         if !data.held.is_empty() && (steps.is_multiple_of(score_every) || learning.done()) {
-            let scores = pool.install(|| look(data, course, &mut learning))?;
+            let scores = pool.install(|| look(&held, course, &mut learning))?;
             learning.score(scores);
         }
         ctx.progress(steps, course.steps, &told(&learning));
@@ -180,22 +172,61 @@ fn train_until(
 /// What checkpoints are kept as, in turns: the last good one stays while the next is written.
 const SLOTS: [&str; 2] = ["checkpoint a", "checkpoint b"];
 
-/// Returns the checkpoint that goes furthest: its steps, its place, and its bytes.
-fn kept(ctx: &Ctx) -> Result<Option<(u64, usize, Vec<u8>)>, OpError> {
-    let mut best: Option<(u64, usize, cerb_store::Digest)> = None;
-    for (place, name) in SLOTS.iter().enumerate() {
-        for (steps, blob) in ctx.parts().get(name, &[])?.unwrap_or_default() {
-            let steps = steps.parse().unwrap_or(0);
-            if best.is_none_or(|best| best.0 < steps) {
-                best = Some((steps, place, blob.digest));
-            }
-        }
-    }
-    best.map(|(steps, place, digest)| Ok((steps, place, ctx.store().read_blob(&digest)?)))
-        .transpose()
+/// Returns what a slot holds: the steps that were made, and the checkpoint.
+fn in_slot(ctx: &Ctx, slot: usize) -> Result<Option<(u64, Digest)>, OpError> {
+    let pieces = ctx.parts().get(SLOTS[slot], &[])?.unwrap_or_default();
+    let first = pieces.into_iter().next();
+    Ok(first.map(|(steps, blob)| (steps.parse().unwrap_or(0), blob.digest)))
 }
 
-/// Says steps and losses as progress shows them: `steps (Gland-INST 0.31, …)`.
+/// Keeps a checkpoint in a slot, then turns to the other; what the slot held before takes no more room.
+fn keep(learning: &Learning, slot: &mut usize, ctx: &Ctx) -> Result<(), OpError> {
+    let before = in_slot(ctx, *slot)?;
+    let other = in_slot(ctx, 1 - *slot)?;
+    let bytes = learning.checkpoint().map_err(train_error)?;
+    let blob = ctx.store().put_bytes(&bytes)?;
+    let pieces = BTreeMap::from([(learning.steps().to_string(), blob)]);
+    ctx.parts().keep(SLOTS[*slot], &[], pieces)?;
+    let stays = [Some(blob.digest), other.map(|(_, digest)| digest)];
+    if let Some((_, digest)) = before
+        && !stays.contains(&Some(digest))
+    {
+        ctx.store().discard(&digest)?;
+    }
+    *slot = 1 - *slot;
+    Ok(())
+}
+
+/// Goes on from the checkpoint that goes furthest and can be read, and says which slot holds it.
+fn resumed(
+    data: &Data,
+    course: &Course,
+    ctx: &mut Ctx,
+) -> Result<Option<(Learning, usize)>, OpError> {
+    let mut slots = Vec::new();
+    for slot in 0..SLOTS.len() {
+        slots.extend(in_slot(ctx, slot)?.map(|(steps, digest)| (steps, slot, digest)));
+    }
+    slots.sort_by_key(|&(steps, ..)| std::cmp::Reverse(steps));
+    for (steps, slot, digest) in slots {
+        let bytes = ctx.store().read_blob(&digest)?;
+        let (objects, patches) = (data.objects.clone(), data.patches.clone());
+        match Learning::resume(objects, patches, course.clone(), &bytes) {
+            Ok(learning) => {
+                ctx.progress(steps, course.steps, "steps");
+                return Ok(Some((learning, slot)));
+            }
+            // Damaged, or of another build: the one before it may do.
+            Err(TrainError::Checkpoint(why)) => ctx.note(format!(
+                "the checkpoint of step {steps} cannot be used, and its steps are made anew: {why}"
+            )),
+            Err(other) => return Err(train_error(other)),
+        }
+    }
+    Ok(None)
+}
+
+/// Says steps and losses as progress shows them: `steps of 8 images (Gland-INST 0.31, …)`.
 fn told(learning: &Learning) -> String {
     let losses: Vec<String> = learning
         .losses()
@@ -227,8 +258,25 @@ pub(super) fn weights(
     }
 }
 
-/// Puts the tensors of a model that the network has in place; says how many of which part.
-pub(super) fn import(learning: &mut Learning, model: &Model) -> Result<usize, OpError> {
+/// Puts the tensors of a model that the network has in place.
+///
+/// # Errors
+/// When the model names other classes for one of its heads, or its weights cannot be read.
+pub(super) fn import(
+    learning: &mut Learning,
+    model: &Model,
+    channels: &BTreeMap<String, Vec<String>>,
+) -> Result<(), OpError> {
+    for (head, own) in &model.settings().classes {
+        let learned = channels.get(head).filter(|classes| !classes.is_empty());
+        if let Some(learned) = learned.filter(|classes| *classes != own) {
+            return Err(OpError::Input(format!(
+                "the model to start from tells {} by `{head}`, and the datasets name {}: name them alike and in one order",
+                own.join(", "),
+                learned.join(", ")
+            )));
+        }
+    }
     let weights = model.weights().map_err(model_error)?;
     let trainer = learning.trainer();
     let shapes: BTreeMap<String, Vec<usize>> = trainer
@@ -237,22 +285,42 @@ pub(super) fn import(learning: &mut Learning, model: &Model) -> Result<usize, Op
         .iter()
         .map(|entry| (entry.name.clone(), entry.shape.clone()))
         .collect();
-    let mut taken = 0;
     for (name, tensor) in weights.tensors() {
         if let Some(floats) = tensor.floats()
             && shapes.get(name) == Some(&tensor.shape)
         {
             trainer.import(name, floats).map_err(train_error)?;
-            taken += 1;
         }
     }
-    Ok(taken)
+    Ok(())
+}
+
+/// Returns what cuts windows from each of the datasets that are held back, once it gave one: what cannot be looked at
+/// is said before the first step.
+fn held(data: &Data, course: &Course) -> Result<Vec<Loader>, OpError> {
+    let making = Making {
+        change: None,
+        weights: targets::Weights::Even,
+        ..course.making.clone()
+    };
+    let loader = |dataset: &Dataset| {
+        let loader = Loader::new(vec![dataset.clone()], making.clone()).map_err(train_error)?;
+        if loader.lengths()[0] > 0 {
+            let first = Pick {
+                dataset: 0,
+                sample: 0,
+            };
+            loader.batch(0, &[first]).map_err(train_error)?;
+        }
+        Ok(loader)
+    };
+    data.held.iter().map(loader).collect()
 }
 
 /// Looks at images that were held back: Dice of what is inside objects, share of annotated pixels with the right type,
 /// share of patches with the right class.
 fn look(
-    data: &Data,
+    held: &[Loader],
     course: &Course,
     learning: &mut Learning,
 ) -> Result<BTreeMap<String, f32>, OpError> {
@@ -260,14 +328,8 @@ fn look(
     let settings = ModelSettings::new(recipe.backbone, recipe.heads.clone());
     let weights = weights(learning, settings, false)?;
     let network = CpuNetwork::load(&weights).map_err(model_error)?.spread();
-    let making = Making {
-        change: None,
-        weights: targets::Weights::Even,
-        ..course.making.clone()
-    };
     let mut counts: BTreeMap<String, [f64; 2]> = BTreeMap::new();
-    for dataset in &data.held {
-        let loader = Loader::new(vec![dataset.clone()], making.clone()).map_err(train_error)?;
+    for loader in held {
         let windows = loader.lengths()[0];
         let looked = windows.min(LOOKED_AT);
         for at in 0..looked {
@@ -371,9 +433,7 @@ pub(super) fn history(
 pub(super) fn train_error(error: TrainError) -> OpError {
     OpError::Input(match error {
         TrainError::Step { ref why, .. } if matches!(**why, TrainError::NotFinite { .. }) => {
-            format!(
-                "{error}; lower `rate:`, or limit the gradients with `clip:`. The last good checkpoint is kept"
-            )
+            format!("{error}; lower `rate:`, or limit the gradients with `clip:`")
         }
         other => other.to_string(),
     })
@@ -384,7 +444,7 @@ pub(super) mod tests {
     use super::*;
     use cerb_data::synth;
     use cerb_data::{About, Sample};
-    use cerb_store::{Digest, Parts, Store};
+    use cerb_store::{Parts, Store};
 
     /// Two painted fields of nuclei whose types are named, and two patches.
     pub(in crate::cerberus) fn painted(store: &Store, seed: u64) -> [Dataset; 2] {
@@ -441,6 +501,42 @@ pub(super) mod tests {
     fn context(store: &Store, name: &[u8]) -> Ctx {
         let digest = Digest::of(name);
         Ctx::detached(store).with_parts(Parts::new(store, digest, digest, || {}))
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_read_costs_its_steps_alone() {
+        let (_dir, store) = crate::testing::store();
+        let [fields, _] = painted(&store, 1);
+        let data = Data {
+            objects: vec![fields],
+            patches: None,
+            held: Vec::new(),
+        };
+        let small = super::super::train::tests::small(4);
+        let heads = small.heads(&data.channels().unwrap()).unwrap();
+        let course = small.course(heads, &data);
+        let stop_at = |at: u64| {
+            let mut ctx = context(&store, b"damaged");
+            let stopped = train_until(&data, &course, 9, |_| Ok(()), &mut ctx, |step| step == at);
+            assert_eq!(stopped.err(), Some(OpError::Cancelled));
+        };
+        for at in [1, 2, 3] {
+            stop_at(at);
+        }
+        let ctx = context(&store, b"damaged");
+        let held = |slot| in_slot(&ctx, slot).unwrap().map(|(steps, _)| steps);
+        assert_eq!([held(0), held(1)], [Some(3), Some(2)]);
+        // The last one is overwritten by what no build reads.
+        let blob = store.put_bytes(b"no checkpoint").unwrap();
+        let pieces = BTreeMap::from([("3".to_owned(), blob)]);
+        ctx.parts().keep(SLOTS[0], &[], pieces).unwrap();
+        let mut ctx = context(&store, b"damaged");
+        let began = |_: &mut Learning| Err(OpError::Operator("begins anew".to_owned()));
+        let parted = train(&data, &course, 9, began, &mut ctx).unwrap();
+        assert!(ctx.notes()[0].starts_with("the checkpoint of step 3 cannot be used"));
+        let fresh = |_: &mut Learning| Ok(());
+        let whole = train(&data, &course, 9, fresh, &mut context(&store, b"whole")).unwrap();
+        assert!(whole.checkpoint().unwrap() == parted.checkpoint().unwrap());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use cerb_data::{Dataset, targets};
 use cerb_engine::{
     Ctx, Determinism, Facts, Misfit, Needs, OpError, Operator, Origin, Unit, Value, ports,
 };
+use cerb_image::classes::MOST;
 use cerb_image::units::{Mpp, Pixels};
 use cerb_model::{Backbone, Head, HeadKind, Model, ModelSettings};
 use cerb_train::{Adam, Course, Making, Plan, Recipe, Schedule};
@@ -259,16 +260,46 @@ impl Operator for Train {
             );
             return wrong("class_side", said, "`class_side: 144 px`");
         }
-        if self.window.0 < self.side.0 || self.stride.0 == 0 {
-            let said = format!(
-                "a window of {} px holds no image of {} px",
-                self.window.0, self.side.0
-            );
+        if self.window.0 < self.side.0 || self.window.0 > WIDEST {
+            let said = match self.window.0 > WIDEST {
+                true => format!("{} px are more than {WIDEST} px", self.window.0),
+                false => format!(
+                    "a window of {} px holds no image of {} px",
+                    self.window.0, self.side.0
+                ),
+            };
             return wrong(
                 "window",
                 said,
                 "about 2.2 times `side`, as published: `window: 996 px`",
             );
+        }
+        if self.stride.0 == 0 {
+            let said = "windows that lie 0 px apart never end".to_owned();
+            return wrong("stride", said, "`stride: 448 px`");
+        }
+        if self.clip.is_some_and(|limit| !(limit > 0.0)) {
+            let said = "no gradient is shorter".to_owned();
+            return wrong(
+                "clip",
+                said,
+                "the greatest norm that is let through: `clip: 20.0`",
+            );
+        }
+        if self
+            .average
+            .is_some_and(|share| !(0.0..1.0).contains(&share))
+        {
+            let said = "this is no share from 0 to below 1".to_owned();
+            return wrong("average", said, "`average: 0.999`");
+        }
+        if self
+            .weights
+            .iter()
+            .any(|weight| !(0.0..f64::INFINITY).contains(weight))
+        {
+            let said = "a weight is 0 or more".to_owned();
+            return wrong("weights", said, "1 each, as published");
         }
         if !self.weights.is_empty() && self.weights.len() != self.heads.len() {
             let (weights, heads) = (self.weights.len(), self.heads.len());
@@ -292,7 +323,9 @@ impl Operator for Train {
     }
 
     fn needs(&self, _: &Facts) -> Needs {
-        Needs::all_cores().memory(self.memory())
+        // Each core cuts a window with its labels.
+        let window = u64::from(self.window.0) * u64::from(self.window.0) * 32;
+        Needs::all_cores().memory(self.memory()).per_core(window)
     }
 
     fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
@@ -328,7 +361,7 @@ impl Operator for Train {
                         "the model to start from has the encoder `{of}`: `encoder: \"{of}\"`, or start from another"
                     )));
                 }
-                learn::import(learning, model).map(drop)
+                learn::import(learning, model, &channels)
             }
         };
         let mut learning = learn::train(&data, &course, every, begin, ctx)?;
@@ -385,7 +418,15 @@ impl Train {
         let place = |head: &Head| order.iter().position(|name| *name == head.name());
         heads.sort_by_key(|head| place(head).unwrap_or(order.len()));
         Head::check_all(&heads).map_err(OpError::Input)?;
-        Ok(heads)
+        let wide = |head: &&Head| head.kind == HeadKind::Out && head.channels > MOST;
+        match heads.iter().find(wide) {
+            Some(head) => Err(OpError::Input(format!(
+                "`{}` has {} classes, and class maps hold {MOST} at most",
+                head.name(),
+                head.channels
+            ))),
+            None => Ok(heads),
+        }
     }
 
     pub(super) fn course(&self, heads: Vec<Head>, data: &Data) -> Course {
@@ -472,12 +513,18 @@ impl Train {
             Encoder::Compact => 32,
             Encoder::Resnet18 | Encoder::Resnet34 => 64,
         };
-        let pixels = u64::from(self.side.0) * u64::from(self.side.0) * self.batch as u64;
+        let side = u64::from(self.side.0.max(self.class_side.0));
+        let pixels = side * side * self.batch as u64;
+        // While the batches of a step are learned, those of the next are made: a class and a weight for each head.
+        let batches = 2 * self.accumulate as u64 * pixels * (3 + 6 * 5);
         // Maps of the encoder and of one decoder with their gradients, in numbers per pixel and base channel, and the
         // weights with what the optimiser remembers.
-        pixels * base * MAPS * 4 + (1 << 20) * base * base / 4
+        pixels * base * MAPS * 4 + batches + (1 << 20) * base * base / 4
     }
 }
+
+/// Side in pixels of the widest window that is cut from an image.
+const WIDEST: u32 = 8192;
 
 /// Maps of full resolution that are in memory at once; measured.
 const MAPS: u64 = 40;

@@ -13,7 +13,7 @@ use super::data_error;
 /// Keeps what is measured on apart from what is learnt: no image of one is in the other.
 ///
 /// Images are compared by their decoded pixels, whatever their names and files are; one that was cut or resized
-/// is not found. Lizard holds images of GlaS, CRAG, CoNSeP, DigestPath and PanNuke, and CoNIC those of Lizard, all
+/// is not found: open both at one resolution. Lizard holds images of GlaS, CRAG, CoNSeP, DigestPath and PanNuke, and CoNIC those of Lizard, all
 /// resized: of these sets never train on one and measure on another.
 ///
 /// ```cerb

@@ -64,7 +64,7 @@ impl Operator for ContactSheet {
 
     fn needs(&self, _: &Facts) -> Needs {
         // The sheet, and one image with its labels.
-        let sheet = u64::from(self.most) * (u64::from(self.side.0) + 8).pow(2) * 3;
+        let sheet = u64::from(self.most) * (u64::from(self.side.0.min(4096)) + 8).pow(2) * 3;
         Needs::one_core().memory(sheet + (1 << 30))
     }
 

@@ -1,6 +1,6 @@
 //! `eval.classification`: classes against the true ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cerb_data::Dataset;
 use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, Origin, ports};
@@ -11,14 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::segmentation::draws;
-use super::{classes, measured, metric_error};
+use super::{classes, measured, metric_error, nameless};
 use crate::File;
 
 /// Measures classes, of whole images or pixel by pixel: accuracy, F1, confusion, and what scores are worth.
 ///
 /// With `scores`, a CSV with a column `id` and one for each class by its name, average precision, the area under the
 /// ROC curve and the calibration are measured too: of images that have one class. Intervals hold 95 % of draws of the
-/// images with replacement.
+/// images with replacement. Outside of the masks of either side nothing is judged.
 ///
 /// ```cerb
 /// let m = eval.classification(truth, found, channel: "Patch-Class")
@@ -56,7 +56,7 @@ ports! {
 
 impl Operator for Classification {
     const NAME: &'static str = "eval.classification";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 
@@ -84,18 +84,24 @@ impl Operator for Classification {
         } = input;
         let names = classes(&truth, &self.channel);
         if names.is_empty() {
-            return Err(OpError::Input(format!(
-                "the classes of `{}` have no names; list them in `about.json` (dataset::classes)",
-                self.channel
-            )));
+            return Err(nameless(&self.channel));
         }
         let scores = match scores {
             Some(file) => read_scores(&ctx.store().read_blob(&file.blob.digest)?, &names)?,
             None => BTreeMap::new(),
         };
         let images = measured(&truth, &found, &self.channel, ctx, |one| {
-            let [truth, found] = &one.labels;
-            let image = Image::of(&one.id, &truth.data, &found.data, names.len())?;
+            let [truth, found] = one.labels.map(|map| match &one.judged {
+                Some(judged) if judged.len() == map.data.len() => {
+                    let pixels = map.data.into_iter().zip(judged);
+                    pixels
+                        .filter(|(_, judged)| **judged)
+                        .map(|(class, _)| class)
+                        .collect()
+                }
+                _ => map.data,
+            });
+            let image = Image::of(&one.id, &truth, &found, names.len())?;
             match scores.get(&one.id) {
                 Some(row) => image.with_scores(row.clone()),
                 None => Ok(image),
@@ -121,17 +127,17 @@ fn all_scored(
     scores: &BTreeMap<String, Vec<f64>>,
 ) -> Result<(), OpError> {
     let samples = &truth.header().samples;
-    let annotated: Vec<&String> = samples
+    let annotated: BTreeSet<&str> = samples
         .iter()
         .filter(|entry| entry.counts.contains_key(channel))
-        .map(|entry| &entry.id)
+        .map(|entry| entry.id.as_str())
         .collect();
     if let Some(id) = annotated.iter().find(|id| !scores.contains_key(**id)) {
         return Err(OpError::Input(format!(
             "sample `{id}` has no scores; give a row for each image"
         )));
     }
-    match scores.keys().find(|id| !annotated.contains(id)) {
+    match scores.keys().find(|id| !annotated.contains(id.as_str())) {
         Some(id) => Err(OpError::Input(format!(
             "there are scores of `{id}`, which is no image of the truth"
         ))),
@@ -149,6 +155,10 @@ fn read_scores(bytes: &[u8], classes: &[String]) -> Result<BTreeMap<String, Vec<
         .headers()
         .map_err(|error| refuse(error.to_string()))?
         .clone();
+    let mut titles = BTreeSet::new();
+    if let Some(twice) = header.iter().find(|title| !titles.insert(*title)) {
+        return Err(refuse(format!("two columns are called `{twice}`")));
+    }
     let place = |name: &str| {
         let place = header.iter().position(|own| own == name);
         place.ok_or_else(|| {
@@ -243,6 +253,7 @@ mod tests {
         for (text, why) in [
             ("id,none,a\ns0,1,0", "no column `b`, only id, none, a"),
             ("id,none,a,b\n", "no row"),
+            ("id,none,a,b,a\n", "two columns are called `a`"),
             ("id,none,a,b\ns0,1,0,x", "`x` of `s0` is no number"),
             ("id,none,a,b\ns0,1,0,NaN", "`NaN` of `s0` is no number"),
             ("id,none,a,b\ns0,1,0,0\ns0,1,0,0", "`s0` has two rows"),

@@ -60,7 +60,7 @@ ports! {
 
 impl Operator for Detection {
     const NAME: &'static str = "eval.detection";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 
@@ -80,7 +80,7 @@ impl Operator for Detection {
             };
             Ok(Image::of(&one.id, &side(0), &side(1), self.radius.0))
         })?;
-        let names = classes(&truth, &self.channel.replace("-INST", "-TYPE"));
+        let names = classes(&truth, &sample::types_of(&self.channel).unwrap_or_default());
         let draws = Draws {
             count: self.draws,
             seed: self.seed,

@@ -1,6 +1,7 @@
 //! `eval.segmentation`: objects against the true ones.
 
 use cerb_data::Dataset;
+use cerb_data::sample::types_of;
 use cerb_engine::{Ctx, Facts, Misfit, Needs, OpError, Operator, Origin, ports};
 use cerb_metrics::Metrics;
 use cerb_metrics::evaluation::Draws;
@@ -8,14 +9,14 @@ use cerb_metrics::evaluation::objects::{Image, Labels};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{classes, measured};
+use super::{classes, measured, nameless};
 
 /// Measures objects: Dice, panoptic quality, AJI, and what the GlaS challenge measures.
 ///
 /// Images are joined by name; one without its other is an error. Where both sides have types, each class is
 /// measured too, and mPQ and mPQ+ over them. `pq` counts the objects of all images together, `pq_mean` is the mean
-/// of the images; intervals hold 95 % of draws of the images with replacement. Outside of an image's mask nothing
-/// is judged. `docs/evaluation.md` defines every number.
+/// of the images; intervals hold 95 % of draws of the images with replacement. Outside of the masks of either side
+/// nothing is judged. `docs/evaluation.md` defines every number.
 ///
 /// ```cerb
 /// let m = eval.segmentation(truth, found, channel: "Nuclei-INST")
@@ -55,7 +56,7 @@ ports! {
 
 impl Operator for Segmentation {
     const NAME: &'static str = "eval.segmentation";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 
@@ -68,8 +69,12 @@ impl Operator for Segmentation {
     }
 
     fn run(&self, In { truth, found }: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let types = self.channel.replace("-INST", "-TYPE");
+        let types = types_of(&self.channel).unwrap_or_default();
         let names = classes(&truth, &types);
+        let typed = [&truth, &found].map(|side| side.header().channels().contains(types.as_str()));
+        if typed == [true; 2] && names.is_empty() {
+            return Err(nameless(&types));
+        }
         let images = measured(&truth, &found, &self.channel, ctx, |one| {
             let side = |side: usize| Labels {
                 objects: &one.labels[side],
@@ -166,6 +171,67 @@ mod tests {
         assert_eq!(rows, [2.0 / 3.0, 0.5, 1.0, 1.0]);
         let pq = found.intervals["pq"];
         assert!(pq.low < 0.8 && pq.high > 0.8, "{pq:?}");
+    }
+
+    #[test]
+    fn outside_of_either_mask_nothing_is_judged() {
+        let masked = |sample: &mut cerb_data::Sample| {
+            let mut mask = cerb_image::Grid::filled(12, 8, 1);
+            for y in 4..8 {
+                for x in 6..12 {
+                    mask.set(x, y, 0);
+                }
+            }
+            sample.mask = Some(mask);
+        };
+        let run = |truth: &dyn Fn(usize, &mut cerb_data::Sample),
+                   found: &dyn Fn(usize, &mut cerb_data::Sample)| {
+            let (_dir, store) = store();
+            let input = In {
+                truth: annotated(&store, 2, truth),
+                found: annotated(&store, 2, found),
+            };
+            let eval = Segmentation {
+                channel: "Nuclei-INST".into(),
+                draws: 0,
+                seed: 0,
+            };
+            eval.run(input, &mut Ctx::detached(&store)).unwrap().metrics
+        };
+        // The second object lies outside of the mask, which one side has, or the other.
+        for found in [
+            run(&|_, sample| masked(sample), &|_, _| {}),
+            run(&|_, _| {}, &|_, sample| masked(sample)),
+        ] {
+            let of = |name: &str| found.values[name];
+            assert_eq!((of("truth"), of("found"), of("pq")), (2.0, 2.0, 1.0));
+        }
+    }
+
+    #[test]
+    fn types_without_names_are_refused() {
+        let (_dir, store) = store();
+        let nameless = || {
+            let named = annotated(&store, 2, |_, _| {});
+            let samples = (0..2).map(|at| named.sample(at));
+            Dataset::collect(&store, cerb_data::About::default(), samples).unwrap()
+        };
+        let input = In {
+            truth: nameless(),
+            found: nameless(),
+        };
+        let eval = Segmentation {
+            channel: "Nuclei-INST".into(),
+            draws: 0,
+            seed: 0,
+        };
+        let error = eval.run(input, &mut Ctx::detached(&store)).err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .contains("the classes of `Nuclei-TYPE` have no names"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Listing for OpenFolder {
         let name = self.path.trim_end_matches('/').rsplit('/').next();
         Ok(vec![Entry {
             key: name
-                .filter(|name| *name != ".")
+                .filter(|name| !matches!(*name, "" | "."))
                 .unwrap_or(&self.root.0)
                 .to_owned(),
             stored,
