@@ -278,7 +278,10 @@ impl Operator for Train {
             let said = "windows that lie 0 px apart never end".to_owned();
             return wrong("stride", said, "`stride: 448 px`");
         }
-        if self.clip.is_some_and(|limit| !(limit > 0.0)) {
+        if self
+            .clip
+            .is_some_and(|limit| limit.is_nan() || limit <= 0.0)
+        {
             let said = "no gradient is shorter".to_owned();
             return wrong(
                 "clip",
@@ -691,6 +694,31 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn other_classes_than_those_of_the_start_are_refused() {
+        let (_dir, store) = store();
+        let [fields, _] = painted(&store, 1);
+        let heads = [Head::new("Nuclei#TYPE", HeadKind::Type, 7)];
+        let drawn = cerb_model::Weights::formula(Backbone::Compact, &heads);
+        let names = ["none", "a", "b", "c", "d", "e", "f"].map(str::to_owned);
+        let classes = [("Nuclei-TYPE".to_owned(), names.to_vec())];
+        let settings = ModelSettings {
+            classes: classes.into(),
+            ..drawn.settings().clone()
+        };
+        let tensors = drawn
+            .tensors()
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        let weights = cerb_model::Weights::new(settings, tensors.collect()).unwrap();
+        let mut of = input(Some(fields), None);
+        of.start = Some(Model::made(&weights, false, &store).unwrap());
+        let said = run(&small(1), of, &store).err().unwrap().to_string();
+        assert!(
+            said.contains("tells none, a, b, c, d, e, f by `Nuclei-TYPE`"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_learned_is_refused() {
         let (_dir, store) = store();
         let [fields, patches] = painted(&store, 1);
@@ -774,6 +802,46 @@ pub(super) mod tests {
             })
             .contains("1 weights for 0 heads")
         );
+        for (wrong, said) in [
+            (
+                Train {
+                    window: Pixels(8193),
+                    ..small(1)
+                },
+                "8193 px are more than 8192 px",
+            ),
+            (
+                Train {
+                    stride: Pixels(0),
+                    ..small(1)
+                },
+                "windows that lie 0 px apart never end",
+            ),
+            (
+                Train {
+                    clip: Some(0.0),
+                    ..small(1)
+                },
+                "no gradient is shorter",
+            ),
+            (
+                Train {
+                    average: Some(1.0),
+                    ..small(1)
+                },
+                "this is no share from 0 to below 1",
+            ),
+            (
+                Train {
+                    heads: vec!["Nuclei-INST".to_owned()],
+                    weights: vec![-1.0],
+                    ..small(1)
+                },
+                "a weight is 0 or more",
+            ),
+        ] {
+            assert_eq!(code(wrong), said);
+        }
         let facts = small(1).check(&Facts::default()).unwrap();
         assert_eq!(facts.number("model", "mpp"), Some(0.5));
     }
