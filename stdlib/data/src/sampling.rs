@@ -53,8 +53,10 @@ pub struct Plan {
     pub objects: Vec<usize>,
     /// Number of samples of the dataset of patch classes, which comes last.
     pub patches: Option<usize>,
-    /// Samples per batch.
+    /// Samples per batch of objects.
     pub batch: usize,
+    /// Samples per batch of patch classes.
+    pub patch_batch: usize,
     /// How they are mixed.
     pub scheme: Scheme,
     /// In which order each dataset is passed through.
@@ -142,7 +144,7 @@ impl Sampler {
         if let Some(empty) = sizes.iter().position(|&size| size == 0) {
             return Err(SamplingError::Empty(empty));
         }
-        if plan.batch == 0 {
+        if plan.batch == 0 || plan.patch_batch == 0 {
             return Err(SamplingError::NoBatch);
         }
         match plan.scheme {
@@ -180,14 +182,14 @@ impl Sampler {
         let (batch, kinds) = (self.plan.batch, self.plan.objects.len());
         let largest = self.plan.objects.iter().copied().max();
         let (Some(largest), datasets) = (largest, self.sizes.len()) else {
-            return self.sizes[0].div_ceil(batch) as u64;
+            return self.sizes[0].div_ceil(self.plan.patch_batch) as u64;
         };
         let rounds = largest.div_ceil(batch);
         match (self.plan.scheme, self.plan.patches) {
             (Scheme::Drawn { patch_share }, Some(_)) if patch_share < 1.0 => {
                 ((rounds * kinds) as f64 / (1.0 - patch_share)).ceil() as u64
             }
-            (Scheme::Drawn { .. }, Some(patches)) => patches.div_ceil(batch) as u64,
+            (Scheme::Drawn { .. }, Some(patches)) => patches.div_ceil(self.plan.patch_batch) as u64,
             (Scheme::Drawn { .. }, None) => (rounds * kinds) as u64,
             (Scheme::Fixed | Scheme::Mixed, _) => (datasets * rounds) as u64,
         }
@@ -196,7 +198,7 @@ impl Sampler {
     /// Draws the next batch; all its samples are of patch classes, or none.
     pub fn draw(&mut self) -> Vec<Pick> {
         let kinds = self.plan.objects.len();
-        let (step, batch) = (self.state.step, self.plan.batch);
+        let step = self.state.step;
         let of_patches = match (self.plan.patches, self.plan.scheme) {
             (None, _) => false,
             (Some(_), _) if kinds == 0 => true,
@@ -214,6 +216,10 @@ impl Sampler {
             (true, _) => kinds,
             (false, Scheme::Fixed) => step as usize % kinds,
             (false, Scheme::Mixed | Scheme::Drawn { .. }) => (turn + j) % kinds,
+        };
+        let batch = match of_patches {
+            true => self.plan.patch_batch,
+            false => self.plan.batch,
         };
         let datasets: Vec<usize> = (0..batch).map(dataset).collect();
         datasets
@@ -263,6 +269,7 @@ mod tests {
             objects: objects.to_vec(),
             patches,
             batch: 4,
+            patch_batch: 4,
             scheme,
             order: Order::Shuffled,
         }
@@ -282,10 +289,11 @@ mod tests {
             patches in 1usize..20,
             scheme in scheme(),
             batch in 1usize..9,
+            patch_batch in 1usize..9,
             seed in any::<u64>(),
             before in 0usize..40,
         ) {
-            let plan = Plan { batch, ..plan(&objects, Some(patches), scheme) };
+            let plan = Plan { batch, patch_batch, ..plan(&objects, Some(patches), scheme) };
             let mut whole = Sampler::new(plan.clone(), seed).unwrap();
             (0..before).for_each(|_| drop(whole.draw()));
             let written = serde_json::to_string(whole.state()).unwrap();

@@ -152,6 +152,7 @@ fn golden_batches_come_in_their_order() {
                 objects,
                 patches,
                 batch,
+                patch_batch: batch,
                 scheme,
                 order: Order::Stored,
             };

@@ -206,6 +206,7 @@ mod tests {
             "cerberus.infer",
             "cerberus.label",
             "cerberus.train",
+            "cerberus.transfer",
             "cohort.table",
             "dataset.apart",
             "dataset.fold",

@@ -23,8 +23,10 @@ pub struct Course {
     pub making: Making,
     /// How batches are mixed of several datasets.
     pub scheme: Scheme,
-    /// Images of a batch.
+    /// Images of a batch of objects.
     pub batch: usize,
+    /// Images of a batch of patch classes.
+    pub patch_batch: usize,
     /// Batches whose gradients make one step.
     pub accumulate: usize,
     /// Steps of all.
@@ -40,11 +42,12 @@ impl Course {
             making,
             scheme,
             batch,
+            patch_batch,
             accumulate,
             row,
             ..
         } = self;
-        format!("{making:?} {scheme:?} {batch} {accumulate} {row}")
+        format!("{making:?} {scheme:?} {batch} {patch_batch} {accumulate} {row}")
     }
 }
 
@@ -347,6 +350,7 @@ fn drawing(
         objects: lengths,
         patches,
         batch: course.batch,
+        patch_batch: course.patch_batch,
         scheme: course.scheme,
         order: Order::Shuffled,
     };

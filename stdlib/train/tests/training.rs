@@ -87,6 +87,7 @@ fn drawing(loader: &Loader) -> Drawing {
         objects: vec![lengths[0]],
         patches: Some(lengths[1]),
         batch: 2,
+        patch_batch: 2,
         scheme: Scheme::default(),
         order: Order::Shuffled,
     }
@@ -112,6 +113,7 @@ fn course(steps: u64) -> Course {
         making: making(),
         scheme: Scheme::default(),
         batch: 2,
+        patch_batch: 2,
         accumulate: 1,
         steps,
         row: 3,

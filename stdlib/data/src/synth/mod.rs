@@ -81,6 +81,8 @@ pub struct Tissue {
     seed: u64,
     extent: [f64; 2],
     scene: Scene,
+    /// How often each class of tissue is drawn where nothing else decides.
+    shares: [f32; 9],
     look: Look,
 }
 
@@ -197,8 +199,26 @@ impl Tissue {
             seed,
             extent: [width, height],
             scene,
+            shares: sites::SHARES,
             look,
         })
+    }
+
+    /// Shows these classes of tissue alone, where nothing else decides; each as often beside the others as before.
+    ///
+    /// # Errors
+    /// When there is none, or one that does not exist.
+    pub fn of_classes(mut self, classes: &[u8]) -> Result<Self, SynthError> {
+        let unknown = classes.iter().find(|&&class| class > 8);
+        if let Some(&class) = unknown.or(classes.is_empty().then_some(&u8::MAX)) {
+            return Err(SynthError::Class { class });
+        }
+        for (class, share) in (0..).zip(&mut self.shares) {
+            if !classes.contains(&class) {
+                *share = 0.0;
+            }
+        }
+        Ok(self)
     }
 
     /// Returns the size of the whole picture in pixels at `mpp` µm per pixel.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cerb_image::{Grid, classes};
 
 use super::random::Stream;
+use super::sites::class;
 use super::{Painted, SynthError, Tissue, Window, paint, patch};
 use crate::layout::NUCLEI as NUCLEUS_TYPES;
 use crate::sample::{GLAND, GLAND_TYPE, LUMEN, NUCLEI, NUCLEI_TYPE, PATCH_CLASS};
@@ -37,16 +38,26 @@ pub fn about(name: &str) -> About {
     }
 }
 
-/// Paints field `index` of a seed: a square of tissue of all classes with nuclei, glands and lumina.
+/// Paints field `index` of a seed: a square of tissue of these classes, or of all when none is named, with nuclei,
+/// glands and lumina.
 ///
 /// Each field is of a tissue, a staining and a scanner of its own.
 ///
 /// # Errors
 /// When it cannot be painted.
-pub fn field(seed: u64, index: u32, side: u32, mpp: f64) -> Result<Sample, SynthError> {
+pub fn field(
+    seed: u64,
+    index: u32,
+    classes: &[u8],
+    side: u32,
+    mpp: f64,
+) -> Result<Sample, SynthError> {
     let own = Stream::open(seed, 11, index.into(), 0).bits();
     let extent = (f64::from(side) * mpp).max(1.0);
-    let tissue = Tissue::field(own, extent, extent)?;
+    let mut tissue = Tissue::field(own, extent, extent)?;
+    if !classes.is_empty() {
+        tissue = tissue.of_classes(classes)?;
+    }
     let window = Window {
         x: 0,
         y: 0,
@@ -58,16 +69,58 @@ pub fn field(seed: u64, index: u32, side: u32, mpp: f64) -> Result<Sample, Synth
     Ok(sample(format!("field-{index:06}"), painted, mpp))
 }
 
+/// Squares that are painted at most until one shows what it is of.
+const TRIES: i64 = 16;
+
 /// Paints square `index` of a seed that is wholly of one class of tissue, and only its class.
+///
+/// Between the glands of epithelium lies stroma. A square of it is painted anew until its middle shows epithelium.
 ///
 /// # Errors
 /// When it cannot be painted.
 pub fn square(seed: u64, class: u8, index: u32, side: u32, mpp: f64) -> Result<Sample, SynthError> {
-    let own = Stream::open(seed, 12, index.into(), class.into()).bits();
-    let painted = patch(own, class, side, mpp)?;
+    let painted = |attempt: i64| {
+        let own = Stream::open(seed, 12, index.into(), attempt << 8 | i64::from(class)).bits();
+        patch(own, class, side, mpp)
+    };
+    let mut attempt = 0;
+    let painted = loop {
+        let painted = painted(attempt)?;
+        attempt += 1;
+        if shows(&painted, class, mpp) || attempt == TRIES {
+            break painted;
+        }
+    };
     let id = format!("class{class}-{index:06}");
     Ok(Sample::new(id, mpp, painted.image).of_class(class.into()))
 }
+
+/// Says whether the middle of a square shows what its class is told by: of epithelium, nuclei of it.
+fn shows(painted: &Painted, class: u8, mpp: f64) -> bool {
+    let (true, Some(types)) = (
+        matches!(class, class::ABNORMAL | class::NORMAL),
+        painted.labels.get(NUCLEI_TYPE),
+    ) else {
+        return true;
+    };
+    let middle = |length: usize| {
+        let side = ((MIDDLE / mpp) as usize).clamp(1, length.max(1));
+        (length - side) / 2..(length + side) / 2
+    };
+    let (rows, columns) = (middle(types.height), middle(types.width));
+    let seen = rows.len() * columns.len();
+    let nuclei = rows
+        .flat_map(|y| &types.data[y * types.width..][columns.clone()])
+        .filter(|&&of| of == EPITHELIAL)
+        .count();
+    nuclei as f64 >= 0.04 * seen as f64
+}
+
+/// Side in µm of the middle by which a square is judged: the 144 px at 0.5 µm that the network judges by.
+const MIDDLE: f64 = 72.0;
+
+/// Nuclei of epithelium, in the order of their types.
+const EPITHELIAL: i32 = 2;
 
 /// Paints a window of a tissue, named by its place, with all channels, the class of each pixel too.
 ///
@@ -127,7 +180,7 @@ mod tests {
     #[test]
     fn a_field_holds_together_and_shows_nothing_too_small_to_see() {
         for index in 0..4 {
-            let sample = field(3, index, 256, 0.5).unwrap();
+            let sample = field(3, index, &[], 256, 0.5).unwrap();
             sample.check(&about("synthetic").classes).unwrap();
             assert!(!sample.labels.contains_key(PATCH_CLASS));
             for (objects, types, least) in OBJECTS {
@@ -145,8 +198,8 @@ mod tests {
             }
         }
         assert_ne!(
-            field(3, 0, 64, 0.5).unwrap().image,
-            field(3, 1, 64, 0.5).unwrap().image
+            field(3, 0, &[], 64, 0.5).unwrap().image,
+            field(3, 1, &[], 64, 0.5).unwrap().image
         );
     }
 
@@ -157,6 +210,35 @@ mod tests {
         assert_eq!(one.labels.len(), 1);
         assert_eq!(one.labels[PATCH_CLASS], Grid::filled(1, 1, 8));
         assert_ne!(one.image, square(1, 8, 1, 64, 0.5).unwrap().image);
+    }
+
+    #[test]
+    fn the_middle_of_a_square_of_epithelium_shows_epithelium() {
+        assert_eq!(NUCLEUS_TYPES[EPITHELIAL as usize], "epithelial");
+        let mut anew = 0;
+        for index in 0..12 {
+            for of in [class::ABNORMAL, class::NORMAL] {
+                let own = Stream::open(5, 12, index.into(), of.into()).bits();
+                let first = patch(own, of, 208, 0.5).unwrap();
+                let shown = square(5, of, index, 208, 0.5).unwrap();
+                let same = shown.image == first.image;
+                assert_eq!(same, shows(&first, of, 0.5));
+                anew += usize::from(!same);
+            }
+        }
+        assert!(anew > 0);
+    }
+
+    #[test]
+    fn a_field_of_named_classes_shows_no_other() {
+        let glands = |classes: &[u8]| {
+            let fields = (0..8).map(|index| field(4, index, classes, 256, 0.5).unwrap());
+            let seen = fields.map(|field| field.labels[GLAND].data.iter().any(|&id| id > 0));
+            seen.filter(|&seen| seen).count()
+        };
+        assert_eq!(glands(&[class::MUSCLE, class::ADIPOSE]), 0);
+        assert!(glands(&[class::NORMAL]) > glands(&[]));
+        assert!(field(4, 0, &[9], 64, 0.5).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) mod class {
 }
 
 /// How often each class is drawn where nothing else decides.
-const SHARES: [f32; 9] = [0.06, 0.2, 0.19, 0.14, 0.09, 0.16, 0.05, 0.05, 0.06];
+pub(super) const SHARES: [f32; 9] = [0.06, 0.2, 0.19, 0.14, 0.09, 0.16, 0.05, 0.05, 0.06];
 
 /// How epithelium is built in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Site {
         // Odd rows are shifted, as bricks are, or borders would line up across a slide.
         let odd = if square.1 & 1 == 0 { 0.0 } else { 0.5 };
         let at = (place(square.0, dx + odd), place(square.1, dy));
-        let drawn = s.pick(&SHARES) as u8;
+        let drawn = s.pick(&tissue.shares) as u8;
         let class = tissue.class_at(at, drawn, square);
         let build = match (class, s.unit()) {
             (class::ABNORMAL, ..0.36) => Build::Solid,

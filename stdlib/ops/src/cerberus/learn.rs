@@ -8,11 +8,15 @@ use cerb_data::sampling::Pick;
 use cerb_data::{Dataset, targets};
 use cerb_engine::{Ctx, OpError};
 use cerb_image::Rgb8;
-use cerb_model::{Array, CpuNetwork, Head, HeadKind, Model, ModelSettings, Values, Weights};
+use cerb_model::{
+    Array, CpuNetwork, Head, HeadKind, Model, ModelSettings, Role as SlotRole, Values, Weights,
+    layout,
+};
 use cerb_store::Digest;
 use cerb_train::{Batch, Course, Learning, Loader, Making, TrainError};
 
 use super::history::History;
+use super::train::published_first;
 use super::work::model_error;
 use crate::dataset::data_error;
 
@@ -71,7 +75,16 @@ impl Data {
     }
 
     /// Refuses images of another resolution, and images that are both learned and held back.
+    ///
+    /// # Errors
+    /// Also when there is nothing to learn from.
     pub(super) fn check(&self, mpp: f64) -> Result<(), OpError> {
+        if self.learned().next().is_none() {
+            return Err(OpError::Input(
+                "there is nothing to learn from: give `images:`, `nuclei:`, `glands:`, `lumina:` or `patches:` a dataset"
+                    .to_owned(),
+            ));
+        }
         for dataset in self.learned().chain(&self.held) {
             let header = dataset.header();
             let far = |entry: &&cerb_data::Entry| (entry.mpp / mpp - 1.0).abs() > 0.02;
@@ -241,7 +254,6 @@ fn told(learning: &Learning) -> String {
 pub(super) fn weights(
     learning: &mut Learning,
     settings: ModelSettings,
-    half: bool,
 ) -> Result<Weights, OpError> {
     let trainer = learning.trainer();
     let state = trainer.weights();
@@ -251,19 +263,11 @@ pub(super) fn weights(
         let values = Values::Float(values);
         (entry.name.clone(), Array { shape, values })
     });
-    let weights = Weights::new(settings, tensors.collect()).map_err(model_error)?;
-    match half {
-        true => weights.halved().map_err(model_error),
-        false => Ok(weights),
-    }
+    Weights::new(settings, tensors.collect()).map_err(model_error)
 }
 
-/// Puts the tensors of a model that the network has in place.
-///
-/// # Errors
-/// When the model names other classes for one of its heads, or its weights cannot be read.
-pub(super) fn import(
-    learning: &mut Learning,
+/// Refuses a model to start from that names other classes for one of its heads than the datasets do.
+pub(super) fn same_classes(
     model: &Model,
     channels: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), OpError> {
@@ -277,22 +281,86 @@ pub(super) fn import(
             )));
         }
     }
-    let weights = model.weights().map_err(model_error)?;
-    let trainer = learning.trainer();
-    let shapes: BTreeMap<String, Vec<usize>> = trainer
-        .parameters()
-        .entries()
-        .iter()
-        .map(|entry| (entry.name.clone(), entry.shape.clone()))
-        .collect();
-    for (name, tensor) in weights.tensors() {
-        if let Some(floats) = tensor.floats()
-            && shapes.get(name) == Some(&tensor.shape)
-        {
-            trainer.import(name, floats).map_err(train_error)?;
-        }
-    }
     Ok(())
+}
+
+/// Where a training begins, and what of it comes out again.
+pub(super) struct Start {
+    /// The weights that are begun with.
+    weights: Weights,
+    /// Heads whose last layer is drawn, since it told other classes.
+    pub(super) anew: Vec<Head>,
+    /// Heads that are not learned, and stand in the result as they are.
+    pub(super) kept: Vec<Head>,
+}
+
+impl Start {
+    /// Begins with all that a model has and the network has too.
+    ///
+    /// # Errors
+    /// When its weights cannot be read.
+    pub(super) fn of(model: &Model) -> Result<Self, OpError> {
+        Ok(Self {
+            weights: model.weights().map_err(model_error)?,
+            anew: Vec::new(),
+            kept: Vec::new(),
+        })
+    }
+
+    /// Puts the tensors that the network has too in place.
+    pub(super) fn import(&self, learning: &mut Learning) -> Result<(), OpError> {
+        let last: Vec<String> = self.anew.iter().map(last_layer).collect();
+        let trainer = learning.trainer();
+        let shapes: BTreeMap<String, Vec<usize>> = trainer
+            .parameters()
+            .entries()
+            .iter()
+            .filter(|entry| !last.iter().any(|layer| entry.name.starts_with(layer)))
+            .map(|entry| (entry.name.clone(), entry.shape.clone()))
+            .collect();
+        for (name, tensor) in self.weights.tensors() {
+            if let Some(floats) = tensor.floats()
+                && shapes.get(name) == Some(&tensor.shape)
+            {
+                trainer.import(name, floats).map_err(train_error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what was trained with the heads that are kept beside it.
+    pub(super) fn joined(&self, trained: Weights) -> Result<Weights, OpError> {
+        if self.kept.is_empty() {
+            return Ok(trained);
+        }
+        let mut settings = trained.settings().clone();
+        settings.heads.extend(self.kept.iter().cloned());
+        published_first(&mut settings.heads, Head::name);
+        for head in &self.kept {
+            let name = head.name();
+            if let Some(classes) = self.weights.settings().classes.get(&name) {
+                settings.classes.insert(name, classes.clone());
+            }
+        }
+        let owned = |(name, tensor): (&str, &Array)| (name.to_owned(), tensor.clone());
+        let mut tensors: BTreeMap<String, Array> = trained.tensors().map(owned).collect();
+        for slot in layout(settings.backbone, &settings.heads) {
+            if let Some(tensor) = self.weights.tensor(&slot.name)
+                && slot.role == SlotRole::Value
+            {
+                tensors.entry(slot.name).or_insert_with(|| tensor.clone());
+            }
+        }
+        Weights::new(settings, tensors).map_err(model_error)
+    }
+}
+
+/// Returns how the names of the tensors begin that tell a head's classes apart.
+fn last_layer(head: &Head) -> String {
+    match head.kind {
+        HeadKind::Out => format!("decoder_head.{}.conv2.", head.decoder),
+        kind => format!("output_head.{}.{kind}.x.1.", head.decoder),
+    }
 }
 
 /// Returns what cuts windows from each of the datasets that are held back, once it gave one: what cannot be looked at
@@ -326,7 +394,7 @@ fn look(
 ) -> Result<BTreeMap<String, f32>, OpError> {
     let recipe = &course.recipe;
     let settings = ModelSettings::new(recipe.backbone, recipe.heads.clone());
-    let weights = weights(learning, settings, false)?;
+    let weights = weights(learning, settings)?;
     let network = CpuNetwork::load(&weights).map_err(model_error)?.spread();
     let mut counts: BTreeMap<String, [f64; 2]> = BTreeMap::new();
     for loader in held {

@@ -1,6 +1,7 @@
 //! The Cerberus network on slides.
 
 mod checks;
+mod choices;
 mod cores;
 mod deal;
 mod gpus;
@@ -10,6 +11,7 @@ pub mod label;
 mod learn;
 mod tile;
 pub mod train;
+pub mod transfer;
 mod work;
 
 use cerb_engine::Registry;
@@ -20,4 +22,5 @@ pub(crate) fn family() -> Registry {
         .with::<infer::Infer>()
         .with::<label::Label>()
         .with::<train::Train>()
+        .with::<transfer::Transfer>()
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cerb_data::augment::Options;
-use cerb_data::sampling::Scheme;
 use cerb_data::windows::{Border, Cut};
 use cerb_data::{Dataset, targets};
 use cerb_engine::{
@@ -11,13 +10,15 @@ use cerb_engine::{
 };
 use cerb_image::classes::MOST;
 use cerb_image::units::{Mpp, Pixels};
-use cerb_model::{Backbone, Head, HeadKind, Model, ModelSettings};
-use cerb_train::{Adam, Course, Making, Plan, Recipe, Schedule};
+use cerb_model::{Head, HeadKind, Model, ModelSettings};
+use cerb_train::{Adam, Course, Learning, Making, Plan, Recipe};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::choices::{ClassWeights, Encoder, Goes, Mix, Optimiser};
 use super::history::History;
-use super::learn::{self, Data};
+use super::learn::{self, Data, Start};
+use super::work::model_error;
 use crate::File;
 
 /// Trains a Cerberus network: all heads that the images are annotated for, or some of them.
@@ -35,131 +36,80 @@ use crate::File;
 #[serde(deny_unknown_fields, default)]
 pub struct Train {
     /// The encoder; `compact` has the blocks of `resnet18` and half the channels everywhere, for CPUs.
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     /// Heads to learn, as the channels of the datasets are called; all that are annotated without it.
-    heads: Vec<String>,
+    pub(super) heads: Vec<String>,
     /// Steps of all.
     #[schemars(range(min = 1))]
-    steps: u64,
+    pub(super) steps: u64,
     /// Images of a batch.
     #[schemars(range(min = 1, max = 512))]
-    batch: usize,
+    pub(super) batch: usize,
+    /// Images of a batch of patches, which cost far less; as many as `batch` without it.
+    #[schemars(range(min = 1, max = 512))]
+    pub(super) patch_batch: Option<usize>,
     /// Batches whose gradients make one step.
     #[schemars(range(min = 1, max = 512))]
-    accumulate: usize,
+    pub(super) accumulate: usize,
     /// Resolution of the images; others are refused.
-    at: Mpp,
+    pub(super) at: Mpp,
     /// Side of the images that objects are learned from, a multiple of 16 px.
-    side: Pixels,
+    pub(super) side: Pixels,
     /// Side of the images that have one class.
-    class_side: Pixels,
+    pub(super) class_side: Pixels,
     /// Side of what is cut from a dataset's images before it is turned, sheared and cut to `side`.
-    window: Pixels,
+    pub(super) window: Pixels,
     /// Distance of neighbouring windows.
-    stride: Pixels,
+    pub(super) stride: Pixels,
     /// Learning rate.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
-    rate: f64,
+    pub(super) rate: f64,
     /// How the learning rate goes: `step` is a tenth every `drop_every` steps, `cosine` falls to nothing at the end,
     /// `one_cycle` rises first.
-    schedule: Goes,
+    pub(super) schedule: Goes,
     /// Steps between two drops of the schedule `step`.
     #[schemars(range(min = 1))]
-    drop_every: u64,
+    pub(super) drop_every: u64,
     /// How a step is made of gradients; `adamw` lets weights decay by themselves.
-    optimiser: Optimiser,
+    pub(super) optimiser: Optimiser,
     /// Decay of the weights.
     #[schemars(range(min = 0.0))]
-    decay: f64,
+    pub(super) decay: f64,
     /// The greatest norm of all gradients together; they are scaled to it.
-    clip: Option<f64>,
+    pub(super) clip: Option<f64>,
     /// Share of the running average of the weights that stays at each step, such as 0.999: the model then is the average.
-    average: Option<f64>,
+    pub(super) average: Option<f64>,
     /// How batches are mixed of the datasets: `drawn` takes patches with the probability `patch_share`, `mixed` every
     /// so many batches as there are datasets, `fixed` each batch from one dataset.
-    mix: Mix,
+    pub(super) mix: Mix,
     /// Probability of a batch of patches.
     #[schemars(range(min = 0.0, max = 1.0))]
-    patch_share: f64,
+    pub(super) patch_share: f64,
     /// Weights of the heads' losses, in the order of `heads`; 1 each without it.
-    weights: Vec<f64>,
+    pub(super) weights: Vec<f64>,
     /// Weights of classes in the loss of types: all equal, or by how rare they are.
-    class_weights: ClassWeights,
+    pub(super) class_weights: ClassWeights,
     /// Share of values that the patch head drops.
     #[schemars(range(min = 0.0, max = 0.9))]
-    dropout: f64,
+    pub(super) dropout: f64,
     /// How far stains may be stronger or weaker in what is shown, from 0 to below 1; not part of the published changes.
     #[schemars(range(min = 0.0, max = 0.9))]
-    stain: f64,
+    pub(super) stain: f64,
     /// Whether the encoder stays as it is.
-    freeze_encoder: bool,
+    pub(super) freeze_encoder: bool,
     /// Heads that stay as they are.
-    freeze: Vec<String>,
+    pub(super) freeze: Vec<String>,
     /// How often the images that are held back are looked at.
     #[schemars(range(min = 1, max = 10000))]
-    looks: u64,
+    pub(super) looks: u64,
     /// Seed of the first weights and of all that is drawn.
-    seed: u64,
+    pub(super) seed: u64,
     /// Whether quirks of the published code are kept: contrast never changes, patch classes without annotation count.
-    reference: bool,
+    pub(super) reference: bool,
     /// Whether the weights are written with 16 bits.
-    half: bool,
+    pub(super) half: bool,
     /// Terms under which the weights may be used; written into them.
-    licence: Option<String>,
-}
-
-/// The encoder.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum Encoder {
-    #[default]
-    Resnet34,
-    Resnet18,
-    Compact,
-}
-
-/// How the learning rate goes.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-enum Goes {
-    #[default]
-    Step,
-    Constant,
-    Cosine,
-    OneCycle,
-}
-
-/// How a step is made of gradients.
-#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum Optimiser {
-    #[default]
-    Adam,
-    Adamw,
-}
-
-/// How batches are mixed.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum Mix {
-    #[default]
-    Drawn,
-    Mixed,
-    Fixed,
-}
-
-/// How classes of types weigh.
-#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-enum ClassWeights {
-    #[default]
-    Even,
-    Rare,
+    pub(super) licence: Option<String>,
 }
 
 impl Default for Train {
@@ -169,6 +119,7 @@ impl Default for Train {
             heads: Vec::new(),
             steps: 90_000,
             batch: 12,
+            patch_batch: None,
             accumulate: 1,
             at: Mpp(0.5),
             side: Pixels(448),
@@ -239,6 +190,66 @@ impl Operator for Train {
     type Out = Out;
 
     fn check(&self, _: &Facts) -> Result<Facts, Misfit> {
+        self.proved()?;
+        let mut facts = Facts::default();
+        let mut fact = |name: &str, value, origin| facts.set("model", name, value, origin);
+        fact(
+            "mpp",
+            Value::Quantity(self.at.0, Unit::Mpp),
+            Origin::Param("at".into()),
+        );
+        fact("input", Value::Quantity(448.0, Unit::Px), Origin::Call);
+        fact("output", Value::Quantity(144.0, Unit::Px), Origin::Call);
+        if !self.heads.is_empty() {
+            let mut heads = self.heads.clone();
+            published_first(&mut heads, Clone::clone);
+            let heads = heads.into_iter().map(Value::Str).collect();
+            fact("heads", Value::List(heads), Origin::Param("heads".into()));
+        }
+        Ok(facts)
+    }
+
+    fn needs(&self, _: &Facts) -> Needs {
+        // Each core cuts a window with its labels.
+        let window = u64::from(self.window.0) * u64::from(self.window.0) * 32;
+        Needs::all_cores().memory(self.memory()).per_core(window)
+    }
+
+    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
+        let data = Data {
+            objects: [input.glands, input.lumina, input.nuclei, input.images]
+                .into_iter()
+                .flatten()
+                .collect(),
+            patches: input.patches,
+            held: [input.held, input.held_patches]
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        data.check(self.at.0)?;
+        let channels = data.channels()?;
+        let heads = self.heads(&channels)?;
+        let start = match input.start {
+            None => None,
+            Some(model) => {
+                let of = model.settings().backbone;
+                if of != self.encoder.backbone() {
+                    return Err(OpError::Input(format!(
+                        "the model to start from has the encoder `{of}`: `encoder: \"{of}\"`, or start from another"
+                    )));
+                }
+                learn::same_classes(&model, &channels)?;
+                Some(Start::of(&model)?)
+            }
+        };
+        self.learn(&data, &heads, start.as_ref(), self, ctx)
+    }
+}
+
+impl Train {
+    /// Refuses arguments that nothing can be trained with.
+    pub(super) fn proved(&self) -> Result<(), Misfit> {
         let wrong = |param: &str, said: String, help: &str| {
             Err(Misfit {
                 code: "train::arguments",
@@ -309,75 +320,46 @@ impl Operator for Train {
             let said = format!("{weights} weights for {heads} heads that are named");
             return wrong("weights", said, "name the heads, and a weight for each");
         }
-        let mut facts = Facts::default();
-        let mut fact = |name: &str, value, origin| facts.set("model", name, value, origin);
-        fact(
-            "mpp",
-            Value::Quantity(self.at.0, Unit::Mpp),
-            Origin::Param("at".into()),
-        );
-        fact("input", Value::Quantity(448.0, Unit::Px), Origin::Call);
-        fact("output", Value::Quantity(144.0, Unit::Px), Origin::Call);
-        if !self.heads.is_empty() {
-            let heads = self.heads.iter().cloned().map(Value::Str).collect();
-            fact("heads", Value::List(heads), Origin::Param("heads".into()));
-        }
-        Ok(facts)
+        Ok(())
     }
 
-    fn needs(&self, _: &Facts) -> Needs {
-        // Each core cuts a window with its labels.
-        let window = u64::from(self.window.0) * u64::from(self.window.0) * 32;
-        Needs::all_cores().memory(self.memory()).per_core(window)
-    }
-
-    fn run(&self, input: In, ctx: &mut Ctx) -> Result<Out, OpError> {
-        let start = input.start;
-        let data = Data {
-            objects: [input.glands, input.lumina, input.nuclei, input.images]
-                .into_iter()
-                .flatten()
-                .collect(),
-            patches: input.patches,
-            held: [input.held, input.held_patches]
-                .into_iter()
-                .flatten()
-                .collect(),
-        };
-        if data.learned().next().is_none() {
-            return Err(OpError::Input(
-                "there is nothing to learn from: give `images:`, `nuclei:`, `glands:`, `lumina:` or `patches:` a dataset"
-                    .to_owned(),
-            ));
-        }
-        data.check(self.at.0)?;
+    /// Trains these heads to the last step: what comes out is stored.
+    ///
+    /// `said` is what the operator was called with, for the history.
+    pub(super) fn learn(
+        &self,
+        data: &Data,
+        heads: &[Head],
+        start: Option<&Start>,
+        said: &impl Serialize,
+        ctx: &mut Ctx,
+    ) -> Result<Out, OpError> {
         let channels = data.channels()?;
-        let heads = self.heads(&channels)?;
-        let course = self.course(heads.clone(), &data);
+        let course = self.course(heads.to_vec(), data);
         let every = (self.steps / self.looks).max(1);
-        let begin = |learning: &mut cerb_train::Learning| match &start {
+        let begin = |learning: &mut Learning| match start {
             None => Ok(()),
-            Some(model) => {
-                let of = model.settings().backbone;
-                if of != self.backbone() {
-                    return Err(OpError::Input(format!(
-                        "the model to start from has the encoder `{of}`: `encoder: \"{of}\"`, or start from another"
-                    )));
-                }
-                learn::import(learning, model, &channels)
-            }
+            Some(start) => start.import(learning),
         };
-        let mut learning = learn::train(&data, &course, every, begin, ctx)?;
+        let mut learning = learn::train(data, &course, every, begin, ctx)?;
         let settings = ModelSettings {
             mpp: self.at.0,
             licence: self.licence.clone(),
-            classes: named(&heads, &channels),
-            ..ModelSettings::new(self.backbone(), heads.clone())
+            classes: named(heads, &channels),
+            ..ModelSettings::new(self.encoder.backbone(), heads.to_vec())
         };
-        let weights = learn::weights(&mut learning, settings, self.half)?;
-        let arguments = serde_json::to_value(self)
+        let trained = learn::weights(&mut learning, settings)?;
+        let trained = match start {
+            None => trained,
+            Some(start) => start.joined(trained)?,
+        };
+        let weights = match self.half {
+            true => trained.halved().map_err(model_error)?,
+            false => trained,
+        };
+        let arguments = serde_json::to_value(said)
             .map_err(|why| OpError::Operator(format!("arguments cannot be written: {why}")))?;
-        let history = learn::history(&mut learning, &data, &channels, &heads, arguments);
+        let history = learn::history(&mut learning, data, &channels, heads, arguments);
         let model = Model::made(&weights, self.half, ctx.store())?;
         let bytes = ctx.store().put_bytes(&history.csv()?)?;
         Ok(Out {
@@ -386,16 +368,6 @@ impl Operator for Train {
             table: File::new("history.csv", bytes),
             history,
         })
-    }
-}
-
-impl Train {
-    fn backbone(&self) -> Backbone {
-        match self.encoder {
-            Encoder::Resnet34 => Backbone::Resnet34,
-            Encoder::Resnet18 => Backbone::Resnet18,
-            Encoder::Compact => Backbone::Compact,
-        }
     }
 
     /// Returns the heads to learn, the published ones first and in their order.
@@ -417,9 +389,7 @@ impl Train {
             true => channels.keys().map(known).collect::<Result<_, _>>()?,
             false => self.heads.iter().map(known).collect::<Result<_, _>>()?,
         };
-        let order: Vec<String> = Head::published().iter().map(Head::name).collect();
-        let place = |head: &Head| order.iter().position(|name| *name == head.name());
-        heads.sort_by_key(|head| place(head).unwrap_or(order.len()));
+        published_first(&mut heads, Head::name);
         Head::check_all(&heads).map_err(OpError::Input)?;
         let wide = |head: &&Head| head.kind == HeadKind::Out && head.channels > MOST;
         match heads.iter().find(wide) {
@@ -437,45 +407,28 @@ impl Train {
             frozen: self.freeze.clone(),
             frozen_encoder: self.freeze_encoder,
             dropout: self.dropout,
+            class_weights: self.class_weights.of(&heads, data),
             reference: self.reference,
             ..Plan::default()
         };
         for (head, &weight) in self.heads.iter().zip(&self.weights) {
             plan.weights.insert(head.clone(), weight as f32);
         }
-        if self.class_weights == ClassWeights::Rare {
-            for head in heads.iter().filter(|head| head.name().ends_with("-TYPE")) {
-                let weights = rare(&head.name(), head.channels, data);
-                plan.class_weights.insert(head.name(), weights);
-            }
-        }
         let adam = Adam {
             decay: self.decay as f32,
             decoupled: self.optimiser == Optimiser::Adamw,
             ..Adam::default()
         };
-        let schedule = match self.schedule {
-            Goes::Constant => Schedule::Constant,
-            Goes::Step => Schedule::Step {
-                every: self.drop_every,
-                factor: 0.1,
-            },
-            Goes::Cosine => Schedule::Cosine { steps: self.steps },
-            Goes::OneCycle => Schedule::OneCycle {
-                steps: self.steps,
-                warm: 0.3,
-            },
-        };
         let codes = Making::published_codes(&heads);
         Course {
             recipe: Recipe {
-                backbone: self.backbone(),
+                backbone: self.encoder.backbone(),
                 heads,
                 products: cerb_train::Products::Winograd,
                 plan,
                 adam,
                 rate: self.rate,
-                schedule,
+                schedule: self.schedule.schedule(self.steps, self.drop_every),
                 clip: self.clip.map(|limit| limit as f32),
                 average: self.average.map(|share| share as f32),
                 seed: self.seed,
@@ -496,28 +449,27 @@ impl Train {
                 }),
                 seed: self.seed,
             },
-            scheme: match self.mix {
-                Mix::Drawn => Scheme::Drawn {
-                    patch_share: self.patch_share,
-                },
-                Mix::Mixed => Scheme::Mixed,
-                Mix::Fixed => Scheme::Fixed,
-            },
+            scheme: self.mix.scheme(self.patch_share),
             batch: self.batch,
+            patch_batch: self.patch_batch(),
             accumulate: self.accumulate,
             steps: self.steps,
             row: (self.steps / 500).max(1),
         }
     }
 
+    fn patch_batch(&self) -> usize {
+        self.patch_batch.unwrap_or(self.batch)
+    }
+
     /// Returns the bytes that training takes at its peak.
-    fn memory(&self) -> u64 {
+    pub(super) fn memory(&self) -> u64 {
         let base = match self.encoder {
             Encoder::Compact => 32,
             Encoder::Resnet18 | Encoder::Resnet34 => 64,
         };
-        let side = u64::from(self.side.0.max(self.class_side.0));
-        let pixels = side * side * self.batch as u64;
+        let pixels = |side: Pixels, batch: usize| u64::from(side.0).pow(2) * batch as u64;
+        let pixels = pixels(self.side, self.batch).max(pixels(self.class_side, self.patch_batch()));
         // While the batches of a step are learned, those of the next are made: a class and a weight for each head.
         let batches = 2 * self.accumulate as u64 * pixels * (3 + 6 * 5);
         // Maps of the encoder and of one decoder with their gradients, in numbers per pixel and base channel, and the
@@ -531,6 +483,13 @@ const WIDEST: u32 = 8192;
 
 /// Maps of full resolution that are in memory at once; measured.
 const MAPS: u64 = 40;
+
+/// Puts the published heads first, in their order; the others stay in theirs.
+pub(super) fn published_first<T>(heads: &mut [T], name: impl Fn(&T) -> String) {
+    let order: Vec<String> = Head::published().iter().map(Head::name).collect();
+    let place = |head: &T| order.iter().position(|known| *known == name(head));
+    heads.sort_by_key(|head| place(head).unwrap_or(order.len()));
+}
 
 /// Returns the names of the classes of heads of types and of patches.
 fn named(
@@ -551,49 +510,13 @@ pub(super) fn weights_file(model: &Model) -> Result<File, OpError> {
     Ok(File::new("weights.safetensors", blob))
 }
 
-/// Weighs classes by the root of how rare their objects are, 1 in the mean; background 0.
-fn rare(channel: &str, classes: usize, data: &Data) -> Vec<f32> {
-    let mut counts = vec![0u64; classes];
-    for dataset in data.learned() {
-        for entry in &dataset.header().samples {
-            let found = entry.counts.get(channel).into_iter().flatten();
-            for (sum, count) in counts.iter_mut().zip(found) {
-                *sum += count;
-            }
-        }
-    }
-    let mut weights: Vec<f64> = counts
-        .iter()
-        .map(|&count| {
-            if count == 0 {
-                0.0
-            } else {
-                (count as f64).sqrt().recip()
-            }
-        })
-        .collect();
-    if let Some(background) = weights.first_mut() {
-        *background = 0.0;
-    }
-    let known = weights
-        .iter()
-        .filter(|&&weight| weight > 0.0)
-        .count()
-        .max(1);
-    let mean = weights.iter().sum::<f64>() / known as f64;
-    let scale = if mean > 0.0 { mean.recip() } else { 0.0 };
-    weights
-        .iter()
-        .map(|weight| (weight * scale) as f32)
-        .collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::learn::tests::painted;
     use super::*;
     use crate::testing::store;
     use cerb_data::Sample;
+    use cerb_model::Backbone;
     use cerb_store::Store;
 
     /// So few steps of the compact network on images of 64 px.
@@ -844,37 +767,5 @@ pub(super) mod tests {
         }
         let facts = small(1).check(&Facts::default()).unwrap();
         assert_eq!(facts.number("model", "mpp"), Some(0.5));
-    }
-
-    #[test]
-    fn rare_classes_weigh_more() {
-        let (_dir, store) = store();
-        let [fields, _] = painted(&store, 1);
-        let counts = fields
-            .header()
-            .samples
-            .iter()
-            .map(|entry| entry.counts["Nuclei-TYPE"].clone());
-        let counts: Vec<Vec<u64>> = counts.collect();
-        let data = Data {
-            objects: vec![fields],
-            patches: None,
-            held: Vec::new(),
-        };
-        let weights = rare("Nuclei-TYPE", 7, &data);
-        let sum = |class: usize| counts.iter().filter_map(|of| of.get(class)).sum::<u64>();
-        assert_eq!(weights[0], 0.0);
-        for (one, other) in (1..7).zip(2..7) {
-            let (fewer, more) = (sum(one).min(sum(other)), sum(one).max(sum(other)));
-            let [light, heavy] = if sum(one) < sum(other) {
-                [other, one]
-            } else {
-                [one, other]
-            };
-            assert!(
-                fewer == 0 || fewer == more || weights[heavy] > weights[light],
-                "{weights:?}"
-            );
-        }
     }
 }

@@ -17,8 +17,8 @@ const CLASSES: u8 = 9;
 /// Paints squares that are each wholly of one of nine classes of tissue.
 ///
 /// Background, abnormal and normal epithelium, inflammatory, muscle, stroma, debris, mucous and adipose tissue, as many
-/// of each, and each in a staining, a focus and a scanner of its own. It is synthetic and says so. The seed
-/// decides every pixel.
+/// of each, and each in a staining, a focus and a scanner of its own; the middle of a square of epithelium shows
+/// epithelium. It is synthetic and says so. The seed decides every pixel.
 ///
 /// ```cerb
 /// let squares = synth.patches(seed: 1, count: 100)
@@ -60,7 +60,7 @@ ports! {
 
 impl Operator for Patches {
     const NAME: &'static str = "synth.patches";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 
