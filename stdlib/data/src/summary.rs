@@ -197,7 +197,7 @@ impl Sheet {
         let mut sheet = Rgb8::filled(columns * cell + GAP, rows * cell + GAP, [255; 3]);
         for i in 0..shown {
             let sample = dataset.sample(i * dataset.len() / shown)?;
-            let image = self.thumbnail(&sample)?;
+            let image = self.picture(&sample)?;
             let (column, row) = (i as u32 % columns, i as u32 / columns);
             let left = GAP + column * cell + (self.side - image.width) / 2;
             let top = GAP + row * cell + (self.side - image.height) / 2;
@@ -210,7 +210,11 @@ impl Sheet {
         Ok(sheet)
     }
 
-    fn thumbnail(&self, sample: &Sample) -> Result<Rgb8, DataError> {
+    /// Paints one sample as it stands on the sheet: at most `side` pixels wide and high.
+    ///
+    /// # Errors
+    /// When it cannot be made smaller.
+    pub fn picture(&self, sample: &Sample) -> Result<Rgb8, DataError> {
         let longest = sample.image.width.max(sample.image.height);
         let scale = f64::from(longest) / f64::from(self.side);
         let small = if scale > 1.0 {

@@ -235,6 +235,7 @@ mod tests {
             "qc.pen",
             "report.cohort",
             "report.slide",
+            "report.training",
             "slide.scan",
             "stain.label",
             "stain.macenko",

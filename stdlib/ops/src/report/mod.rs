@@ -6,6 +6,7 @@ pub(crate) mod given;
 mod page;
 pub(crate) mod picture;
 pub mod slide;
+pub mod training;
 pub(crate) mod view;
 
 use cerb_engine::Registry;
@@ -15,4 +16,5 @@ pub(crate) fn family() -> Registry {
     Registry::new()
         .with::<slide::Slide>()
         .with::<cohort::Cohort>()
+        .with::<training::Training>()
 }

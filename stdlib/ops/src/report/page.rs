@@ -35,6 +35,10 @@ impl Page {
         let _ = writeln!(self.body, "<h2>{}</h2>", escaped(text));
     }
 
+    pub(crate) fn text(&mut self, text: &str) {
+        let _ = writeln!(self.body, "<p>{}</p>", escaped(text));
+    }
+
     /// Adds a picture (base64 of a JPEG) with a caption.
     pub(crate) fn picture(&mut self, jpeg: &str, caption: &str, class: &str) {
         let caption = escaped(caption);
@@ -94,6 +98,76 @@ impl Page {
         self.body.push_str("</div>\n");
     }
 
+    /// Adds a table whose columns have titles.
+    pub(crate) fn columns(&mut self, titles: &[&str], rows: &[Vec<String>]) {
+        self.body.push_str("<table class=\"columns\">\n<tr>");
+        for title in titles {
+            let _ = write!(self.body, "<th>{}</th>", escaped(title));
+        }
+        self.body.push_str("</tr>\n");
+        for row in rows {
+            self.body.push_str("<tr>");
+            for cell in row {
+                let _ = write!(self.body, "<td>{}</td>", escaped(cell));
+            }
+            self.body.push_str("</tr>\n");
+        }
+        self.body.push_str("</table>\n");
+    }
+
+    /// Adds a plot of a value over steps: each point, and the mean of `smooth` of them on the way.
+    ///
+    /// The axis of values begins at 0, and ends at `top` or, without it, at the largest value.
+    pub(crate) fn curve(
+        &mut self,
+        title: &str,
+        points: &[(f64, f64)],
+        smooth: usize,
+        top: Option<f64>,
+    ) {
+        let points: Vec<(f64, f64)> = points
+            .iter()
+            .copied()
+            .filter(|(x, y)| x.is_finite() && y.is_finite())
+            .collect();
+        let end = points.iter().map(|point| point.0).fold(1.0, f64::max);
+        let largest = points.iter().map(|point| point.1).fold(0.0, f64::max);
+        let top = top.unwrap_or(if largest > 0.0 { largest } else { 1.0 });
+        let place = |&(x, y): &(f64, f64)| {
+            let (x, y) = (52.0 + 300.0 * x / end, 140.0 - 120.0 * y / top);
+            format!("{x:.1},{y:.1}")
+        };
+        let path = |points: &[(f64, f64)]| points.iter().map(place).collect::<Vec<_>>().join(" ");
+        let title = escaped(title);
+        let _ = writeln!(
+            self.body,
+            "<figure><svg class=\"curve\" viewBox=\"0 0 368 172\" role=\"img\" aria-label=\"{title}\">"
+        );
+        for half in 0..=2 {
+            let share = f64::from(half) / 2.0;
+            let (x, y) = (52.0 + 300.0 * share, 140.0 - 120.0 * share);
+            let _ = writeln!(
+                self.body,
+                "<line x1=\"52\" y1=\"{y}\" x2=\"352\" y2=\"{y}\"/><text class=\"value\" x=\"46\" y=\"{:.0}\">{}</text><text x=\"{x}\" y=\"158\">{}</text>",
+                y + 4.0,
+                short(top * share),
+                grouped((end * share) as u64)
+            );
+        }
+        if smooth > 1 {
+            let _ = writeln!(
+                self.body,
+                "<polyline class=\"faint\" points=\"{}\"/>",
+                path(&points)
+            );
+        }
+        let _ = writeln!(
+            self.body,
+            "<polyline points=\"{}\"/></svg><figcaption>{title}</figcaption></figure>",
+            path(&running(&points, smooth))
+        );
+    }
+
     /// Adds a histogram: counts in equal bins from 0 to `end`, with the unit of the axis.
     pub(crate) fn histogram(&mut self, counts: &[u64], end: f64, unit: &str) {
         let most = counts.iter().copied().max().unwrap_or(0).max(1) as f64;
@@ -138,6 +212,28 @@ impl Page {
     }
 }
 
+/// Returns the mean of each value and of the `count - 1` before it.
+fn running(points: &[(f64, f64)], count: usize) -> Vec<(f64, f64)> {
+    let mean = |at: usize| {
+        let of = &points[(at + 1).saturating_sub(count.max(1))..=at];
+        (
+            points[at].0,
+            of.iter().map(|point| point.1).sum::<f64>() / of.len() as f64,
+        )
+    };
+    (0..points.len()).map(mean).collect()
+}
+
+/// Writes a value of an axis in three digits or so.
+fn short(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        value if value < 0.01 => format!("{value:.1e}"),
+        value if value < 10.0 => format!("{value:.2}"),
+        value => format!("{value:.0}"),
+    }
+}
+
 /// Writes a whole number with thin spaces between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -178,6 +274,9 @@ th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px sol
 th { font-weight: 500; color: var(--soft); width: 14rem; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 th i { display: inline-block; width: .9em; height: .9em; margin-right: .5em; border: 1px solid var(--line); border-radius: 2px; vertical-align: -.1em; }
 .histogram { width: 100%; max-width: 44rem; } .histogram rect { fill: var(--bar); } .histogram line { stroke: var(--soft); }
+.curve { width: 100%; } .curve line { stroke: var(--line); } .curve polyline { fill: none; stroke: var(--bar); stroke-width: 1.5; }
+.curve .faint { opacity: .3; stroke-width: 1; } .curve text { fill: var(--soft); font-size: 11px; text-anchor: middle; } .curve .value { text-anchor: end; }
+.columns th { width: auto; }
 .histogram text { fill: var(--soft); font-size: 12px; text-anchor: middle; }
 ";
 
@@ -191,6 +290,24 @@ mod tests {
         page.table(&[("<script>".into(), "\"x\"".into())]);
         let html = page.html();
         assert!(html.contains("<h1>a &lt;b&gt; &amp; c</h1>") && !html.contains("<script>"));
+    }
+
+    #[test]
+    fn a_curve_stays_within_its_axes_and_leaves_out_what_is_no_number() {
+        let mut page = Page::new("plot");
+        page.curve("loss", &[(1.0, 4.0), (2.0, f64::NAN), (3.0, 2.0)], 2, None);
+        let html = page.html();
+        assert!(html.contains("<polyline class=\"faint\" points=\"152.0,20.0 352.0,80.0\"/>"));
+        // The second point is the mean of both.
+        assert!(html.contains("<polyline points=\"152.0,20.0 352.0,50.0\"/>"));
+        page.curve("nothing", &[], 5, Some(1.0));
+        assert!(page.html().contains("<polyline points=\"\"/>"));
+    }
+
+    #[test]
+    fn an_axis_says_its_values_shortly() {
+        let said = [0.0, 1e-7, 0.5, 12.34].map(short);
+        assert_eq!(said, ["0", "1.0e-7", "0.50", "12"]);
     }
 
     #[test]
