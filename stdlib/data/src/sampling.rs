@@ -205,7 +205,7 @@ impl Sampler {
             (Some(_), Scheme::Drawn { patch_share }) => {
                 self.stream(b"schedule", step, 0).chance(patch_share)
             }
-            (Some(_), Scheme::Fixed | Scheme::Mixed) => step % (kinds as u64 + 1) == 0,
+            (Some(_), Scheme::Fixed | Scheme::Mixed) => step.is_multiple_of(kinds as u64 + 1),
         };
         let turn = match self.plan.scheme {
             Scheme::Drawn { .. } => self.state.given[..kinds].iter().sum::<u64>() as usize,

@@ -184,7 +184,7 @@ ports! {
 
 impl Operator for Train {
     const NAME: &'static str = "cerberus.train";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const DETERMINISM: Determinism = Determinism::Device;
     type In = In;
     type Out = Out;

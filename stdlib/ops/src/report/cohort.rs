@@ -40,7 +40,7 @@ ports! {
 
 impl Operator for Cohort {
     const NAME: &'static str = "report.cohort";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     type In = In;
     type Out = Out;
 

@@ -45,7 +45,7 @@ ports! {
 
 impl Operator for Slide {
     const NAME: &'static str = "report.slide";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     type In = In;
     type Out = Out;
 
